@@ -1,0 +1,78 @@
+"""Flows, the edges that they use, and violations, as frozen values. Never says what is allowed."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Verdict(enum.StrEnum):
+    """What became of a flow."""
+
+    ALLOWED = "allowed"
+    WOULD_DENY = "would-deny"
+    DENIED = "denied"
+
+
+class EdgeKey(NamedTuple):
+    """What makes an edge one edge.
+
+    ``source`` is a workload "namespace/account", or "ip:ADDRESS" for a peer without identity; ``destination`` is a service
+    "namespace/name", or "host:NAME" for a host outside the topology. ``method`` and ``path`` are empty where the protocol
+    has none.
+    """
+
+    source: str
+    destination: str
+    port: int
+    protocol: str
+    method: str = ""
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A counted use of one edge, as one sidecar saw it. Times are Unix milliseconds."""
+
+    edge: EdgeKey
+    verdict: Verdict
+    reporter: str
+    direction: str
+    count: int
+    first_seen_ms: int
+    last_seen_ms: int
+    host: str = ""
+    server_name: str = ""
+    peer_address: str = ""
+    deny_id: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedEdge:
+    """An edge with what is known of its use. Times are Unix milliseconds."""
+
+    key: EdgeKey
+    count: int
+    first_seen_ms: int
+    last_seen_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A flow that the allow-list does not hold, as stored; ``count`` sums what followed it within its window."""
+
+    id: int
+    edge: EdgeKey
+    verdict: Verdict
+    reporter: str
+    direction: str
+    count: int
+    first_seen_ms: int
+    last_seen_ms: int
+    host: str
+    server_name: str
+    peer_address: str
+    deny_id: str
+    reason: str

@@ -1,0 +1,1 @@
+"""Durable state: the interface that others see, and its SQL implementation. Never decides anything."""

@@ -1,0 +1,192 @@
+"""What the rest of Picket asks of a store. Knows no database; implementations live beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from controlplane.flows.model import Flow, LearnedEdge, Verdict, Violation
+from controlplane.policy.rules import Mode
+from controlplane.topology.model import ServiceName
+
+
+class StoreError(Exception):
+    """The database refused or is not usable; the message says what to do, the cause is the vendor's."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRevision:
+    """An immutable approved allow-list. ``document`` is JSON text as `policy.documents` writes it."""
+
+    number: int
+    created_ms: int
+    author: str
+    note: str
+    document: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredProposal:
+    """A learned change awaiting review. ``document`` is JSON text as `policy.proposals` writes it.
+
+    ``status`` is open, approved, rejected or superseded.
+    """
+
+    number: int
+    created_ms: int
+    status: str
+    base_revision: int
+    document: str
+    decided_ms: int | None = None
+    decided_by: str = ""
+    comment: str = ""
+    revision: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SidecarRow:
+    """The last known state of one sidecar. Times are Unix milliseconds, ``None`` when it never happened."""
+
+    workload: str
+    instance: str
+    connected: bool = False
+    connected_ms: int | None = None
+    sent_version: str = ""
+    acked_version: str = ""
+    revision: int = 0
+    nack_type: str = ""
+    nack_message: str = ""
+    nack_ms: int | None = None
+    last_report_ms: int | None = None
+    blind_since_ms: int | None = None
+    lost: int = 0
+    agent_version: str = ""
+    envoy_version: str = ""
+    capture: str = ""
+    certificate_not_after_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """Who did what to what, when. ``detail`` is JSON text."""
+
+    id: int
+    at_ms: int
+    actor: str
+    action: str
+    subject: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ViolationFilter:
+    """Which violations to read; empty fields match everything. ``after_id`` is exclusive."""
+
+    after_id: int = 0
+    since_ms: int = 0
+    source: str = ""
+    destination: str = ""
+    verdict: Verdict | None = None
+    port: int | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReceipt:
+    """What became of a telemetry batch."""
+
+    stored: bool  # False: it was stored before and is only acknowledged again
+    gap: int = 0  # batches missing before this one
+    violations: tuple[Violation, ...] = field(default=())
+
+
+class Transaction(Protocol):
+    """Writes that become visible together or not at all."""
+
+    def record_batch(
+        self, workload: str, instance: str, epoch: str, sequence: int, flows: Sequence[Flow], lost: int, now_ms: int
+    ) -> BatchReceipt:
+        """Store one batch: count edges (allowed flows), insert or add to violations (the others), note gaps and losses.
+
+        Idempotent by (workload, instance, epoch, sequence). Violations with the same edge, verdict, reporter, direction,
+        deny ID, host, server name and peer address within `violation_window_ms` add to one row.
+        """
+
+    def add_revision(self, author: str, note: str, document: str, now_ms: int) -> StoredRevision:
+        """Append the next revision; numbers count from 1."""
+
+    def add_proposal(self, base_revision: int, document: str, now_ms: int) -> StoredProposal:
+        """Append an open proposal; numbers count from 1."""
+
+    def decide_proposal(
+        self, number: int, status: str, decided_by: str, comment: str, revision: int | None, now_ms: int
+    ) -> bool:
+        """Close an open proposal; False when it is not open."""
+
+    def set_mode(self, service: ServiceName, mode: Mode) -> None:
+        """Set a service's mode."""
+
+    def set_active_revision(self, number: int) -> None:
+        """Make a stored revision the one in force."""
+
+    def add_audit(self, actor: str, action: str, subject: str, detail: str, now_ms: int) -> AuditRow:
+        """Append an audit event."""
+
+    def add_join_token(self, token_hash: str, workload: str, expires_ms: int, now_ms: int) -> None:
+        """Remember a join token by its hash."""
+
+    def use_join_token(self, token_hash: str, now_ms: int) -> str | None:
+        """Use a token up; the workload it is for, or None when unknown, used or expired."""
+
+    def save_sidecars(self, rows: Iterable[SidecarRow]) -> None:
+        """Insert or replace sidecar states by (workload, instance)."""
+
+
+class Store(Protocol):
+    """Everything that is kept. Safe to call from several threads."""
+
+    violation_window_ms: int
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """Begin a write transaction; it commits on leaving without an exception."""
+
+    def edges(self) -> Sequence[LearnedEdge]:
+        """All learned edges, ordered by key."""
+
+    def violations(self, wanted: ViolationFilter, limit: int) -> Sequence[Violation]:
+        """Matching violations, newest last seen first; with ``after_id``, in the order of their ids."""
+
+    def count_violations(self, wanted: ViolationFilter) -> int:
+        """Sum of the counts of matching violations."""
+
+    def revisions(self, limit: int) -> Sequence[StoredRevision]:
+        """Newest first."""
+
+    def revision(self, number: int) -> StoredRevision | None:
+        """One revision."""
+
+    def active_revision(self) -> int:
+        """The number of the revision in force; 0 before the first."""
+
+    def modes(self) -> dict[ServiceName, Mode]:
+        """Modes that were set."""
+
+    def proposals(self, status: str | None, limit: int) -> Sequence[StoredProposal]:
+        """Newest first."""
+
+    def proposal(self, number: int) -> StoredProposal | None:
+        """One proposal."""
+
+    def sidecars(self) -> Sequence[SidecarRow]:
+        """All sidecars ever seen, ordered by workload and instance."""
+
+    def audit(self, limit: int) -> Sequence[AuditRow]:
+        """Newest first."""
+
+    def ping(self) -> None:
+        """Raise StoreError when the database does not answer."""
+
+    def close(self) -> None:
+        """Release connections."""

@@ -1,0 +1,1 @@
+"""Who exists: services, their ports and where they listen. Never says who may talk to whom."""

@@ -1,0 +1,115 @@
+"""Clusters and their endpoints: mesh services, external hosts, the own application, pass-through and black hole.
+
+Never says who may use them. Source: https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/cluster/v3/cluster.proto
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.core.v3 import address_pb2, base_pb2, protocol_pb2
+from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
+from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
+from google.protobuf import any_pb2
+
+from controlplane.topology.model import Port, Service
+from controlplane.topology.protocol import Handling, handling
+from controlplane.xds import names, tls, types
+from controlplane.xds.message import from_control_plane, pack, seconds, socket_address, uint32
+from controlplane.xds.snapshot import Resource, resource_of
+
+CONNECT_TIMEOUT_SECONDS = 5
+_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+#: The mesh limits nobody's load here: applications keep their own limits.
+_NO_LIMIT = 2**32 - 1
+
+
+def mesh(service: Service, port: Port, trust: tls.Trust, *, inspected_http: bool = False) -> Resource:
+    """A meshed service's port over mTLS, its endpoints by EDS."""
+    name = names.mesh_cluster(service.name, port.number, inspected_http=inspected_http)
+    assignment = names.mesh_cluster(service.name, port.number)
+    cluster = _cluster(name, cluster_pb2.Cluster.EDS, http=inspected_http or handling(port.protocol) is Handling.HTTP)
+    cluster.eds_cluster_config.CopyFrom(
+        cluster_pb2.Cluster.EdsClusterConfig(eds_config=from_control_plane(), service_name=assignment)
+    )
+    cluster.transport_socket.CopyFrom(tls.upstream(trust, service.workload, tls.ALPN_HTTP if inspected_http else tls.ALPN))
+    return resource_of(types.CLUSTER, name, cluster, ((types.ENDPOINT, assignment), (types.SECRET, tls.BUNDLE)))
+
+
+def mesh_endpoints(service: Service, port: Port) -> Resource:
+    """Where the sidecars of a service's port listen."""
+    name = names.mesh_cluster(service.name, port.number)
+    return resource_of(types.ENDPOINT, name, _assignment(name, ((a, port.target) for a in service.endpoints)))
+
+
+def external(service: Service, port: Port) -> Resource:
+    """An external host's port, by the addresses that the topology gives or by DNS: never where the application says."""
+    name = names.external_cluster(service.name, port.number)
+    known = bool(service.endpoints)
+    kind = cluster_pb2.Cluster.STATIC if known else cluster_pb2.Cluster.STRICT_DNS
+    cluster = _cluster(name, kind, http=handling(port.protocol) is Handling.HTTP)
+    hosts = service.endpoints if known else (service.name.name,)
+    cluster.load_assignment.CopyFrom(_assignment(name, ((host, port.target) for host in hosts)))
+    return resource_of(types.CLUSTER, name, cluster)
+
+
+def application(service: Service, port: Port) -> Resource:
+    """The sidecar's own application: at the address that was called (redirect), or where the topology says."""
+    name = names.application_cluster(port.number)
+    http = handling(port.protocol) is not Handling.OPAQUE
+    if service.application is None:
+        cluster = _original_destination(name, http=http)
+    else:
+        cluster = _cluster(name, cluster_pb2.Cluster.STATIC, http=http)
+        cluster.load_assignment.CopyFrom(_assignment(name, ((service.application, port.target),)))
+    return resource_of(types.CLUSTER, name, cluster)
+
+
+def passthrough() -> Resource:
+    """Wherever the application dialled."""
+    return resource_of(types.CLUSTER, names.PASSTHROUGH, _original_destination(names.PASSTHROUGH, http=True))
+
+
+def blackhole() -> Resource:
+    """Nowhere: a connection to it is closed before a byte is sent."""
+    return resource_of(types.CLUSTER, names.BLACKHOLE, _cluster(names.BLACKHOLE, cluster_pb2.Cluster.STATIC, http=False))
+
+
+def _original_destination(name: str, *, http: bool) -> cluster_pb2.Cluster:
+    cluster = _cluster(name, cluster_pb2.Cluster.ORIGINAL_DST, http=http)
+    cluster.lb_policy = cluster_pb2.Cluster.CLUSTER_PROVIDED
+    return cluster
+
+
+def _cluster(name: str, kind: cluster_pb2.Cluster.DiscoveryType, *, http: bool) -> cluster_pb2.Cluster:
+    cluster = cluster_pb2.Cluster(name=name, connect_timeout=seconds(CONNECT_TIMEOUT_SECONDS), type=kind)
+    limits = cluster.circuit_breakers.thresholds.add()
+    for limit in ("max_connections", "max_pending_requests", "max_requests", "max_retries"):
+        getattr(limits, limit).CopyFrom(uint32(_NO_LIMIT))
+    cluster.upstream_connection_options.tcp_keepalive.CopyFrom(
+        address_pb2.TcpKeepalive(keepalive_time=uint32(30), keepalive_interval=uint32(10), keepalive_probes=uint32(3))
+    )
+    if http:
+        cluster.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(_same_protocol_as_downstream())
+    return cluster
+
+
+def _same_protocol_as_downstream() -> any_pb2.Any:
+    same = http_protocol_options_pb2.HttpProtocolOptions.UseDownstreamHttpConfig(
+        http_protocol_options=protocol_pb2.Http1ProtocolOptions(),
+        http2_protocol_options=protocol_pb2.Http2ProtocolOptions(),
+    )
+    return pack(http_protocol_options_pb2.HttpProtocolOptions(use_downstream_protocol_config=same))
+
+
+def _assignment(name: str, addresses: Iterable[tuple[str, int]]) -> endpoint_pb2.ClusterLoadAssignment:
+    endpoints = [
+        endpoint_components_pb2.LbEndpoint(
+            endpoint=endpoint_components_pb2.Endpoint(address=socket_address(host, port)),
+            health_status=base_pb2.HEALTHY,
+        )
+        for host, port in addresses
+    ]
+    group = endpoint_components_pb2.LocalityLbEndpoints(lb_endpoints=endpoints)
+    return endpoint_pb2.ClusterLoadAssignment(cluster_name=name, endpoints=[group])

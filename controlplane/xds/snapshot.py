@@ -1,0 +1,115 @@
+"""Resources and snapshots as frozen values, serialised once. Never sends them.
+
+A snapshot is all xDS resources of one sidecar at one revision.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from google.protobuf.message import Message
+
+from controlplane.xds import types, wire
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One serialised resource.
+
+    ``any_bytes`` is a ``google.protobuf.Any`` (state-of-the-world responses), ``delta_bytes`` a
+    ``envoy.service.discovery.v3.Resource`` around it. ``version`` is a hash of the content. ``needs`` are the
+    (type, name) pairs that it refers to.
+    """
+
+    type_url: str
+    name: str
+    version: str
+    any_bytes: bytes
+    delta_bytes: bytes
+    needs: tuple[tuple[str, str], ...] = ()
+
+
+def resource_of(type_url: str, name: str, message: Message, needs: Iterable[tuple[str, str]] = ()) -> Resource:
+    """Serialise a message once. Deterministic: equal messages give equal bytes and equal versions."""
+    return resource_from_bytes(type_url, name, message.SerializeToString(deterministic=True), needs)
+
+
+def resource_from_bytes(
+    type_url: str, name: str, body: bytes, needs: Iterable[tuple[str, str]] = (), version: str | None = None
+) -> Resource:
+    """Wrap a serialised message; ``version`` when the caller already has a hash of its content."""
+    if version is None:
+        version = content_hash(body)
+    any_bytes = wire.any_message(type_url, body)
+    # envoy.service.discovery.v3.Resource: version = 1, resource = 2, name = 3
+    delta = wire.text(1, version) + wire.field(2, any_bytes) + wire.text(3, name)
+    return Resource(type_url, name, version, any_bytes, delta, tuple(sorted(set(needs))))
+
+
+def content_hash(body: bytes) -> str:
+    """A short name for exactly these bytes."""
+    return hashlib.blake2b(body, digest_size=12).hexdigest()
+
+
+class InconsistentSnapshotError(ValueError):
+    """A snapshot that refers to what it does not hold: a mistake of the compiler, never of a user."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything one sidecar is told. ``resources`` maps type URL to name to resource."""
+
+    resources: Mapping[str, Mapping[str, Resource]]
+    revision: int = 0
+
+    @classmethod
+    def of(cls, resources: Iterable[Resource], revision: int = 0) -> Snapshot:
+        """Group resources by type."""
+        grouped: dict[str, dict[str, Resource]] = {type_url: {} for type_url in types.PUSH_ORDER}
+        for resource in resources:
+            grouped[resource.type_url][resource.name] = resource
+        return cls(grouped, revision)
+
+    @cached_property
+    def version(self) -> str:
+        """A hash over all names and versions."""
+        digest = hashlib.blake2b(digest_size=12)
+        for type_url in types.PUSH_ORDER:
+            for name, resource in sorted(self.of_type(type_url).items()):
+                digest.update(f"{type_url}\0{name}\0{resource.version}\0".encode())
+        return digest.hexdigest()
+
+    def type_version(self, type_url: str) -> str:
+        """A hash over the names and versions of one type, as state-of-the-world responses carry it."""
+        digest = hashlib.blake2b(digest_size=12)
+        for name, resource in sorted(self.of_type(type_url).items()):
+            digest.update(f"{name}\0{resource.version}\0".encode())
+        return digest.hexdigest()
+
+    def of_type(self, type_url: str) -> Mapping[str, Resource]:
+        """The resources of a type, by name."""
+        return self.resources.get(type_url, {})
+
+    def check_consistent(self) -> None:
+        """Check that everything referred to is there, and that nothing is sent that nothing refers to.
+
+        Raises:
+            InconsistentSnapshotError: with the resource and what it lacks.
+        """
+        wanted: set[tuple[str, str]] = set()
+        for by_name in self.resources.values():
+            for resource in by_name.values():
+                for type_url, name in resource.needs:
+                    wanted.add((type_url, name))
+                    if name not in self.of_type(type_url):
+                        raise InconsistentSnapshotError(
+                            f"{types.SHORT_NAMES[resource.type_url]} {resource.name} needs "
+                            f"{types.SHORT_NAMES[type_url]} {name}, which the snapshot does not hold"
+                        )
+        for type_url in (types.ENDPOINT, types.ROUTE, types.SECRET, types.EXTENSION):
+            for name in self.of_type(type_url):
+                if (type_url, name) not in wanted:
+                    raise InconsistentSnapshotError(f"{types.SHORT_NAMES[type_url]} {name} is not referred to by anything")
