@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 
 from controlplane.identity.spiffe import WorkloadId
-from controlplane.policy.rules import AddressSource, HttpMatch, Mode, Policy, Rule
+from controlplane.policy.rules import EXTERNAL_NAMESPACE, AddressSource, HttpMatch, Mode, Policy, Rule
 from controlplane.topology.model import ServiceName
 
 
@@ -104,10 +104,23 @@ def evaluate(policy: Policy, request: Request) -> Outcome:
 
 def may_reach(policy: Policy, source: WorkloadId, destination: ServiceName) -> frozenset[int] | None:
     """The ports of a destination that a source's own sidecar lets out; ``None`` means every port."""
-    if policy.is_quarantined(source) or policy.mode(destination) is Mode.QUARANTINE:
+    mode = egress_mode(policy, source, destination)
+    if policy.is_quarantined(source) or mode is Mode.QUARANTINE:
         return frozenset()
-    if policy.mode(destination) is not Mode.ENFORCE:
+    if mode is not Mode.ENFORCE:
         return None
+    return approved_ports(policy, source, destination)
+
+
+def egress_mode(policy: Policy, source: WorkloadId, destination: ServiceName) -> Mode:
+    """The mode that decides at the source: the destination's, or the source's own for a host that nobody declared."""
+    if destination.namespace == EXTERNAL_NAMESPACE and destination not in policy.modes:
+        return policy.mode(ServiceName(source.namespace, source.account))
+    return policy.mode(destination)
+
+
+def approved_ports(policy: Policy, source: WorkloadId, destination: ServiceName) -> frozenset[int]:
+    """The ports of a destination that some rule lets a source call."""
     return frozenset(rule.port for rule in policy.of(destination).rules if rule.source == source)
 
 

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from controlplane.identity.spiffe import WorkloadId
 from controlplane.topology.model import ServiceName
 
+#: Hosts that no topology declares live here; what a source may do with them follows the source's own mode.
+EXTERNAL_NAMESPACE = "external"
+
 _PARAMETER = re.compile(r"\{[A-Za-z0-9_]{0,64}\}")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}\Z")
 _PATH = re.compile(r"/[^\s?#\x00-\x1f\x7f]{0,1023}\Z")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator
 
 from controlplane.identity.spiffe import WorkloadId
-from controlplane.policy.evaluate import DenyId, Reason, may_reach
+from controlplane.policy.evaluate import DenyId, Reason, approved_ports, egress_mode, may_reach
 from controlplane.policy.rules import Mode, Policy
 from controlplane.topology.model import Service, Topology
 from controlplane.topology.protocol import Handling, handling
@@ -66,7 +66,7 @@ class Compiler:
         reason = Reason.QUARANTINE if mode is Mode.QUARANTINE else Reason.EGRESS
         deny_id = str(DenyId(source.name, egress_revision, reason))
         unknown = {Mode.LEARN: "", Mode.AUDIT: f"would-{deny_id}"}.get(mode, deny_id)
-        shape = outbound.Shape(source, tuple(_upstreams(policy, topology, source, mode)), deny_id, unknown)
+        shape = outbound.Shape(source, tuple(_upstreams(policy, topology, source, mode, deny_id)), deny_id, unknown)
         yield from self._part(("outbound", shape), lambda: outbound.resources(shape))
         for upstream in shape.upstreams:
             if upstream.allowed:
@@ -93,12 +93,19 @@ def _quarantined(policy: Policy, service: Service) -> tuple[WorkloadId, ...]:
     return tuple(sorted(WorkloadId(name.namespace, name.name) for name in names))
 
 
-def _upstreams(policy: Policy, topology: Topology, source: Service, mode: Mode) -> Iterator[outbound.Upstream]:
+def _upstreams(
+    policy: Policy, topology: Topology, source: Service, mode: Mode, deny_id: str
+) -> Iterator[outbound.Upstream]:
     """Ports that the source may reach; those that it may not only where they would otherwise pass as unknown."""
     explicit = source.capture != "redirect"
     for service in topology.services.values():
         reachable = may_reach(policy, source.workload, service.name)
         for port in service.ports:
             allowed = reachable is None or port.number in reachable
-            if allowed or explicit or mode in {Mode.LEARN, Mode.AUDIT}:
-                yield outbound.Upstream(service, port, allowed)
+            if not (allowed or explicit or mode in {Mode.LEARN, Mode.AUDIT}):
+                continue
+            reported = ""
+            if allowed and not service.meshed and egress_mode(policy, source.workload, service.name) is Mode.AUDIT:
+                if port.number not in approved_ports(policy, source.workload, service.name):
+                    reported = f"would-{deny_id}"
+            yield outbound.Upstream(service, port, allowed, reported)

@@ -36,7 +36,7 @@ _TCP = _CONNECTION | {
 }
 _HTTP = _CONNECTION | {
     "k": "http",
-    "id": "%STREAM_ID%",
+    "id": "%CONNECTION_ID%",
     "proto": "%PROTOCOL%",
     "method": "%REQ(:METHOD)%",
     "path": "%PATH(NQ:PATH)%",
@@ -49,7 +49,7 @@ _HTTP = _CONNECTION | {
     "shadow": "%DYNAMIC_METADATA(envoy.filters.http.rbac:shadow_effective_policy_id)%",
     "shadow_result": "%DYNAMIC_METADATA(envoy.filters.http.rbac:shadow_engine_result)%",
 }
-_HANDSHAKE = {key: value for key, value in _CONNECTION.items()} | {
+_HANDSHAKE = _CONNECTION | {
     "k": "conn",
     "id": "%CONNECTION_ID%",
     "fail": "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%",

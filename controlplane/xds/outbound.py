@@ -31,11 +31,16 @@ _SERVER_FIRST_PORTS = frozenset({21, 22, 25, 110, 143, 587, 3306, 4222})
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """One port of a service, and whether this source may reach it."""
+    """One port of a service, and whether this source may reach it.
+
+    ``reported`` names (``would-deny:...``) a use that passes although it is not approved, where no sidecar stands at the
+    destination to report it.
+    """
 
     service: Service
     port: Port
     allowed: bool
+    reported: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +157,9 @@ def _by_address(shape: Shape, upstream: Upstream) -> Iterator[listener_component
     if how is not Handling.OPAQUE:
         cluster = _cluster(upstream, inspected_http=how is Handling.INSPECT)
         manager = chains.http_manager(logging.http_log("out"), routes=chains.route_to(cluster), inbound=False)
-        yield chains.chain(f"{label}/http", [manager], match(_HTTP_PROTOCOLS if how is Handling.INSPECT else ()))
+        yield chains.chain(upstream.reported or f"{label}/http", [manager], match(_HTTP_PROTOCOLS if how is Handling.INSPECT else ()))
     if how is not Handling.HTTP:
-        yield chains.chain(label, [chains.tcp_proxy(_cluster(upstream), logging.tcp_log("out"))], match())
+        yield chains.chain(upstream.reported or label, [chains.tcp_proxy(_cluster(upstream), logging.tcp_log("out"))], match())
 
 
 def _by_server_name(shape: Shape, upstream: Upstream) -> Iterator[listener_components_pb2.FilterChain]:
@@ -165,7 +170,7 @@ def _by_server_name(shape: Shape, upstream: Upstream) -> Iterator[listener_compo
         yield _denied(shape, match, http=False)
         return
     proxy = chains.tcp_proxy(_cluster(upstream), logging.tcp_log("out"))
-    yield chains.chain(f"{upstream.service.name}/{upstream.port.number}", [proxy], match)
+    yield chains.chain(upstream.reported or f"{upstream.service.name}/{upstream.port.number}", [proxy], match)
 
 
 def _denied(shape: Shape, match: chains.Match, *, http: bool) -> listener_components_pb2.FilterChain:
@@ -184,7 +189,7 @@ def _routes(shape: Shape, port: int | None) -> Resource:
         if not _is_name_based(upstream) or upstream.port.number != port or upstream.port.protocol in {"https", "tls"}:
             continue
         name = upstream.service.name.name
-        route = chains.forward(_cluster(upstream)) if upstream.allowed else chains.refuse(shape.deny_id)
+        route = chains.forward(_cluster(upstream), name=upstream.reported) if upstream.allowed else chains.refuse(shape.deny_id)
         hosts.append((name, [name, f"{name}:{port}"], route))
         if upstream.allowed:
             needs.add((types.CLUSTER, _cluster(upstream)))
@@ -259,6 +264,6 @@ def _explicit_chains(shape: Shape, upstream: Upstream) -> Iterator[listener_comp
         cluster = _cluster(upstream, inspected_http=how is Handling.INSPECT and upstream.service.meshed)
         manager = chains.http_manager(logging.http_log("out"), routes=chains.route_to(cluster), inbound=False)
         match = chains.Match(application_protocols=_HTTP_PROTOCOLS) if how is Handling.INSPECT else chains.Match()
-        yield chains.chain("http", [manager], match)
+        yield chains.chain(upstream.reported or "http", [manager], match)
     if how is not Handling.HTTP:
-        yield chains.chain("tcp", [chains.tcp_proxy(_cluster(upstream), logging.tcp_log("out"))])
+        yield chains.chain(upstream.reported or "tcp", [chains.tcp_proxy(_cluster(upstream), logging.tcp_log("out"))])

@@ -1,0 +1,209 @@
+"""The built-in certificate authority: keeps its key on disk, signs what attestation proved. Never believes a CSR's names.
+
+SVID profile: https://github.com/spiffe/spiffe/blob/main/standards/X509-SVID.md
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from controlplane.identity.spiffe import WorkloadId
+
+MAX_CSR_BYTES = 16 * 1024
+#: Clocks differ: a certificate is valid from a little before it was made.
+BACKDATE = timedelta(minutes=1)
+CA_LIFETIME = timedelta(days=3650)
+
+
+class AuthorityError(Exception):
+    """The authority's files cannot be used; the message says which and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Svid:
+    """A signed certificate chain (PEM, leaf first), whom it names and its validity."""
+
+    spiffe_id: str
+    chain_pem: bytes
+    not_before: datetime
+    not_after: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class BadCsr:
+    """A signing request that is not accepted, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateAuthority:
+    """Signs SVIDs of one trust domain."""
+
+    trust_domain: str
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+    @property
+    def bundle_pem(self) -> bytes:
+        """The trust roots."""
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    def sign(self, csr_der: bytes, workload: WorkloadId, lifetime: timedelta, now: datetime) -> Svid | BadCsr:
+        """Sign the request's public key for an identity that was proved elsewhere."""
+        key = _public_key(csr_der)
+        if isinstance(key, BadCsr):
+            return key
+        uri = workload.uri(self.trust_domain)
+        return self._issue(key, [x509.UniformResourceIdentifier(uri)], uri, lifetime, now)
+
+    def issue_server(
+        self, names: tuple[str, ...], lifetime: timedelta, now: datetime
+    ) -> tuple[bytes, bytes]:
+        """A key and a chain (PEM both) for the control plane's own listeners."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        uri = f"spiffe://{self.trust_domain}/picket/controlplane"
+        alternatives: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri)]
+        for name in names:
+            alternatives.append(_general_name(name))
+        svid = self._issue(key.public_key(), alternatives, uri, lifetime, now)
+        pem = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return pem, svid.chain_pem
+
+    def _issue(
+        self,
+        key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey,
+        names: list[x509.GeneralName],
+        uri: str,
+        lifetime: timedelta,
+        now: datetime,
+    ) -> Svid:
+        not_before = (now - BACKDATE).replace(microsecond=0)
+        not_after = min((now + lifetime).replace(microsecond=0), self.certificate.not_valid_after_utc)
+        usage = x509.KeyUsage(
+            digital_signature=True, content_commitment=False, key_encipherment=False, data_encipherment=False,
+            key_agreement=False, key_cert_sign=False, crl_sign=False, encipher_only=False, decipher_only=False,
+        )  # fmt: skip
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Picket")]))
+            .issuer_name(self.certificate.subject)
+            .public_key(key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(not_before)
+            .not_valid_after(not_after)
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(usage, critical=True)
+            .add_extension(
+                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
+            )
+            .add_extension(_issuer_key(self.certificate), critical=False)
+            .sign(self.key, hashes.SHA256())
+        )
+        return Svid(uri, certificate.public_bytes(serialization.Encoding.PEM), not_before, not_after)
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _issuer_key(certificate: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    subject = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(subject)
+
+
+def _public_key(
+    csr_der: bytes,
+) -> ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey | BadCsr:
+    if len(csr_der) > MAX_CSR_BYTES:
+        return BadCsr(f"the signing request has {len(csr_der)} bytes; at most {MAX_CSR_BYTES} are read")
+    try:
+        csr = x509.load_der_x509_csr(csr_der)
+        proven = csr.is_signature_valid
+        key = csr.public_key()
+    except (ValueError, UnsupportedAlgorithm, InvalidSignature) as error:
+        return BadCsr(f"the signing request is not a PKCS#10 request in DER: {error}")
+    if not proven:
+        return BadCsr("the signing request is not signed by its own key")
+    if isinstance(key, ec.EllipticCurvePublicKey) and key.key_size >= 256:
+        return key
+    if isinstance(key, rsa.RSAPublicKey) and 2048 <= key.key_size <= 4096:
+        return key
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        return key
+    return BadCsr("the key is not one of: elliptic curve of 256 bits or more, RSA of 2048 to 4096 bits, Ed25519")
+
+
+def load_or_create(directory: Path, trust_domain: str, now: datetime | None = None) -> CertificateAuthority:
+    """The authority kept in a directory, made there on first use. The key file is readable by its owner only.
+
+    Raises:
+        AuthorityError: unreadable files, a key that does not fit, another trust domain.
+    """
+    certificate_file, key_file = directory / "ca.pem", directory / "ca.key"
+    if not certificate_file.exists() and not key_file.exists():
+        _create(certificate_file, key_file, trust_domain, now or datetime.now(UTC))
+    try:
+        certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
+        key = serialization.load_pem_private_key(key_file.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as error:
+        raise AuthorityError(f"{directory}: the certificate authority's files ca.pem and ca.key cannot be read: {error}") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
+        raise AuthorityError(f"{key_file}: this is not the key of {certificate_file}; restore both from the same backup")
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    if f"spiffe://{trust_domain}" not in uris:
+        raise AuthorityError(f"{certificate_file}: made for {', '.join(uris)}, not for the trust domain {trust_domain}")
+    return CertificateAuthority(trust_domain, certificate, key)
+
+
+def _create(certificate_file: Path, key_file: Path, trust_domain: str, now: datetime) -> None:
+    directory = certificate_file.parent
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name(
+        [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Picket"), x509.NameAttribute(NameOID.COMMON_NAME, trust_domain[:64])]
+    )
+    usage = x509.KeyUsage(
+        digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
+        key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
+    )  # fmt: skip
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - BACKDATE)
+        .not_valid_after(now + CA_LIFETIME)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.UniformResourceIdentifier(f"spiffe://{trust_domain}")]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    for path, body in ((key_file, private), (certificate_file, certificate.public_bytes(serialization.Encoding.PEM))):
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(body)

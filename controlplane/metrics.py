@@ -1,0 +1,37 @@
+"""Prometheus metrics of the control plane, in a registry of its own. Labels are workloads and types, never addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+
+class Metrics:
+    """Everything that is counted."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.pushes = self._counter("picket_xds_pushes_total", "xDS responses sent", "type")
+        self.push_bytes = self._counter("picket_xds_push_bytes_total", "Bytes of xDS responses", "type")
+        self.answers = self._counter("picket_xds_answers_total", "Answers of sidecars", "type", "answer")
+        self.refused = self._counter("picket_refused_total", "Peers that asked or reported for what is not theirs")
+        self.observations = self._counter("picket_observations_total", "Observations stored")
+        self.batches = self._counter("picket_batches_total", "Telemetry batches", "outcome")
+        self.lost = self._counter("picket_lost_total", "Log lines that sidecars could not keep, and batches missing")
+        self.violations = self._counter("picket_violations_total", "Violations stored", "destination", "verdict")
+        self.certificates = self._counter("picket_certificates_total", "Certificates signed", "how")
+        self.store_seconds = Histogram(
+            "picket_store_transaction_seconds", "Time of a telemetry transaction", registry=self.registry
+        )
+
+    def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
+        """A value that is read when it is asked for."""
+        Gauge(name, text, registry=self.registry).set_function(read)
+
+    def render(self) -> bytes:
+        """The exposition text."""
+        return generate_latest(self.registry)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)

@@ -1,0 +1,148 @@
+"""The control plane's settings: frozen, checked once, passed in. Never reads them again."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from controlplane.identity.spiffe import SpiffeError, check_trust_domain
+from controlplane.policy.rules import Mode
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; the message names it and says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where to listen: a Unix socket's path, or a host and a port (0: any free one)."""
+
+    path: str = ""
+    host: str = ""
+    port: int = 0
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach it."""
+        if self.path:
+            return True
+        return self.host == "localhost" or (_is_address(self.host) and ipaddress.ip_address(self.host).is_loopback)
+
+    @property
+    def target(self) -> str:
+        """The address as gRPC writes it."""
+        if self.path:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def parse_listen(text: str, setting: str) -> Listen:
+    """Read ``host:port``, ``[v6]:port`` or ``unix:/path``.
+
+    Raises:
+        SettingsError: another shape, or a socket path that is too long for the system.
+    """
+    if text.startswith("unix:"):
+        path = text.removeprefix("unix:")
+        if not path.startswith("/") or len(path.encode()) > 107:
+            raise SettingsError(f"{setting}: {text!r}: an absolute path of at most 107 bytes is wanted after unix:")
+        return Listen(path=path)
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isdigit() or int(port) > 65535:
+        raise SettingsError(f"{setting}: {text!r} is not host:port or unix:/path")
+    return Listen(host=host, port=int(port))
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that `picket controlplane` can be told."""
+
+    data: Path
+    topology: Path
+    database_url: str
+    trust_domain: str
+    grpc_listen: tuple[Listen, ...]
+    enroll_listen: tuple[Listen, ...]
+    api_listen: Listen
+    server_names: tuple[str, ...]
+    svid_lifetime_seconds: int
+    default_mode: Mode
+    insecure: bool
+    api_token_file: Path | None
+    log_level: str
+
+
+def build_settings(
+    *,
+    data: str | Path,
+    topology: str | Path,
+    database: str | None = None,
+    trust_domain: str = "picket.local",
+    grpc_listen: Sequence[str] = ("127.0.0.1:7601",),
+    enroll_listen: Sequence[str] = ("127.0.0.1:7602",),
+    api_listen: str = "127.0.0.1:7600",
+    server_name: Sequence[str] = (),
+    svid_lifetime_seconds: int = 3600,
+    default_mode: str = "learn",
+    insecure: bool = False,
+    allow_remote_api: bool = False,
+    api_token_file: str | Path | None = None,
+    log_level: str = "info",
+) -> Settings:
+    """Check options and put them together.
+
+    Raises:
+        SettingsError: which option, what is wrong with it and what to do.
+    """
+    directory = Path(data)
+    try:
+        check_trust_domain(trust_domain)
+    except SpiffeError as error:
+        raise SettingsError(f"--trust-domain: {error}") from error
+    if default_mode not in set(Mode) - {Mode.QUARANTINE}:
+        raise SettingsError("--default-mode: learn, audit or enforce")
+    if not 30 <= svid_lifetime_seconds <= 30 * 86400:
+        raise SettingsError("--svid-lifetime-seconds: 30 seconds to 30 days")
+    if log_level not in {"debug", "info", "warning", "error"}:
+        raise SettingsError("--log-level: debug, info, warning or error")
+    grpc = tuple(parse_listen(text, "--grpc-listen") for text in grpc_listen)
+    enroll = tuple(parse_listen(text, "--enroll-listen") for text in enroll_listen)
+    api = parse_listen(api_listen, "--api-listen")
+    if insecure:
+        remote = next((listen for listen in (*grpc, *enroll) if not listen.is_local), None)
+        if remote is not None:
+            raise SettingsError(
+                f"--insecure: {remote.target} can be reached from elsewhere; a plaintext control channel stays on loopback"
+            )
+    token_file = Path(api_token_file) if api_token_file else None
+    if not api.is_local and (not allow_remote_api or token_file is None):
+        raise SettingsError(
+            f"--api-listen: {api.target} can be reached from elsewhere and the API speaks no TLS itself; keep it on loopback, or "
+            "put a TLS proxy before it and say --allow-remote-api with --api-token-file"
+        )
+    return Settings(
+        data=directory,
+        topology=Path(topology),
+        database_url=database or f"sqlite:///{directory.absolute()}/picket.db",
+        trust_domain=trust_domain,
+        grpc_listen=grpc,
+        enroll_listen=enroll,
+        api_listen=api,
+        server_names=tuple(server_name),
+        svid_lifetime_seconds=svid_lifetime_seconds,
+        default_mode=Mode(default_mode),
+        insecure=insecure,
+        api_token_file=token_file,
+        log_level=log_level,
+    )

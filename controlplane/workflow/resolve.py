@@ -1,0 +1,118 @@
+"""Turns what a sidecar observed into flows between named workloads and services. Pure; believes the reporter's identity only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from controlplane.flows.model import EdgeKey, Flow, Verdict
+from controlplane.identity.spiffe import SpiffeError, WorkloadId, parse_uri
+from controlplane.policy.evaluate import DenyId
+from controlplane.policy.rules import EXTERNAL_NAMESPACE, Policy
+from controlplane.topology.model import ServiceName, Topology, is_ip_address
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """One observation as it came in, without its wire type. Times are Unix milliseconds."""
+
+    inbound: bool
+    verdict: Verdict
+    port: int
+    protocol: str
+    count: int
+    first_seen_ms: int
+    last_seen_ms: int
+    peer_id: str = ""
+    peer_address: str = ""
+    dialled_address: str = ""
+    method: str = ""
+    path: str = ""
+    host: str = ""
+    server_name: str = ""
+    deny_id: str = ""
+    reason: str = ""
+
+
+def flows_of(observed: Observed, reporter: WorkloadId, topology: Topology, policy: Policy, trust_domain: str) -> Iterator[Flow]:
+    """The flow, and for one that was only reported (would-deny) also the use of the edge that it is."""
+    if observed.inbound:
+        edge = _inbound_edge(observed, reporter, topology, trust_domain)
+    else:
+        edge = _outbound_edge(observed, reporter, topology)
+    if observed.verdict is not Verdict.DENIED:
+        path = observed.path if observed.protocol == "grpc" else ""
+        yield _flow(observed, edge._replace(path=path), Verdict.ALLOWED, reporter, "")
+    if observed.verdict is not Verdict.ALLOWED:
+        deny_id = observed.deny_id or _handshake_deny_id(observed, reporter, policy)
+        yield _flow(observed, edge._replace(path=observed.path), observed.verdict, reporter, deny_id)
+
+
+def _flow(observed: Observed, edge: EdgeKey, verdict: Verdict, reporter: WorkloadId, deny_id: str) -> Flow:
+    return Flow(
+        edge=edge,
+        verdict=verdict,
+        reporter=str(reporter),
+        direction="in" if observed.inbound else "out",
+        count=observed.count,
+        first_seen_ms=observed.first_seen_ms,
+        last_seen_ms=observed.last_seen_ms,
+        host=observed.host,
+        server_name=observed.server_name,
+        peer_address=observed.peer_address,
+        deny_id=deny_id,
+        reason=observed.reason,
+    )
+
+
+def _handshake_deny_id(observed: Observed, reporter: WorkloadId, policy: Policy) -> str:
+    """A denial in the TLS handshake has no filter to name it: it is named by the policy that the list came from."""
+    if not observed.inbound or "SAN" not in observed.reason:
+        return ""
+    service = ServiceName(reporter.namespace, reporter.account)
+    return str(DenyId(service, policy.of(service).revision))
+
+
+def _inbound_edge(observed: Observed, reporter: WorkloadId, topology: Topology, trust_domain: str) -> EdgeKey:
+    source = f"ip:{observed.peer_address}"
+    if observed.peer_id:
+        try:
+            source = str(parse_uri(observed.peer_id, trust_domain))
+        except SpiffeError:
+            source = f"ip:{observed.peer_address}"
+    service = topology.by_workload.get(reporter)
+    port, protocol = observed.port, observed.protocol
+    if service is not None:
+        declared = service.port(port) or next((p for p in service.ports if p.target == port), None)
+        if declared is not None:
+            port = declared.number
+            protocol = _protocol(declared.protocol, protocol)
+    return EdgeKey(source, str(reporter), port, protocol, observed.method)
+
+
+def _outbound_edge(observed: Observed, reporter: WorkloadId, topology: Topology) -> EdgeKey:
+    found = topology.resolve_dialled(topology.by_workload.get(reporter), observed.dialled_address, observed.port)
+    host = _host_name(observed)
+    if found is None and host:
+        external = topology.by_host.get(host)
+        found = None if external is None else (external, observed.port)
+    if found is None:
+        destination = ServiceName(EXTERNAL_NAMESPACE, host or observed.dialled_address)
+        return EdgeKey(str(reporter), str(destination), observed.port, observed.protocol, observed.method)
+    service, port = found
+    declared = service.port(port)
+    protocol = _protocol(declared.protocol, observed.protocol) if declared else observed.protocol
+    return EdgeKey(str(reporter), str(service.name), port, protocol, observed.method)
+
+
+def _protocol(declared: str, seen: str) -> str:
+    """The declared name (redis, mysql, ...) where the wire shows only bytes; what was seen where nothing was declared."""
+    return seen if declared == "auto" else declared
+
+
+def _host_name(observed: Observed) -> str:
+    name = observed.server_name or observed.host.rpartition(":")[0] or observed.host
+    if observed.host and not observed.server_name and not observed.host.rpartition(":")[2].isdigit():
+        name = observed.host
+    name = name.lower().rstrip(".")
+    return "" if is_ip_address(name) else name

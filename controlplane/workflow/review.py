@@ -1,0 +1,174 @@
+"""Review: bring the proposal up to date, approve, reject, set modes, roll back. Each is one transaction with its audit event.
+
+Expected refusals are values; the caller shows their reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from controlplane.graph.learn import GraphEdge, summarise
+from controlplane.graph.proposal import additions, dump_proposal, load_proposal, propose, same_edges
+from controlplane.policy.documents import dump_policy, load_policy
+from controlplane.policy.revise import RuleSets, added, changed_services, revise, rule_sets
+from controlplane.policy.rules import Mode
+from controlplane.store.interface import Store, StoredProposal
+from controlplane.topology.model import ServiceName
+from controlplane.workflow.publish import Publisher
+
+OPEN, APPROVED, REJECTED, SUPERSEDED = "open", "approved", "rejected", "superseded"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why nothing was done."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A new revision is in force; ``services`` are those that it changed."""
+
+    revision: int
+    services: tuple[ServiceName, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """It is done, and nothing new is in force by it."""
+
+    detail: str
+
+
+class Review:
+    """What a person can do with what was learned."""
+
+    def __init__(self, store: Store, publisher: Publisher, clock_ms: Callable[[], int]) -> None:
+        self._store = store
+        self._publisher = publisher
+        self._clock_ms = clock_ms
+
+    def learned(self) -> list[GraphEdge]:
+        """The learned graph's edges."""
+        return summarise(self._store.edges())
+
+    def refresh_proposal(self) -> StoredProposal | None:
+        """The open proposal, made or replaced when what was learned asks for something else; ``None`` when nothing is new."""
+        policy = self._publisher.policy
+        rejected = self._rejected()
+        wanted = tuple(e for e in propose(policy, self.learned()) if _key(e) not in rejected)
+        now_ms = self._clock_ms()
+        current = next(iter(self._store.proposals(OPEN, 1)), None)
+        if current is not None and same_edges(load_proposal(current.document), wanted):
+            return current
+        if current is None and not wanted:
+            return None
+        with self._store.transaction() as transaction:
+            if current is not None:
+                transaction.decide_proposal(current.number, SUPERSEDED, "picket", "", None, now_ms)
+            return transaction.add_proposal(policy.revision, dump_proposal(wanted), now_ms) if wanted else None
+
+    def _rejected(self) -> set[str]:
+        """Edges that were rejected and not approved since; they are not proposed again by themselves."""
+        keys: set[str] = set()
+        for proposal in reversed(self._store.proposals(None, 1000)):
+            if proposal.status == REJECTED:
+                keys.update(_key(edge) for edge in load_proposal(proposal.document))
+        return keys
+
+    def approve(
+        self, number: int, actor: str, comment: str = "", rows: Collection[int] | None = None
+    ) -> Published | Refused:
+        """Put a proposal's edges (or the given rows of it, counted from 1) into force."""
+        proposal = self._store.proposal(number)
+        if proposal is None:
+            return Refused(f"there is no proposal {number}")
+        edges: Sequence[GraphEdge] = load_proposal(proposal.document)
+        if rows is not None:
+            wrong = [row for row in rows if not 1 <= row <= len(edges)]
+            if wrong:
+                return Refused(f"proposal {number} has rows 1 to {len(edges)}, not {wrong[0]}")
+            edges = [edge for row, edge in enumerate(edges, 1) if row in rows]
+        wanted = added(rule_sets(self._publisher.policy), additions(edges))
+        detail = {"proposal": number, "edges": len(edges), "comment": comment}
+        detail = {"proposal": number, "edges": len(edges), "comment": comment}
+        return self._publish(wanted, actor, comment or f"proposal {number}", "proposal:approve", detail, number)
+
+    def reject(self, number: int, actor: str, comment: str = "") -> Done | Refused:
+        """Close a proposal without approving anything."""
+        now_ms = self._clock_ms()
+        with self._store.transaction() as transaction:
+            if not transaction.decide_proposal(number, REJECTED, actor, comment, None, now_ms):
+                return Refused(f"there is no open proposal {number}")
+            transaction.add_audit(actor, "proposal:reject", str(number), _json({"comment": comment}), now_ms)
+        return Done(f"proposal {number} is rejected")
+
+    def rollback(self, number: int, actor: str, comment: str = "") -> Published | Refused:
+        """Put an older revision's rules into force again, as a new revision."""
+        stored = self._store.revision(number) if number else None
+        if number and stored is None:
+            return Refused(f"there is no revision {number}")
+        policy = self._publisher.policy
+        wanted: RuleSets = {}
+        if stored is not None:
+            wanted = rule_sets(load_policy(stored.document, number, policy.modes, policy.default_mode))
+        note = comment or f"rollback to revision {number}"
+        return self._publish(wanted, actor, note, "policy:rollback", {"to": number, "comment": comment}, None)
+
+    def set_mode(self, services: Sequence[ServiceName], mode: Mode, actor: str, comment: str = "") -> Done | Refused:
+        """Set the mode of services; published at once."""
+        unknown = [name for name in services if name not in self._publisher.topology.services]
+        if unknown:
+            return Refused(f"there is no service {unknown[0]}")
+        now_ms = self._clock_ms()
+        with self._store.transaction() as transaction:
+            for name in services:
+                transaction.set_mode(name, mode)
+                detail = _json({"mode": str(mode), "before": str(self._publisher.policy.mode(name)), "comment": comment})
+                transaction.add_audit(actor, "service:mode", str(name), detail, now_ms)
+        self._publisher.refresh()
+        return Done(f"{len(services)} service{'s' if len(services) != 1 else ''} in mode {mode}")
+
+    def _publish(
+        self, wanted: RuleSets, actor: str, note: str, action: str, detail: dict[str, object], proposal: int | None
+    ) -> Published | Refused:
+        """Revision, decision and audit event in one transaction, then the push."""
+        try:
+            return self._commit(wanted, actor, note, action, detail, proposal)
+        except _LostRaceError as error:
+            return Refused(str(error))
+
+    def _commit(
+        self, wanted: RuleSets, actor: str, note: str, action: str, detail: dict[str, object], proposal: int | None
+    ) -> Published:
+        now_ms = self._clock_ms()
+        current = self._publisher.policy
+        with self._store.transaction() as transaction:
+            newest = next(iter(self._store.revisions(1)), None)
+            number = (newest.number if newest else 0) + 1
+            revised = revise(current, wanted, number)
+            stored = transaction.add_revision(actor, note, dump_policy(revised), now_ms)
+            if stored.number != number:
+                raise _LostRaceError(f"revision {number} was taken while it was written; try again")
+            if proposal is not None and not transaction.decide_proposal(proposal, APPROVED, actor, note, number, now_ms):
+                raise _LostRaceError(f"proposal {proposal} is not open any more")
+            transaction.set_active_revision(number)
+            transaction.add_audit(actor, action, str(proposal or number), _json(detail), now_ms)
+        self._publisher.refresh()
+        return Published(number, tuple(sorted(changed_services(current, revised))))
+
+
+class _LostRaceError(Exception):
+    """Somebody else decided or published first; leaving the transaction by it undoes what was written."""
+
+
+def _key(edge: GraphEdge) -> str:
+    return f"{edge.source} {edge.destination} {edge.port} {edge.protocol}"
+
+
+def _json(detail: dict[str, object]) -> str:
+    return msgspec.json.encode(detail).decode()

