@@ -99,7 +99,7 @@ class BatchReceipt:
 
     stored: bool  # False: it was stored before and is only acknowledged again
     gap: int = 0  # batches missing before this one
-    violations: tuple[Violation, ...] = field(default=())
+    violations: tuple[Violation, ...] = field(default=())  # rows it went to, with the counts and times of this batch alone
 
 
 class Transaction(Protocol):

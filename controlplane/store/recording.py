@@ -1,0 +1,137 @@
+"""Adds up the telemetry batches of one write transaction and writes their sums at its end. Commits nothing itself.
+
+Summing first makes storing cost edges, not flows; writing in the order of keys keeps two writers from waiting crosswise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+from sqlalchemy import Connection, select
+
+from controlplane.flows.model import EdgeKey, Flow, Verdict
+from controlplane.store import tables
+from controlplane.store.interface import BatchReceipt
+from controlplane.store.statements import change_rows, upsert
+from controlplane.store.violations import ViolationRecording
+
+#: More than this in one flow or loss is no count; with it, sums stay far inside 64 bits.
+MAX_COUNT = 2**40
+_SUMS = {"count": "add", "first_seen_ms": "least", "last_seen_ms": "greatest"}
+_REPORT = {"last_report_ms": "greatest", "blind_since_ms": "first", "lost": "add"}
+
+
+@dataclass(slots=True)
+class _Report:
+    """What a sidecar's batches of this transaction say of the sidecar."""
+
+    last_ms: int
+    blind_since_ms: int | None = None
+    lost: int = 0
+
+
+class Recording:
+    """The batches of one transaction. ``finish`` must be called before the commit."""
+
+    def __init__(self, connection: Connection, violation_window_ms: int) -> None:
+        self._connection = connection
+        self._violations = ViolationRecording(connection, violation_window_ms)
+        self._edges: dict[EdgeKey, list[int]] = {}
+        self._sequences: dict[tuple[str, str, str], int] = {}
+        self._reports: dict[tuple[str, str], _Report] = {}
+        self._met: set[tuple[str, str]] = set()
+
+    def add(
+        self, workload: str, instance: str, epoch: str, sequence: int, flows: Sequence[Flow], lost: int, now_ms: int
+    ) -> BatchReceipt:
+        """Take one batch in; see `interface.Transaction.record_batch`."""
+        report = self._reports.setdefault((workload, instance), _Report(now_ms))
+        report.last_ms = max(report.last_ms, now_ms)
+        key = (workload, instance, epoch)
+        last = self._last_sequence(key)
+        if sequence <= last:
+            return BatchReceipt(stored=False)
+        self._sequences[key] = sequence
+        gap = sequence - last - 1
+        if (gap or lost) and report.blind_since_ms is None:
+            report.blind_since_ms = now_ms
+        report.lost += min(lost, MAX_COUNT)
+        self._count_edges(flow for flow in flows if flow.verdict is Verdict.ALLOWED)
+        refused = [flow for flow in flows if flow.verdict is not Verdict.ALLOWED]
+        return BatchReceipt(stored=True, gap=gap, violations=self._violations.add(refused))
+
+    def finish(self) -> None:
+        """Write the sums."""
+        epochs = [
+            {"workload": workload, "instance": instance, "epoch": epoch, "sequence": sequence}
+            for (workload, instance, epoch), sequence in sorted(self._sequences.items())
+        ]
+        change_rows(self._connection, tables.epochs, epochs, {"sequence": "new"})
+        reports = [
+            {
+                "workload": workload,
+                "instance": instance,
+                "last_report_ms": report.last_ms,
+                "blind_since_ms": report.blind_since_ms,
+                "lost": report.lost,
+            }
+            for (workload, instance), report in sorted(self._reports.items())
+        ]
+        upsert(self._connection, tables.reports, reports, _REPORT)
+        upsert(self._connection, tables.sidecars, [_blank_sidecar(*key) for key in sorted(self._met)], {})
+        edges = [
+            {**key._asdict(), "key_hash": _hash(key), "count": count, "first_seen_ms": first, "last_seen_ms": last}
+            for key, (count, first, last) in sorted(self._edges.items())
+        ]
+        upsert(self._connection, tables.edges, edges, _SUMS)
+        self._violations.finish()
+
+    def _last_sequence(self, key: tuple[str, str, str]) -> int:
+        """The last stored sequence of an epoch, 0 before the first; its row is locked, so that no replay runs beside this one."""
+        known = self._sequences.get(key)
+        if known is not None:
+            return known
+        table = tables.epochs.c
+        workload, instance, epoch = key
+        query = (
+            select(table.sequence)
+            .where(table.workload == workload, table.instance == instance, table.epoch == epoch)
+            .with_for_update()
+        )
+        last = self._connection.execute(query).scalar()
+        if last is None:
+            row = {"workload": workload, "instance": instance, "epoch": epoch, "sequence": 0}
+            upsert(self._connection, tables.epochs, [row], {})
+            self._met.add((workload, instance))
+            # Another writer may have made the row meanwhile; then this waits for it and reads what it stored.
+            last = self._connection.execute(query).scalar_one()
+        self._sequences[key] = int(last)
+        return int(last)
+
+    def _count_edges(self, flows: Iterable[Flow]) -> None:
+        edges = self._edges
+        for flow in flows:
+            count, first, last = flow.count, flow.first_seen_ms, flow.last_seen_ms
+            sums = edges.get(flow.edge)
+            if sums is None:
+                edges[flow.edge] = [min(count, MAX_COUNT), first, last]
+                continue
+            sums[0] += min(count, MAX_COUNT)
+            if first < sums[1]:
+                sums[1] = first
+            if last > sums[2]:
+                sums[2] = last
+
+
+def _hash(key: EdgeKey) -> bytes:
+    return hashlib.blake2b(msgspec.json.encode(key), digest_size=16).digest()
+
+
+def _blank_sidecar(workload: str, instance: str) -> dict[str, object]:
+    return {
+        "workload": workload, "instance": instance, "connected": False, "sent_version": "", "acked_version": "", "revision": 0,
+        "nack_type": "", "nack_message": "", "agent_version": "", "envoy_version": "", "capture": "",
+    }  # fmt: skip

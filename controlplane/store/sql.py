@@ -1,0 +1,191 @@
+"""The store on SQLAlchemy Core, for SQLite and PostgreSQL: reading, and the frame of a write transaction."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Select, and_, func, or_, select
+
+from controlplane.flows.model import EdgeKey, LearnedEdge, Violation
+from controlplane.policy.rules import Mode
+from controlplane.store import tables
+from controlplane.store.engine import BUSY_TIMEOUT_SECONDS, open_engine, wrapped
+from controlplane.store.interface import (
+    AuditRow,
+    SidecarRow,
+    StoredProposal,
+    StoredRevision,
+    StoreError,
+    ViolationFilter,
+)
+from controlplane.store.schema import begin_write
+from controlplane.store.violations import violation_of
+from controlplane.store.write import REPORT_FIELDS, SqlTransaction
+from controlplane.topology.model import ServiceName
+
+_MAX_INTEGER = 2**63 - 1
+
+
+def open_store(url: str, *, violation_window_ms: int = 60_000) -> SqlStore:
+    """Open a database, made or migrated as needed.
+
+    Raises:
+        StoreError: it cannot be used; the message says what to do.
+    """
+    return SqlStore(open_engine(url), violation_window_ms)
+
+
+class SqlStore:
+    """Implements `interface.Store`. Safe to call from several threads."""
+
+    def __init__(self, engine: Engine, violation_window_ms: int) -> None:
+        self._engine = engine
+        self.violation_window_ms = violation_window_ms
+        # SQLite has one writer; waiting for it here is fair and immediate, its own waiting is polling.
+        self._writer = threading.Lock() if engine.dialect.name == "sqlite" else None
+
+    @contextmanager
+    def transaction(self) -> Iterator[SqlTransaction]:
+        """Begin a write transaction; it commits on leaving without an exception."""
+        with self._writing(), wrapped("the database refused a write"), self._engine.connect() as connection:
+            begin_write(connection)
+            transaction = SqlTransaction(connection, self.violation_window_ms)
+            yield transaction
+            transaction.finish()
+            connection.commit()
+
+    def _writing(self) -> AbstractContextManager[object]:
+        return nullcontext() if self._writer is None else _held(self._writer)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with wrapped("the database refused a read"), self._engine.connect() as connection:
+            yield connection
+
+    def edges(self) -> Sequence[LearnedEdge]:
+        """All learned edges, ordered by key."""
+        table = tables.edges.c
+        query = select(*(table[name] for name in EdgeKey._fields), table.count, table.first_seen_ms, table.last_seen_ms)
+        with self._reading() as connection:
+            found = [LearnedEdge(EdgeKey(*row[:6]), row[6], row[7], row[8]) for row in connection.execute(query)]
+        # Ordered here, as below: the databases' orders of text differ, PostgreSQL's even with its locale.
+        return sorted(found, key=lambda edge: edge.key)
+
+    def violations(self, wanted: ViolationFilter, limit: int) -> Sequence[Violation]:
+        """Matching violations, newest last seen first; with ``after_id``, in the order of their ids."""
+        table = tables.violations
+        query = _filtered(select(table), wanted).limit(_limit(limit))
+        query = query.order_by(table.c.id) if wanted.after_id else query.order_by(table.c.last_seen_ms.desc(), table.c.id.desc())
+        with self._reading() as connection:
+            return [violation_of(row._asdict()) for row in connection.execute(query)]
+
+    def count_violations(self, wanted: ViolationFilter) -> int:
+        """Sum of the counts of matching violations."""
+        query = _filtered(select(func.coalesce(func.sum(tables.violations.c.count), 0)), wanted)
+        with self._reading() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def revisions(self, limit: int) -> Sequence[StoredRevision]:
+        """Newest first."""
+        query = select(tables.revisions).order_by(tables.revisions.c.number.desc()).limit(_limit(limit))
+        with self._reading() as connection:
+            return [StoredRevision(**row) for row in connection.execute(query).mappings()]
+
+    def revision(self, number: int) -> StoredRevision | None:
+        """One revision."""
+        if not 0 < number <= _MAX_INTEGER:
+            return None
+        with self._reading() as connection:
+            row = connection.execute(select(tables.revisions).where(tables.revisions.c.number == number)).mappings().first()
+        return None if row is None else StoredRevision(**row)
+
+    def active_revision(self) -> int:
+        """The number of the revision in force; 0 before the first."""
+        with self._reading() as connection:
+            return int(connection.execute(select(tables.active_revision.c.number)).scalar() or 0)
+
+    def modes(self) -> dict[ServiceName, Mode]:
+        """Modes that were set."""
+        with self._reading() as connection:
+            return {ServiceName(row[0], row[1]): Mode(row[2]) for row in connection.execute(select(tables.modes))}
+
+    def proposals(self, status: str | None, limit: int) -> Sequence[StoredProposal]:
+        """Newest first."""
+        query = select(tables.proposals).order_by(tables.proposals.c.number.desc()).limit(_limit(limit))
+        if status is not None:
+            query = query.where(tables.proposals.c.status == status)
+        with self._reading() as connection:
+            return [StoredProposal(**row) for row in connection.execute(query).mappings()]
+
+    def proposal(self, number: int) -> StoredProposal | None:
+        """One proposal."""
+        if not 0 < number <= _MAX_INTEGER:
+            return None
+        with self._reading() as connection:
+            row = connection.execute(select(tables.proposals).where(tables.proposals.c.number == number)).mappings().first()
+        return None if row is None else StoredProposal(**row)
+
+    def sidecars(self) -> Sequence[SidecarRow]:
+        """All sidecars ever seen, ordered by workload and instance."""
+        table, reports = tables.sidecars, tables.reports
+        joined = table.outerjoin(
+            reports, and_(table.c.workload == reports.c.workload, table.c.instance == reports.c.instance)
+        )
+        columns = [reports.c[name] for name in sorted(REPORT_FIELDS - {"lost"})]
+        query = select(table, *columns, func.coalesce(reports.c.lost, 0).label("lost")).select_from(joined)
+        with self._reading() as connection:
+            found = [SidecarRow(**row) for row in connection.execute(query).mappings()]
+        return sorted(found, key=lambda row: (row.workload, row.instance))
+
+    def audit(self, limit: int) -> Sequence[AuditRow]:
+        """Newest first."""
+        with self._reading() as connection:
+            query = select(tables.audit).order_by(tables.audit.c.id.desc()).limit(_limit(limit))
+            return [AuditRow(**row) for row in connection.execute(query).mappings()]
+
+    def ping(self) -> None:
+        """Raise StoreError when the database does not answer."""
+        with self._reading() as connection:
+            connection.execute(select(tables.counters.c.value).limit(1))
+
+    def close(self) -> None:
+        """Release connections."""
+        self._engine.dispose()
+
+
+@contextmanager
+def _held(lock: threading.Lock) -> Iterator[None]:
+    if not lock.acquire(timeout=BUSY_TIMEOUT_SECONDS):
+        raise StoreError(f"the database is busy: another write has taken more than {BUSY_TIMEOUT_SECONDS:.0f} s; try again")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _limit(wanted: int) -> int:
+    """A row limit that both databases take."""
+    return min(max(wanted, 0), _MAX_INTEGER)
+
+
+def _filtered(query: Select[Any], wanted: ViolationFilter) -> Select[Any]:
+    """Texts are sought without regard to case (SQLite: of ASCII letters)."""
+    table = tables.violations
+    for column, value in ((table.c.source, wanted.source), (table.c.destination, wanted.destination)):
+        if value:
+            query = query.where(column == value)
+    if wanted.after_id:
+        query = query.where(table.c.id > min(wanted.after_id, _MAX_INTEGER))
+    if wanted.since_ms:
+        query = query.where(table.c.last_seen_ms >= min(wanted.since_ms, _MAX_INTEGER))
+    if wanted.verdict is not None:
+        query = query.where(table.c.verdict == str(wanted.verdict))
+    if wanted.port is not None:
+        query = query.where(table.c.port == wanted.port)
+    if wanted.text:
+        names = ("source", "destination", "method", "path", "host", "server_name", "peer_address", "deny_id", "reason")
+        query = query.where(or_(*(table.c[name].icontains(wanted.text, autoescape=True) for name in names)))
+    return query

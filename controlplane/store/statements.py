@@ -1,0 +1,88 @@
+"""Statements that SQLite and PostgreSQL spell differently: upserts, least and greatest, and numbers in series."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Table, bindparam, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from controlplane.store import tables
+
+
+def upsert(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], changes: Mapping[str, str] | None = None
+) -> None:
+    """Insert rows, which have distinct keys; where the key is taken, change that row.
+
+    ``changes`` says how, by column: ``new`` replaces, ``add`` sums, ``least`` and ``greatest`` keep one of both, ``first``
+    keeps what is not null. Columns that it leaves out stay; ``None`` replaces everything and ``{}`` nothing.
+    """
+    if not rows:
+        return
+    postgres = connection.dialect.name == "postgresql"
+    statement: Any = postgresql.insert(table) if postgres else sqlite.insert(table)
+    keys = [column.name for column in table.primary_key]
+    if changes is None:
+        changes = {column.name: "new" for column in table.c if column.name not in keys}
+    if changes:
+        values = {name: _changed(how, table.c[name], statement.excluded[name], postgres) for name, how in changes.items()}
+        statement = statement.on_conflict_do_update(index_elements=keys, set_=values)
+    else:
+        statement = statement.on_conflict_do_nothing(index_elements=keys)
+    connection.execute(statement, list(rows))
+
+
+def add_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows that are known to be new."""
+    if rows:
+        connection.execute(insert(table), list(rows))
+
+
+def change_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], changes: Mapping[str, str]) -> None:
+    """Change rows that are known to exist; each of ``rows`` holds the whole key and the columns of ``changes`` (see `upsert`)."""
+    if not rows:
+        return
+    postgres = connection.dialect.name == "postgresql"
+    keys = [column.name for column in table.primary_key]
+    statement = update(table).where(*(table.c[name] == bindparam(f"new_{name}") for name in keys))
+    values = {
+        name: _changed(how, table.c[name], bindparam(f"new_{name}", type_=table.c[name].type), postgres)
+        for name, how in changes.items()
+    }
+    parameters = [{f"new_{name}": row[name] for name in (*keys, *changes)} for row in rows]
+    connection.execute(statement.values(values), parameters)
+
+
+def _changed(how: str, old: ColumnElement[Any], new: ColumnElement[Any], postgres: bool) -> ColumnElement[Any]:
+    match how:
+        case "new":
+            return new
+        case "add":
+            return old + new
+        case "least":
+            return func.least(old, new) if postgres else func.min(old, new)
+        case "greatest":
+            return func.greatest(old, new) if postgres else func.max(old, new)
+        case "first":
+            return func.coalesce(old, new)
+    raise ValueError(f"{how!r} is no way to change a column")
+
+
+def lock_number(connection: Connection, series: str) -> int:
+    """The last number of a series. Nobody else takes one until this transaction ends."""
+    query = select(tables.counters.c.value).where(tables.counters.c.name == series).with_for_update()
+    return int(connection.execute(query).scalar_one())
+
+
+def next_number(connection: Connection, series: str) -> int:
+    """The next number of a series, without gaps: a rollback gives it back, and other takers wait for the commit."""
+    number = lock_number(connection, series) + 1
+    set_number(connection, series, number)
+    return number
+
+
+def set_number(connection: Connection, series: str, number: int) -> None:
+    """Store the last number given out of a locked series."""
+    connection.execute(update(tables.counters).where(tables.counters.c.name == series).values(value=number))

@@ -1,0 +1,167 @@
+"""The tables, as SQLAlchemy Core metadata. Times are Unix milliseconds. Never runs a statement.
+
+Texts have no length here: SQLite ignores one and PostgreSQL refuses by it, so bounds are checked where input comes in.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
+
+metadata = MetaData()
+
+edges = Table(
+    "edges",
+    metadata,
+    # A hash over the key: a long path would not fit PostgreSQL's index rows (2,704 bytes), and a short key is faster.
+    Column("key_hash", LargeBinary, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("destination", Text, nullable=False),
+    Column("port", Integer, nullable=False),
+    Column("protocol", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    Column("first_seen_ms", BigInteger, nullable=False),
+    Column("last_seen_ms", BigInteger, nullable=False),
+)
+
+violations = Table(
+    "violations",
+    metadata,
+    # From `counters`, so that ids become visible in their order and a reader that follows them misses none.
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    # A hash over all that makes two uses one row, and the time from which the row's window counts.
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("opened_ms", BigInteger, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("destination", Text, nullable=False),
+    Column("port", Integer, nullable=False),
+    Column("protocol", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("reporter", Text, nullable=False),
+    Column("direction", Text, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    Column("first_seen_ms", BigInteger, nullable=False),
+    Column("last_seen_ms", BigInteger, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("server_name", Text, nullable=False),
+    Column("peer_address", Text, nullable=False),
+    Column("deny_id", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Index("violations_by_window", "fingerprint", "opened_ms"),
+    Index("violations_by_time", "last_seen_ms"),
+    Index("violations_by_destination", "destination", "last_seen_ms"),
+    Index("violations_by_source", "source", "last_seen_ms"),
+)
+
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("document", Text, nullable=False),
+)
+
+#: At most one row: the revision in force.
+active_revision = Table(
+    "active_revision",
+    metadata,
+    Column("singleton", Integer, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, ForeignKey("revisions.number"), nullable=False),
+)
+
+proposals = Table(
+    "proposals",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("base_revision", BigInteger, nullable=False),
+    Column("document", Text, nullable=False),
+    Column("decided_ms", BigInteger),
+    Column("decided_by", Text, nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("revision", BigInteger),
+    Index("proposals_by_status", "status", "number"),
+)
+
+modes = Table(
+    "modes",
+    metadata,
+    Column("namespace", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("mode", Text, nullable=False),
+)
+
+#: What the control plane says of a sidecar. What telemetry says is in `reports`: two writers, no row between them.
+sidecars = Table(
+    "sidecars",
+    metadata,
+    Column("workload", Text, primary_key=True),
+    Column("instance", Text, primary_key=True),
+    Column("connected", Boolean, nullable=False),
+    Column("connected_ms", BigInteger),
+    Column("sent_version", Text, nullable=False),
+    Column("acked_version", Text, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("nack_type", Text, nullable=False),
+    Column("nack_message", Text, nullable=False),
+    Column("nack_ms", BigInteger),
+    Column("agent_version", Text, nullable=False),
+    Column("envoy_version", Text, nullable=False),
+    Column("capture", Text, nullable=False),
+    Column("certificate_not_after_ms", BigInteger),
+)
+
+reports = Table(
+    "reports",
+    metadata,
+    Column("workload", Text, primary_key=True),
+    Column("instance", Text, primary_key=True),
+    Column("last_report_ms", BigInteger, nullable=False),
+    Column("blind_since_ms", BigInteger),
+    Column("lost", BigInteger, nullable=False),
+)
+
+#: The last stored batch of each life of a sidecar's spool.
+epochs = Table(
+    "epochs",
+    metadata,
+    Column("workload", Text, primary_key=True),
+    Column("instance", Text, primary_key=True),
+    Column("epoch", Text, primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+)
+
+join_tokens = Table(
+    "join_tokens",
+    metadata,
+    Column("token_hash", Text, primary_key=True),
+    Column("workload", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),
+    Column("used_ms", BigInteger),
+)
+
+#: The last number given out of each series; the row is the lock of the series. The first migration makes the rows.
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)

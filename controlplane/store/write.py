@@ -1,0 +1,126 @@
+"""A write transaction: batches of telemetry, revisions, proposals, tokens. Commits nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+
+from sqlalchemy import Connection, select, update
+
+from controlplane.flows.model import Flow
+from controlplane.policy.rules import Mode
+from controlplane.store import tables
+from controlplane.store.interface import AuditRow, BatchReceipt, SidecarRow, StoredProposal, StoredRevision, StoreError
+from controlplane.store.recording import Recording
+from controlplane.store.statements import next_number, upsert
+from controlplane.topology.model import ServiceName
+
+_MAX_NUMBER = 2**63 - 1
+#: Fields of a `SidecarRow` that only telemetry writes; they are columns of another table.
+REPORT_FIELDS = frozenset({"last_report_ms", "blind_since_ms", "lost"})
+
+
+class SqlTransaction:
+    """Implements `interface.Transaction` on one open connection. ``finish`` must be called before the commit."""
+
+    def __init__(self, connection: Connection, violation_window_ms: int) -> None:
+        self._connection = connection
+        self._recording = Recording(connection, violation_window_ms)
+
+    def finish(self) -> None:
+        """Write what was added up."""
+        self._recording.finish()
+
+    def record_batch(
+        self, workload: str, instance: str, epoch: str, sequence: int, flows: Sequence[Flow], lost: int, now_ms: int
+    ) -> BatchReceipt:
+        """Store one batch once; ``sequence`` counts from 1 in an epoch.
+
+        Allowed flows count edges. The others go to violations, and to no edge: a would-deny flow that passed comes with an
+        allowed flow of its edge (`workflow.resolve`). A gap or a loss makes the sidecar blind from ``now_ms``, if it was not
+        already. Each violation of the receipt has its row's id, and counts and times of this batch alone.
+        """
+        return self._recording.add(workload, instance, epoch, sequence, flows, lost, now_ms)
+
+    def add_revision(self, author: str, note: str, document: str, now_ms: int) -> StoredRevision:
+        """Append the next revision; numbers count from 1."""
+        revision = StoredRevision(next_number(self._connection, "revision"), now_ms, author, note, document)
+        self._connection.execute(tables.revisions.insert().values(**asdict(revision)))
+        return revision
+
+    def add_proposal(self, base_revision: int, document: str, now_ms: int) -> StoredProposal:
+        """Append an open proposal; numbers count from 1."""
+        proposal = StoredProposal(next_number(self._connection, "proposal"), now_ms, "open", base_revision, document)
+        self._connection.execute(tables.proposals.insert().values(**asdict(proposal)))
+        return proposal
+
+    def decide_proposal(
+        self, number: int, status: str, decided_by: str, comment: str, revision: int | None, now_ms: int
+    ) -> bool:
+        """Close an open proposal; False when it is not open."""
+        if not 0 < number <= _MAX_NUMBER:
+            return False
+        table = tables.proposals
+        statement = (
+            update(table)
+            .where(table.c.number == number, table.c.status == "open")
+            .values(status=status, decided_by=decided_by, comment=comment, revision=revision, decided_ms=now_ms)
+        )
+        return self._connection.execute(statement).rowcount == 1
+
+    def set_mode(self, service: ServiceName, mode: Mode) -> None:
+        """Set a service's mode."""
+        row = {"namespace": service.namespace, "name": service.name, "mode": str(mode)}
+        upsert(self._connection, tables.modes, [row])
+
+    def set_active_revision(self, number: int) -> None:
+        """Make a stored revision the one in force.
+
+        Raises:
+            StoreError: there is no such revision.
+        """
+        found = 0 < number <= _MAX_NUMBER and self._connection.execute(
+            select(tables.revisions.c.number).where(tables.revisions.c.number == number)
+        ).scalar()
+        if not found:
+            raise StoreError(f"revision {number} cannot be put in force: it is not stored")
+        upsert(self._connection, tables.active_revision, [{"singleton": 1, "number": number}])
+
+    def add_audit(self, actor: str, action: str, subject: str, detail: str, now_ms: int) -> AuditRow:
+        """Append an audit event."""
+        row = AuditRow(next_number(self._connection, "audit"), now_ms, actor, action, subject, detail)
+        self._connection.execute(tables.audit.insert().values(**asdict(row)))
+        return row
+
+    def add_join_token(self, token_hash: str, workload: str, expires_ms: int, now_ms: int) -> None:
+        """Remember a join token by its hash."""
+        self._connection.execute(
+            tables.join_tokens.insert().values(
+                token_hash=token_hash, workload=workload, expires_ms=expires_ms, created_ms=now_ms
+            )
+        )
+
+    def use_join_token(self, token_hash: str, now_ms: int) -> str | None:
+        """Use a token up: one statement decides, so that of two racing uses one wins."""
+        table = tables.join_tokens
+        statement = (
+            update(table)
+            .where(table.c.token_hash == token_hash, table.c.used_ms.is_(None), table.c.expires_ms > now_ms)
+            .values(used_ms=now_ms)
+        )
+        if self._connection.execute(statement).rowcount != 1:
+            return None
+        query = select(table.c.workload).where(table.c.token_hash == token_hash)
+        return str(self._connection.execute(query).scalar_one())
+
+    def save_sidecars(self, rows: Iterable[SidecarRow]) -> None:
+        """Insert or replace what the control plane says of sidecars.
+
+        ``last_report_ms``, ``blind_since_ms`` and ``lost`` of the rows are not read: only `record_batch` writes them.
+        """
+        last_of = {(row.workload, row.instance): row for row in rows}
+        values = [
+            {name: value for name, value in asdict(row).items() if name not in REPORT_FIELDS}
+            for _, row in sorted(last_of.items())
+        ]
+        upsert(self._connection, tables.sidecars, values)
