@@ -1,0 +1,313 @@
+"""What a sidecar is told at its start: options, the join file and the layout of the state directory. Never holds a private key.
+
+The join file carries a one-time token; nothing secret is an option, because options can be read in the process list.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+
+import msgspec
+
+MAX_JOIN_BYTES = 256 * 1024
+#: sun_path of unix(7), without its closing zero.
+MAX_SOCKET_PATH_BYTES = 107
+#: The user and group whose traffic is not captured: Envoy's own, and the agent's.
+PROXY_ID = 1337
+CAPTURES = ("redirect", "explicit")
+_WORKLOAD = re.compile(r"(?!\.{1,2}/)[A-Za-z0-9._-]{1,63}/(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,63}")
+_TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
+_INSTANCE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+class SettingsError(ValueError):
+    """An option or a join file that cannot be used; the message names it and says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Where the control plane is, whom to believe there, and who this sidecar is to become.
+
+    ``control_plane`` (mTLS) and ``enrollment`` (server TLS) are ``host:port`` or ``unix:/path``. ``bundle_pem`` holds the
+    roots that sign the control plane's certificate, which must be valid for ``server_name``.
+    """
+
+    control_plane: str
+    enrollment: str
+    trust_domain: str
+    workload: str
+    token: str = field(repr=False)
+    bundle_pem: str = field(repr=False)
+    server_name: str
+    insecure: bool
+
+    @property
+    def spiffe_id(self) -> str:
+        """The identity that this sidecar expects to be given."""
+        namespace, account = self.workload.split("/")
+        return f"spiffe://{self.trust_domain}/ns/{namespace}/sa/{account}"
+
+
+class _JoinFile(msgspec.Struct, forbid_unknown_fields=False):
+    control_plane: str
+    enrollment: str
+    trust_domain: str
+    workload: str
+    token: str = ""
+    bundle_pem: str = ""
+    server_name: str = "picket-controlplane"
+    insecure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StatePaths:
+    """The files below the state directory. Envoy may use only ``envoy``, its working directory."""
+
+    root: Path
+
+    @property
+    def lock(self) -> Path:
+        """Held as long as the agent runs."""
+        return self.root / "agent.lock"
+
+    @property
+    def identity(self) -> Path:
+        """Key, certificate chain and trust bundle."""
+        return self.root / "identity.json"
+
+    @property
+    def last_good(self) -> Path:
+        """The configuration that Envoy accepted last."""
+        return self.root / "last-good"
+
+    @property
+    def spool(self) -> Path:
+        """Reports that wait for their acknowledgement."""
+        return self.root / "spool"
+
+    @property
+    def envoy(self) -> Path:
+        """Envoy's working directory: its log, bootstrap and sockets."""
+        return self.root / "envoy"
+
+    @property
+    def bootstrap(self) -> Path:
+        """Envoy's bootstrap."""
+        return self.envoy / "bootstrap.json"
+
+    @property
+    def access_log(self) -> Path:
+        """What Envoy writes a line to for each request or connection."""
+        return self.envoy / "access.log"
+
+    @property
+    def envoy_output(self) -> Path:
+        """Envoy's own words."""
+        return self.envoy / "envoy.log"
+
+    @property
+    def agent_socket(self) -> Path:
+        """Where Envoy finds the agent."""
+        return self.envoy / "agent.sock"
+
+    @property
+    def admin_socket(self) -> Path:
+        """Where the agent finds Envoy's admin interface."""
+        return self.envoy / "admin.sock"
+
+    def check(self) -> None:
+        """Raises:
+        SettingsError: the sockets' paths would be too long for the system.
+        """
+        longest = max(len(os.fsencode(path)) for path in (self.agent_socket, self.admin_socket))
+        if longest > MAX_SOCKET_PATH_BYTES:
+            spare = MAX_SOCKET_PATH_BYTES - (longest - len(os.fsencode(self.root)))
+            raise SettingsError(
+                f"--state: {self.root}: sockets in it would have paths of {longest} bytes, and the system allows "
+                f"{MAX_SOCKET_PATH_BYTES}; choose a directory whose path has at most {spare}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that `picket sidecar` can be told."""
+
+    join: Join
+    join_file: Path
+    paths: StatePaths
+    capture: str
+    instance: str
+    envoy: str | None
+    app_user: tuple[int, int] | None
+    report_interval_seconds: float
+    exclude_outbound_ports: tuple[int, ...]
+    app_start_wait_seconds: float
+    drain_seconds: float
+    command: tuple[str, ...]
+
+    @property
+    def node_id(self) -> str:
+        """How Envoy names itself to the control plane."""
+        return f"sidecar~{self.join.workload}~{self.instance}"
+
+
+def read_join(path: Path) -> tuple[Join, str]:
+    """The join file, and a warning about its permissions (empty when there is nothing to say).
+
+    Raises:
+        SettingsError: missing, too large, not JSON or with a field that cannot be used.
+    """
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            body = file.read(MAX_JOIN_BYTES + 1)
+    except OSError as error:
+        raise SettingsError(f"--join: {path}: {error.strerror}; make a join file with `picket token`") from error
+    if len(body) > MAX_JOIN_BYTES:
+        raise SettingsError(f"--join: {path}: larger than {MAX_JOIN_BYTES} bytes; this is not a join file")
+    try:
+        read = msgspec.json.decode(body, type=_JoinFile)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"--join: {path}: not a join file: {error}") from error
+    join = Join(
+        control_plane=read.control_plane,
+        enrollment=read.enrollment,
+        trust_domain=read.trust_domain,
+        workload=read.workload,
+        token=read.token,
+        bundle_pem=read.bundle_pem,
+        server_name=read.server_name,
+        insecure=read.insecure,
+    )
+    _check_join(join, f"--join: {path}")
+    warning = f"{path} can be read by others (mode {mode:04o}) and holds a token; chmod 600 it" if mode & 0o077 else ""
+    return join, warning
+
+
+def _check_join(join: Join, where: str) -> None:
+    for name in ("control_plane", "enrollment"):
+        check_target(getattr(join, name), f"{where}: {name}")
+    if not _WORKLOAD.fullmatch(join.workload):
+        raise SettingsError(f"{where}: workload: {join.workload[:130]!r} is not namespace/account")
+    if not _TRUST_DOMAIN.fullmatch(join.trust_domain):
+        raise SettingsError(f"{where}: trust_domain: lower-case letters, digits, dots, dashes and underscores")
+    if len(join.token) > 256 or not join.token.isprintable():
+        raise SettingsError(f"{where}: token: at most 256 printable characters")
+    if not 0 < len(join.server_name) <= 253 or not join.server_name.isprintable():
+        raise SettingsError(f"{where}: server_name: 1 to 253 characters")
+
+
+def check_target(target: str, where: str) -> None:
+    """Raises:
+    SettingsError: neither ``host:port`` nor ``unix:/path``.
+    """
+    if target.startswith("unix:"):
+        path = target.removeprefix("unix:")
+        if not path.startswith("/") or len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES:
+            raise SettingsError(f"{where}: {target[:200]!r}: an absolute path of at most {MAX_SOCKET_PATH_BYTES} bytes is wanted after unix:")
+        return
+    host, colon, port = target.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536 or "/" in host:
+        raise SettingsError(f"{where}: {target[:200]!r} is not host:port or unix:/path")
+
+
+def is_local(target: str) -> bool:
+    """Whether a target cannot leave this machine."""
+    if target.startswith("unix:"):
+        return True
+    host = target.rpartition(":")[0].removeprefix("[").removesuffix("]")
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def parse_app_user(text: str) -> tuple[int, int]:
+    """``UID:GID``, both numbers.
+
+    Raises:
+        SettingsError: another shape, or Envoy's own user or group, whose traffic is not captured.
+    """
+    found = re.fullmatch(r"([0-9]{1,10}):([0-9]{1,10})", text)
+    if not found:
+        raise SettingsError(f"--app-user: {text[:40]!r} is not UID:GID, for example 65534:65534")
+    uid, gid = int(found[1]), int(found[2])
+    if PROXY_ID in (uid, gid):
+        raise SettingsError(f"--app-user: {PROXY_ID} is Envoy's: an application that runs so would go around the mesh")
+    if max(uid, gid) >= 2**32 - 1:
+        raise SettingsError("--app-user: user and group are at most 4294967294")
+    return uid, gid
+
+
+def build_settings(
+    *,
+    join_file: Path,
+    join: Join,
+    state: Path,
+    command: Sequence[str] = (),
+    capture: str = "redirect",
+    instance: str,
+    envoy: str | None = None,
+    app_user: str | None = None,
+    report_interval_seconds: float = 5.0,
+    exclude_outbound_ports: Sequence[int] = (),
+    control_plane: str | None = None,
+    insecure: bool = False,
+    app_start_wait_seconds: float = 30.0,
+    drain_seconds: float = 5.0,
+) -> Settings:
+    """Check options and put them together. ``insecure`` is the option: the join file alone never turns encryption off.
+
+    Raises:
+        SettingsError: which option, what is wrong with it and what to do.
+    """
+    if control_plane:
+        check_target(control_plane, "--control-plane")
+    target = control_plane or join.control_plane
+    if join.insecure and not insecure:
+        raise SettingsError("the join file is of a control plane without TLS; say --insecure if that is what you want")
+    if insecure:
+        for address in (target, join.enrollment):
+            if not is_local(address):
+                raise SettingsError(f"--insecure: {address} is not on this machine; a plaintext control channel stays on loopback")
+    elif "BEGIN CERTIFICATE" not in join.bundle_pem:
+        raise SettingsError(f"--join: {join_file}: bundle_pem: the control plane's root certificates are missing")
+    if capture not in CAPTURES:
+        raise SettingsError("--capture: redirect or explicit")
+    if not _INSTANCE.fullmatch(instance):
+        raise SettingsError(f"--instance: {instance[:140]!r}: 1 to 128 letters, digits, dots, dashes, underscores or colons")
+    for name, value, lowest, highest in (
+        ("--report-interval-seconds", report_interval_seconds, 0.05, 300.0),
+        ("--app-start-wait", app_start_wait_seconds, 0.0, 3600.0),
+        ("--drain-seconds", drain_seconds, 0.0, 600.0),
+    ):
+        if not lowest <= value <= highest:
+            raise SettingsError(f"{name}: {lowest:g} to {highest:g}")
+    if any(not 0 < port < 65536 for port in exclude_outbound_ports):
+        raise SettingsError("--exclude-outbound-port: 1 to 65535")
+    paths = StatePaths(state.absolute())
+    paths.check()
+    return Settings(
+        join=Join(
+            target, join.enrollment, join.trust_domain, join.workload, join.token, join.bundle_pem, join.server_name, insecure
+        ),
+        join_file=join_file.absolute(),
+        paths=paths,
+        capture=capture,
+        instance=instance,
+        envoy=envoy,
+        app_user=parse_app_user(app_user) if app_user else None,
+        report_interval_seconds=report_interval_seconds,
+        exclude_outbound_ports=tuple(sorted(set(exclude_outbound_ports))),
+        app_start_wait_seconds=app_start_wait_seconds,
+        drain_seconds=drain_seconds,
+        command=tuple(command),
+    )
