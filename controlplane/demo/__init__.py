@@ -1,0 +1,1 @@
+"""`picket demo`: the whole job on real parts, on this machine. Uses the product as its users do: processes and the API."""

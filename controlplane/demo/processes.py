@@ -1,0 +1,107 @@
+"""Starts the demo's processes: the control plane, a sidecar per service with its application, servers outside the mesh."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from controlplane.demo.plan import Placed, Plan, application_spec, topology_file
+from controlplane.demo.traces import Traces
+
+#: Applications run as nobody: they cannot read their sidecar's key.
+APPLICATION_USER = "65534:65534"
+SVID_LIFETIME_SECONDS = 3600
+
+
+class Processes:
+    """Everything that was started, by name."""
+
+    def __init__(self, plan: Plan, traces: Traces, certificate: tuple[Path, Path]) -> None:
+        self._plan = plan
+        self._traces = traces
+        self._certificate = certificate
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self.root = traces.root
+
+    @property
+    def privileged(self) -> bool:
+        """Whether applications can be given a user of their own."""
+        return os.geteuid() == 0
+
+    def control_plane(self, api_listen: str, grpc_listen: str, enroll_listen: str) -> None:
+        """Start the control plane."""
+        topology = self.root / "topology.yaml"
+        topology.write_bytes(topology_file(self._plan))
+        self._start(
+            "controlplane",
+            [
+                sys.executable, "-m", "controlplane.cli.entry", "controlplane", "--data", str(self.root / "controlplane"),
+                "--topology", str(topology), "--api-listen", api_listen, "--grpc-listen", grpc_listen,
+                "--enroll-listen", enroll_listen, "--svid-lifetime-seconds", str(SVID_LIFETIME_SECONDS),
+            ],
+        )  # fmt: skip
+
+    def service(self, place: Placed, join: Path | None) -> None:
+        """Start a service: behind its sidecar, or alone where it is outside the mesh."""
+        place.spec.write_bytes(application_spec(place, self._certificate))
+        place.spec.chmod(0o644)
+        application = [sys.executable, "-m", "controlplane.demo.services", "--spec", str(place.spec)]
+        command = application
+        if join is not None:
+            command = [
+                sys.executable, "-m", "sidecar.main", "--join", str(join), "--state", str(place.directory / "s"),
+                "--capture", self._plan.capture, "--instance", place.namespace, "--report-interval-seconds", "0.5",
+                *(["--app-user", APPLICATION_USER] if self.privileged else []), "--", *application,
+            ]  # fmt: skip
+        if self._plan.capture == "redirect":
+            command = ["ip", "netns", "exec", place.namespace, *command]
+        self._start(str(place.service.name), command)
+
+    def kill(self, name: str) -> None:
+        """End one process the hard way."""
+        self._running[name].kill()
+        self._running[name].wait()
+
+    def ended(self) -> list[str]:
+        """Names of processes that are not running any more, with their exit code and the end of their log."""
+        found = []
+        for name, process in self._running.items():
+            if process.poll() is not None:
+                log = self.log_file(name).read_bytes()[-400:].decode("utf-8", "replace").strip()
+                found.append(f"{name} ended with {process.returncode}: {log}")
+        return found
+
+    def log_file(self, name: str) -> Path:
+        """Where a process's standard error goes."""
+        return self.root / "logs" / f"{name.replace('/', '.')}.log"
+
+    def stop(self, timeout_seconds: float = 10.0) -> None:
+        """End everything, services first, and wait."""
+        services = [process for name, process in self._running.items() if name != "controlplane"]
+        _stop(services, timeout_seconds)
+        _stop([process for name, process in self._running.items() if name == "controlplane"], timeout_seconds)
+
+    def _start(self, name: str, command: Sequence[str]) -> None:
+        log = self.log_file(name)
+        log.parent.mkdir(exist_ok=True)
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("PICKET_")} | {"PYTHONUNBUFFERED": "1"}
+        with log.open("ab") as file:
+            self._running[name] = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=environment, start_new_session=True
+            )
+        self._traces.started(self._running[name].pid)
+
+
+def _stop(processes: Sequence[subprocess.Popen[bytes]], timeout_seconds: float) -> None:
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+    for process in processes:
+        try:
+            process.wait(timeout_seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

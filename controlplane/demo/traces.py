@@ -1,0 +1,103 @@
+"""What a demo made on this machine, written down before it is made, so that a later run can remove what a crash left.
+
+Ends only processes that it wrote down itself, and only while they are still the same process.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import tempfile
+import time
+from pathlib import Path
+
+from controlplane.demo import network
+
+ROOT_PREFIX = "picket-demo-"
+_STOP_SECONDS = 8.0
+
+
+def start_ticks(pid: int) -> str:
+    """When a process began (clock ticks since boot), so that a reused number is not mistaken for it; empty when gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    return stat.rpartition(")")[2].split()[19]
+
+
+class Traces:
+    """One run's directory and its list of processes. The directory is locked while the run lives."""
+
+    def __init__(self) -> None:
+        self.root = Path(tempfile.mkdtemp(prefix=ROOT_PREFIX))
+        self.root.chmod(0o711)
+        self.run = f"{network.PREFIX}{self.root.name.removeprefix(ROOT_PREFIX)}"
+        self._lock = (self.root / "lock").open("w")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    def started(self, pid: int) -> None:
+        """Remember a process."""
+        with (self.root / "processes").open("a") as file:
+            file.write(f"{pid} {start_ticks(pid)}\n")
+
+    def clean(self) -> None:
+        """Remove everything of this run."""
+        _clean(self.root)
+        self._lock.close()
+
+
+def clean_leftovers() -> int:
+    """Remove what runs that ended without cleaning up have left. Returns how many there were."""
+    found = 0
+    for root in sorted(Path(tempfile.gettempdir()).glob(f"{ROOT_PREFIX}*")):
+        if not root.is_dir() or root.stat().st_uid != os.geteuid():
+            continue
+        try:
+            with (root / "lock").open("a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                found += 1
+                _clean(root)
+        except (BlockingIOError, FileNotFoundError):
+            continue  # that run lives, or is being cleaned up by somebody else
+    return found
+
+
+def _clean(root: Path) -> None:
+    processes = []
+    listed = root / "processes"
+    if listed.exists():
+        for line in listed.read_text().splitlines():
+            pid, _, ticks = line.partition(" ")
+            if ticks and start_ticks(int(pid)) == ticks:
+                processes.append((int(pid), ticks))
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        processes = [(pid, ticks) for pid, ticks in processes if start_ticks(pid) == ticks]
+        for pid, _ in processes:
+            _signal(pid, number)
+        deadline = time.monotonic() + _STOP_SECONDS
+        while time.monotonic() < deadline and any(_alive(pid, ticks) for pid, ticks in processes):
+            time.sleep(0.05)
+    run = f"{network.PREFIX}{root.name.removeprefix(ROOT_PREFIX)}"
+    if shutil.which("ip") is not None and os.geteuid() == 0:
+        network.remove(network.namespaces(f"{run}-"))
+    shutil.rmtree(root, ignore_errors=True)
+
+
+def _alive(pid: int, ticks: str) -> bool:
+    if start_ticks(pid) != ticks:
+        return False
+    stat = Path(f"/proc/{pid}/stat")
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
