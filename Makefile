@@ -1,0 +1,65 @@
+# Everything that a person or a CI does with this project. `make help` lists it.
+# A fresh machine needs Python >= 3.11 and make; all else is set up here, in .venv (and by apt-get where this is root on Debian).
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PYTHON ?=
+ARGS ?=
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test unit e2e bench lint format lock protos clean
+
+help: ## What can be made
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Make .venv with everything in requirements.lock
+
+$(READY): requirements.lock pyproject.toml
+	@.ci/setup "$(PYTHON)" "$(VENV)"
+	@touch $@
+
+demo: $(READY) ## Show the whole job on real Envoys; options: make demo ARGS="--once --approve-all"
+	@.ci/debian-packages iproute2:ip nftables:nft
+	@$(BIN)/picket demo $(ARGS)
+
+test: $(READY) ## Set up, then run all tests
+	@.ci/debian-packages iproute2:ip nftables:nft postgresql:pg_ctl
+	@$(BIN)/python -m pytest -m "not e2e" -n $(WORKERS) --dist loadscope $(ARGS)
+	@$(BIN)/python -m pytest -m e2e $(ARGS)
+
+unit: $(READY) ## Only the tests that do not start whole systems
+	@$(BIN)/python -m pytest -m "not e2e" -n $(WORKERS) --dist loadscope $(ARGS)
+
+e2e: $(READY) ## Only the tests that do
+	@$(BIN)/python -m pytest -m e2e $(ARGS)
+
+bench: $(READY) ## Measure; prints a table and writes JSON: make bench ARGS="--output bench.json"
+	@.ci/debian-packages iproute2:ip nftables:nft wrk:wrk
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+lint: $(READY) ## Linters, types, import contracts, generated code
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(MAKE) --no-print-directory protos OUT=build/protos
+	@diff -r -x '__pycache__' -x '*.proto' -x '__init__.py' build/protos/protos/picket protos/picket \
+	  || { echo "generated code differs from protos/: run make protos"; exit 1; }
+
+format: $(READY) ## Let ruff mend what it can
+	@$(BIN)/ruff check --fix .
+
+OUT ?= .
+protos: $(READY) ## Generate Python from protos/picket/v1
+	@mkdir -p $(OUT)
+	@$(BIN)/python -m grpc_tools.protoc -I . --python_out=$(OUT) --mypy_out=quiet:$(OUT) \
+	  --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy protos/picket/v1/*.proto
+
+lock: $(READY) ## Pin the newest versions that pyproject.toml allows
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --all-extras --python-version 3.11 \
+	  --custom-compile-command "make lock" --no-emit-index-url --output-file requirements.lock pyproject.toml
+
+clean: ## Remove .venv and caches
+	@rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
