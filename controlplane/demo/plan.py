@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
+from controlplane.demo.services.messages import Served, Spec
+from controlplane.demo.services.protocols import GRPC, HTTP, TLS
 from controlplane.topology.document import ExpectedEdge, TopologyDocument
 from controlplane.topology.model import Kind, Port, Service, ServiceName, UpstreamListener
-from controlplane.topology.protocol import Handling, handling
 
 MAX_SERVICES = 200
+#: Applications that nobody declared: they dial with stolen identities, past every sidecar but the destination's.
+INTRUDERS = 2
+#: Where ports go that only root may listen on, where nobody is root.
+LOW_PORT_SHIFT = 20_000
+_PARAMETER = re.compile(r"\{[^{}]*\}|\*+")
 
 
 class PlanError(ValueError):
@@ -29,9 +36,19 @@ class Placed:
     namespace: str
 
     @property
+    def own(self) -> Path:
+        """The only directory in which the application may write."""
+        return self.directory / "app"
+
+    @property
     def control(self) -> Path:
         """The Unix socket by which the demo tells the application what to do."""
-        return self.directory / "app.sock"
+        return self.own / "control.sock"
+
+    @property
+    def state(self) -> Path:
+        """The sidecar's state directory."""
+        return self.directory / "s"
 
     @property
     def spec(self) -> Path:
@@ -39,13 +56,25 @@ class Placed:
         return self.directory / "app.json"
 
     @property
+    def address(self) -> str:
+        """The address of its sidecar, or its own where it has none."""
+        return self.service.endpoints[0]
+
+    @property
     def bind_address(self) -> str:
-        """Where the application listens."""
-        return self.service.application or self.service.endpoints[0]
+        """Where the application listens. In a namespace of its own that is everywhere: nobody else is in it."""
+        if self.service.capture == "redirect":
+            return "0.0.0.0"  # noqa: S104  # see above
+        return self.service.application or self.address
+
+    @property
+    def flow_source(self) -> str:
+        """Under which name its calls are in the log: its workload, or its address where no sidecar speaks for it."""
+        return str(self.service.workload) if self.service.meshed else f"ip:{self.address}"
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class Use:
     """One thing to call: a port of a service, and how."""
 
     source: ServiceName
@@ -63,19 +92,27 @@ class Plan:
     capture: str
     document: TopologyDocument
     placed: dict[ServiceName, Placed]
+    intruders: tuple[Placed, ...]
 
     @property
     def meshed(self) -> list[Placed]:
         """Services with a sidecar."""
         return [place for place in self.placed.values() if place.service.meshed]
 
-    def expected(self) -> Iterator[Call]:
+    @property
+    def everybody(self) -> list[Placed]:
+        """Everything that runs."""
+        return [*self.placed.values(), *self.intruders]
+
+    def expected(self) -> Iterator[Use]:
         """Every request that the topology declares."""
         for edge in self.document.edges:
-            for method, path in _requests(edge):
-                yield Call(edge.source, edge.destination, edge.port, edge.protocol, method, path)
+            port = self.placed[edge.destination].service.port(edge.port)
+            protocol = port.protocol if port else edge.protocol
+            for method, path in _requests(edge, protocol):
+                yield Use(edge.source, edge.destination, edge.port, protocol, method, path)
 
-    def unexpected(self) -> Iterator[Call]:
+    def unexpected(self) -> Iterator[Use]:
         """Every port of every service, from every service that is not declared to call it."""
         declared = {(edge.source, edge.destination, edge.port) for edge in self.document.edges}
         for source in self.meshed:
@@ -84,78 +121,99 @@ class Plan:
                     continue
                 for port in target.service.ports:
                     if (source.service.name, target.service.name, port.number) not in declared:
-                        method = "POST" if port.protocol == "grpc" else "GET"
-                        path = "/picket.demo.Probe/Call" if port.protocol == "grpc" else "/"
-                        yield Call(source.service.name, target.service.name, port.number, port.protocol, method, path)
+                        method, path = _DEFAULTS.get(port.protocol, ("", ""))
+                        yield Use(source.service.name, target.service.name, port.number, port.protocol, method, path)
 
-    def dialled(self, call: Call) -> tuple[str, int]:
+    def dialled(self, use: Use) -> tuple[str, int]:
         """Where the source's application dials."""
-        source, target = self.placed[call.source].service, self.placed[call.destination].service
+        source, target = self.placed[use.source].service, self.placed[use.destination].service
         for listener in source.upstream_listeners:
-            if listener.service == call.destination and listener.port == call.port:
+            if listener.service == use.destination and listener.port == use.port:
                 return listener.address, listener.listen_port
-        return target.addresses[0], call.port
+        if not source.meshed:
+            return self.endpoint(use)
+        return target.addresses[0], use.port
 
-    def endpoint(self, call: Call) -> tuple[str, int]:
+    def endpoint(self, use: Use) -> tuple[str, int]:
         """Where the destination's sidecar (or the server outside the mesh) listens."""
-        target = self.placed[call.destination].service
-        port = target.port(call.port)
-        return target.endpoints[0], port.target if port else call.port
+        target = self.placed[use.destination]
+        port = target.service.port(use.port)
+        return target.address, port.target if port else use.port
 
 
-def _requests(edge: ExpectedEdge) -> list[tuple[str, str]]:
-    if handling(edge.protocol) is not Handling.HTTP and edge.protocol != "https":
-        return [("", "")]
-    if edge.requests:
-        return [(request.method, request.path) for request in edge.requests]
-    return [("POST", "/picket.demo.Probe/Expected")] if edge.protocol == "grpc" else [("GET", "/")]
+#: What is asked of a port for which nothing is declared.
+_DEFAULTS = {GRPC: ("POST", "/picket.demo.Probe/Call"), **dict.fromkeys(HTTP, ("GET", "/"))}
+
+
+def _requests(edge: ExpectedEdge, protocol: str) -> list[tuple[str, str]]:
+    if protocol not in _DEFAULTS or not edge.requests:
+        return [_DEFAULTS.get(protocol, ("", ""))]
+    return [(request.method, _PARAMETER.sub("1", request.path)) for request in edge.requests]
 
 
 def make_plan(document: TopologyDocument, directory: Path, capture: str, run: str, *, privileged: bool) -> Plan:
     """Give every service its addresses and files.
 
     Raises:
-        PlanError: too many services, or a source outside the mesh that nothing could call for.
+        PlanError: no services, or too many, or an edge that cannot be shown.
     """
     services = list(document.topology.services.values())
-    if len(services) > MAX_SERVICES:
-        raise PlanError(f"the demo runs at most {MAX_SERVICES} services; this topology has {len(services)}")
+    if not 0 < len(services) <= MAX_SERVICES:
+        raise PlanError(f"the demo runs 1 to {MAX_SERVICES} services; this topology has {len(services)}")
     for edge in document.edges:
-        if services and not document.topology.services[edge.source].meshed:
-            raise PlanError(f"{edge.source} is outside the mesh (kind external) and cannot be a source in the demo")
+        if edge.source == edge.destination:
+            raise PlanError(f"{edge.source} calls itself: what stays within a workload passes no sidecar and cannot be shown")
     placed = {}
+    low = 0 if capture == "redirect" or privileged else 1024
+    services = [replace(service, ports=_distinct_ports(service, low)) for service in services]
     for index, service in enumerate(services, 1):
-        located = (
-            _redirected(index, service) if capture == "redirect" else _explicit(index, service, services, privileged=privileged)
-        )
+        located = _redirected(index, service) if capture == "redirect" else _explicit(index, service, services, low)
         placed[service.name] = Placed(index, located, directory / f"{index:03d}", f"{run}-{index}")
-    return Plan(capture, document, placed)
+    intruders = tuple(_intruder(len(services) + number, directory, capture, run) for number in range(1, INTRUDERS + 1))
+    return Plan(capture, document, placed, intruders)
+
+
+def _intruder(index: int, directory: Path, capture: str, run: str) -> Placed:
+    address = f"10.211.{index // 250}.{index % 250 + 2}" if capture == "redirect" else f"127.77.{index // 250}.{index % 250 + 2}"
+    service = Service(ServiceName("intruder", str(index)), Kind.EXTERNAL, (), (address,), (address,), None, capture)
+    return Placed(index, service, directory / f"{index:03d}", f"{run}-{index}")
+
+
+def _distinct_ports(service: Service, low: int) -> tuple[Port, ...]:
+    """The service's ports with targets that can be had: not below ``low``, and none twice, so that the ports can be told apart."""
+    found: list[Port] = []
+    for port in service.ports:
+        target = port.target if port.target >= low else port.target + LOW_PORT_SHIFT
+        while any(target == other.target for other in found):
+            target = target % 65535 + 1
+        found.append(replace(port, target=target))
+    return tuple(found)
 
 
 def _redirected(index: int, service: Service) -> Service:
     """One namespace each; clients dial a virtual address, as they do a cluster IP."""
     own = f"10.211.{index // 250}.{index % 250 + 2}"
     dialled = own if service.kind is Kind.EXTERNAL else f"10.212.{index // 250}.{index % 250 + 2}"
-    return Service(service.name, service.kind, service.ports, (dialled,), (own,), None, "redirect")
+    return replace(service, addresses=(dialled,), endpoints=(own,), application=None, capture="redirect", upstream_listeners=())
 
 
-def _explicit(index: int, service: Service, services: list[Service], *, privileged: bool) -> Service:
+def _explicit(index: int, service: Service, services: list[Service], low: int) -> Service:
     """Loopback addresses: the sidecar at one, the application at another, a listener per upstream at a third."""
-    ports = tuple(
-        port if privileged or port.target >= 1024 else Port(port.number, port.protocol, port.target + 20_000)
-        for port in service.ports
-    )
     own, application = f"127.77.{index // 250}.{index % 250 + 2}", f"127.78.{index // 250}.{index % 250 + 2}"
     if service.kind is Kind.EXTERNAL:
-        return Service(service.name, service.kind, ports, (own,), (own,), None, "explicit")
+        return replace(service, addresses=(own,), endpoints=(own,), capture="explicit")
     listeners = tuple(
-        UpstreamListener(target.name, port.number, f"127.{79 + number // 250}.{index}.{number % 250 + 2}",
-                         port.number if privileged or port.number >= 1024 else port.number + 20_000)
+        UpstreamListener(
+            target.name, port.number, f"127.{79 + number // 250}.{index}.{number % 250 + 2}",
+            port.number if port.number >= low else port.number + LOW_PORT_SHIFT,
+        )
         for number, target in enumerate(services, 1)
         for port in target.ports
         if target is not service
     )  # fmt: skip
-    return Service(service.name, service.kind, ports, (own,), (own,), application, "explicit", listeners)
+    return replace(
+        service, addresses=(own,), endpoints=(own,), application=application, capture="explicit", upstream_listeners=listeners
+    )
 
 
 def topology_file(plan: Plan) -> bytes:
@@ -182,17 +240,11 @@ def topology_file(plan: Plan) -> bytes:
     return msgspec.json.format(msgspec.json.encode({"services": services}), indent=1)
 
 
-def application_spec(place: Placed, certificate: tuple[Path, Path] | None) -> bytes:
-    """What the demo's server program is to serve."""
+def application_spec(place: Placed, certificate: tuple[Path, Path], controller: int, user: tuple[int, int] | None) -> bytes:
+    """What the demo's server program is to serve, and as whom."""
+    cert_file, key_file = (str(path) for path in certificate)
     ports = []
     for port in place.service.ports:
-        item: dict[str, object] = {
-            "number": port.number,
-            "protocol": port.protocol,
-            "bind": "0.0.0.0" if place.service.capture == "redirect" else place.bind_address,
-            "bind_port": port.target,
-        }
-        if port.protocol == "https" and certificate is not None:
-            item["cert_file"], item["key_file"] = (str(path) for path in certificate)
-        ports.append(item)
-    return msgspec.json.encode({"service": str(place.service.name), "control": str(place.control), "ports": ports})
+        files = (cert_file, key_file) if port.protocol in TLS else ("", "")
+        ports.append(Served(port.number, port.protocol, place.bind_address, port.target, *files))
+    return msgspec.json.encode(Spec(str(place.service.name), str(place.control), controller, ports, *(user or ())))

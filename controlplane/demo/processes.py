@@ -12,7 +12,7 @@ from controlplane.demo.plan import Placed, Plan, application_spec, topology_file
 from controlplane.demo.traces import Traces
 
 #: Applications run as nobody: they cannot read their sidecar's key.
-APPLICATION_USER = "65534:65534"
+APPLICATION_USER = (65534, 65534)
 SVID_LIFETIME_SECONDS = 3600
 
 
@@ -46,19 +46,33 @@ class Processes:
 
     def service(self, place: Placed, join: Path | None) -> None:
         """Start a service: behind its sidecar, or alone where it is outside the mesh."""
-        place.spec.write_bytes(application_spec(place, self._certificate))
-        place.spec.chmod(0o644)
-        application = [sys.executable, "-m", "controlplane.demo.services", "--spec", str(place.spec)]
-        command = application
+        user = APPLICATION_USER if self.privileged else None
+        command = self._application(place, user)
         if join is not None:
             command = [
-                sys.executable, "-m", "sidecar.main", "--join", str(join), "--state", str(place.directory / "s"),
+                sys.executable, "-m", "sidecar.main", "--join", str(join), "--state", str(place.state),
                 "--capture", self._plan.capture, "--instance", place.namespace, "--report-interval-seconds", "0.5",
-                *(["--app-user", APPLICATION_USER] if self.privileged else []), "--", *application,
+                *(["--app-user", f"{user[0]}:{user[1]}"] if user is not None else []), "--", *command,
             ]  # fmt: skip
-        if self._plan.capture == "redirect":
-            command = ["ip", "netns", "exec", place.namespace, *command]
-        self._start(str(place.service.name), command)
+        self._start_at(place, command)
+
+    def intruder(self, place: Placed) -> None:
+        """Start a program that dials with identities that it was not given. It runs as the demo's user: it has stolen them."""
+        self._start_at(place, self._application(place, None))
+
+    def _application(self, place: Placed, user: tuple[int, int] | None) -> list[str]:
+        """Lay out an application's directory. Returns its command."""
+        place.directory.mkdir(mode=0o711)
+        place.own.mkdir(mode=0o700)
+        place.spec.write_bytes(application_spec(place, self._certificate, os.geteuid(), user))
+        place.spec.chmod(0o644)
+        if user is not None:
+            os.chown(place.own, *user)
+        return [sys.executable, "-m", "controlplane.demo.services", "--spec", str(place.spec)]
+
+    def _start_at(self, place: Placed, command: list[str]) -> None:
+        inside = ["ip", "netns", "exec", place.namespace] if self._plan.capture == "redirect" else []
+        self._start(str(place.service.name), [*inside, *command])
 
     def kill(self, name: str) -> None:
         """End one process the hard way."""
@@ -86,7 +100,7 @@ class Processes:
 
     def _start(self, name: str, command: Sequence[str]) -> None:
         log = self.log_file(name)
-        log.parent.mkdir(exist_ok=True)
+        log.parent.mkdir(mode=0o700, exist_ok=True)
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PICKET_")} | {"PYTHONUNBUFFERED": "1"}
         with log.open("ab") as file:
             self._running[name] = subprocess.Popen(

@@ -56,8 +56,8 @@ class Report:
 def edges_table(edges: Sequence[Mapping[str, Any]]) -> Table:
     """The learned graph, as it stands for review."""
     table = Table(title="Learned edges, for review", title_justify="left", box=None, pad_edge=False)
-    for name, justify in (("#", "right"), ("source", "left"), ("", "left"), ("destination", "left"), ("asks for", "left"), ("seen", "right")):
-        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]  # literals of JustifyMethod
+    for name in ("#", "source", "", "destination", "asks for", "seen"):
+        table.add_column(name, justify="right" if name in {"#", "seen"} else "left", no_wrap=True)
     for number, edge in enumerate(edges, 1):
         table.add_row(
             str(number), short(edge["source"]), "→", f"{short(edge['destination'])}:{edge['port']}",
@@ -77,7 +77,8 @@ def _asks(edge: Mapping[str, Any]) -> str:
 
 def blocked_table(violations: Sequence[Mapping[str, Any]], limit: int = 12) -> Table:
     """The newest blocked connections."""
-    table = Table(title=f"Blocked connections ({min(limit, len(violations))} of {len(violations)})", title_justify="left", box=None, pad_edge=False)
+    title = f"Blocked connections ({min(limit, len(violations))} of {len(violations)})"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in ("source", "", "destination", "asked for", "verdict", "deny ID"):
         table.add_column(name, no_wrap=True)
     for violation in violations[:limit]:
@@ -98,7 +99,7 @@ def summary(report: Report, console: Console) -> None:
     """The result in a few lines."""
     good, bad = "[green]✓[/green]", "[red]✗[/red]"
 
-    def line(fine: bool, text: str) -> None:
+    def line(fine: bool, text: str) -> None:  # noqa: FBT001  # a line's sign, beside its text
         console.print(f"  {good if fine else bad} {text}", highlight=False)
 
     line(not report.edges_missing and not report.edges_extra,

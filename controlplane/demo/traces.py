@@ -70,9 +70,9 @@ def _clean(root: Path) -> None:
     listed = root / "processes"
     if listed.exists():
         for line in listed.read_text().splitlines():
-            pid, _, ticks = line.partition(" ")
-            if ticks and start_ticks(int(pid)) == ticks:
-                processes.append((int(pid), ticks))
+            number_text, _, ticks = line.partition(" ")
+            if ticks and start_ticks(int(number_text)) == ticks:
+                processes.append((int(number_text), ticks))
     for number in (signal.SIGTERM, signal.SIGKILL):
         processes = [(pid, ticks) for pid, ticks in processes if start_ticks(pid) == ticks]
         for pid, _ in processes:

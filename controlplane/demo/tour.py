@@ -1,0 +1,140 @@
+"""The calls of a demo: what is expected to go through, and what must not. Makes them, counts what arrived, finds them in the log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from controlplane.api.schemas import Violation
+from controlplane.demo.driver import Application, Markers
+from controlplane.demo.plan import Placed, Plan, Use
+from controlplane.demo.services.messages import Call, Outcome, Received
+from controlplane.topology.model import ServiceName
+
+#: Calls that are under way at a time, in all applications together.
+MAX_UNDER_WAY = 48
+EXPECTED_TIMEOUT_SECONDS = 20.0
+#: A refusal takes milliseconds; what is neither refused nor answered by then is not going to arrive.
+UNEXPECTED_TIMEOUT_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A call to make. ``source`` and ``direction`` are what the log calls it if it is blocked."""
+
+    use: Use
+    caller: Placed
+    order: Call
+    source: str
+    direction: str = "out"
+
+    def __str__(self) -> str:
+        what = f"{self.order.method} {self.order.path}".strip()
+        return f"{self.source} → {self.use.destination}:{self.use.port} {what or self.use.protocol}"
+
+
+@dataclass(frozen=True, slots=True)
+class Stolen:
+    """A workload's identity as files (PEM): key and chain, and whom its peers are checked against."""
+
+    identity_file: str
+    peers_file: str
+
+
+class Tour:
+    """Makes the calls of one plan."""
+
+    def __init__(self, plan: Plan, authority_file: Path) -> None:
+        self._plan = plan
+        self._authority_file = str(authority_file)
+        self._markers = Markers()
+
+    def expected(self) -> list[Attempt]:
+        """Every declared request, as the source's application makes it."""
+        return [self._own(use, EXPECTED_TIMEOUT_SECONDS) for use in self._plan.expected()]
+
+    def unexpected(self) -> list[Attempt]:
+        """Every pair that is no edge, as the source's application makes it: the source's own sidecar has to refuse."""
+        return [self._own(use, UNEXPECTED_TIMEOUT_SECONDS) for use in self._plan.unexpected()]
+
+    def bypass(self, stolen: Mapping[ServiceName, Stolen]) -> Iterator[Attempt]:
+        """The same pairs from elsewhere with the source's identity, and every port without any: the destination has to refuse."""
+        ports: dict[tuple[ServiceName, int], Use] = {}
+        for use in self._plan.unexpected():
+            if self._plan.placed[use.destination].service.meshed:
+                ports.setdefault((use.destination, use.port), use)
+                yield self._foreign(use, stolen[use.source], self._plan.placed[use.source].flow_source)
+        for use in ports.values():
+            yield self._foreign(use, Stolen("", ""), "")
+
+    def _own(self, use: Use, timeout_seconds: float) -> Attempt:
+        caller = self._plan.placed[use.source]
+        source_address = "" if caller.service.meshed else caller.address
+        order = self._order(use, self._plan.dialled(use), timeout_seconds, source_address)
+        return Attempt(use, caller, order, caller.flow_source, "out" if caller.service.meshed else "in")
+
+    def _foreign(self, use: Use, stolen: Stolen, source: str) -> Attempt:
+        intruder = self._plan.intruders[hash((use.source, use.destination)) % len(self._plan.intruders)]
+        order = self._order(use, self._plan.endpoint(use), UNEXPECTED_TIMEOUT_SECONDS, intruder.address)
+        order = msgspec.structs.replace(order, identity_file=stolen.identity_file, peers_file=stolen.peers_file)
+        return Attempt(use, intruder, order, source or intruder.flow_source, "in")
+
+    def _order(self, use: Use, dialled: tuple[str, int], timeout_seconds: float, source_address: str) -> Call:
+        return Call(
+            0, *dialled, use.protocol, self._markers.next(), use.destination.name, use.method, use.path, timeout_seconds,
+            self._authority_file, source_address=source_address,
+        )  # fmt: skip
+
+
+async def make(attempts: Sequence[Attempt], applications: Mapping[ServiceName, Application]) -> list[tuple[Attempt, Outcome]]:
+    """Make calls, many at a time. Outcomes are in the order of the attempts.
+
+    Raises:
+        DriverError: an application is gone.
+    """
+    room = asyncio.Semaphore(MAX_UNDER_WAY)
+
+    async def one(attempt: Attempt) -> tuple[Attempt, Outcome]:
+        async with room:
+            return attempt, await applications[attempt.caller.service.name].call(attempt.order)
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one(attempt)) for attempt in attempts]
+    return [task.result() for task in tasks]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """What all applications received: each marker with its service, and calls without one by service and port."""
+
+    marked: frozenset[tuple[ServiceName, str]]
+    unmarked: Mapping[tuple[ServiceName, int], int]
+
+    def has(self, attempt: Attempt) -> bool:
+        """Whether an attempt's call arrived where it was meant to go."""
+        return (attempt.use.destination, attempt.order.marker) in self.marked
+
+
+async def ask(applications: Mapping[ServiceName, Application]) -> Arrived:
+    """Ask every application what it received so far.
+
+    Raises:
+        DriverError: an application is gone.
+    """
+    names = list(applications)
+    answers: list[Received] = await asyncio.gather(*(applications[name].received() for name in names))
+    both = list(zip(names, answers, strict=True))
+    return Arrived(
+        frozenset((name, marker) for name, answer in both for marker in answer.marked),
+        {(name, port): count for name, answer in both for port, count in answer.unmarked.items()},
+    )
+
+
+def recorded(attempts: Iterable[Attempt], log: Iterable[Violation]) -> list[Attempt]:
+    """The attempts that are in the violation log, by who called what and who refused."""
+    held = {(v.source, v.destination, v.port, v.direction) for v in log if v.verdict == "denied"}
+    return [a for a in attempts if (a.source, str(a.use.destination), a.use.port, a.direction) in held]
