@@ -16,10 +16,10 @@ from pathlib import Path
 
 import grpc
 import structlog
-import waitress
-from waitress.server import create_server
 
+from controlplane.api import places
 from controlplane.api.app import ApiServices, HealthReport, create_app
+from controlplane.api.listen import ApiServer, ListenError
 from controlplane.flows.model import Verdict, Violation
 from controlplane.identity.authority import AuthorityError, CertificateAuthority, load_or_create
 from controlplane.identity.spiffe import WorkloadId, parse_workload
@@ -131,7 +131,7 @@ class ControlPlane:
         workload = await asyncio.to_thread(use)
         return None if workload is None else parse_workload(workload)
 
-    def _new_join_token(self, workload: str, lifetime_seconds: int) -> dict[str, object]:
+    def _new_join_token(self, workload: str, lifetime_seconds: int, actor: str) -> dict[str, object]:
         """A join document: all that a new sidecar needs, for one use."""
         name = parse_workload(workload)
         if name not in self._publisher.topology.by_workload:
@@ -140,7 +140,7 @@ class ControlPlane:
         lifetime = lifetime_seconds or int(DEFAULT_LIFETIME.total_seconds())
         with self._store.transaction() as transaction:
             transaction.add_join_token(token_hash(token), str(name), now_ms() + lifetime * 1000, now_ms())
-            transaction.add_audit("local", "token:create", str(name), "{}", now_ms())
+            transaction.add_audit(actor, "token:create", str(name), "{}", now_ms())
         return {
             "control_plane": self._listening[0],
             "enrollment": self._enrolling[0],
@@ -177,19 +177,23 @@ class ControlPlane:
             watched=lambda: self._cache.watched,
         )
         mesh, enrollment = self._servers()
+        api: ApiServer | None = None
+        background: list[asyncio.Task[None]] = []
         try:
+            api = self._api()
             await mesh.start()
             await enrollment.start()
-            api = self._api()
             background = [asyncio.create_task(self._recorder.run()), asyncio.create_task(self._states.run())]
             self._ready.set()
-            started([*(f"gRPC {a}" for a in self._listening), *(f"enrollment {a}" for a in self._enrolling), f"API {_shown(self._settings.api_listen)}"])
+            started([*(f"gRPC {a}" for a in self._listening), *(f"enrollment {a}" for a in self._enrolling), f"API {api.address}"])
             await stop.wait()
         finally:
             self._ready.clear()
             await enrollment.stop(STOP_GRACE_SECONDS)
             await mesh.stop(STOP_GRACE_SECONDS)
-        await asyncio.to_thread(api.close)
+            if api is not None:
+                await asyncio.to_thread(api.close)
+                places.address_file(self._settings.data).unlink(missing_ok=True)
         self._recorder.close()
         await background[0]
         background[1].cancel()
@@ -258,11 +262,8 @@ class ControlPlane:
 
         return grpc.dynamic_ssl_server_credentials(make(), fetch, require_client_authentication=client_certificates)
 
-    def _api(self) -> waitress.server.BaseWSGIServer:
+    def _api(self) -> ApiServer:
         listen = self._settings.api_listen
-        token = None
-        if self._settings.api_token_file is not None:
-            token = self._settings.api_token_file.read_text().strip()
         services = ApiServices(
             store=self._store,
             review=self._review,
@@ -271,23 +272,30 @@ class ControlPlane:
             health=self._health,
             metrics=self._metrics.render,
             new_join_token=self._new_join_token,
-            token=token,
+            token=self._api_token(),
+            host_names=(*self._settings.api_host_names, listen.host),
         )
-        app = create_app(services)
+        if listen.path:
+            _remove_stale_socket(Path(listen.path))
         try:
-            if listen.path:
-                _remove_stale_socket(Path(listen.path))
-                server = create_server(app, unix_socket=listen.path, unix_socket_perms="600", threads=8, ident="picket")
-            else:
-                server = create_server(app, host=listen.host, port=listen.port, threads=8, ident="picket")
-        except OSError as error:
-            raise StartError(f"{_shown(listen)}: cannot listen there: {error.strerror}; choose another with --api-listen") from error
-        threading.Thread(target=server.run, name="picket-api", daemon=True).start()
+            server = ApiServer(create_app(services), listen)
+            places.write_private(places.address_file(self._settings.data), server.address + "\n")
+        except (ListenError, places.PlaceError) as error:
+            raise StartError(str(error)) from error
         return server
 
-
-def _shown(listen: Listen) -> str:
-    return listen.target if listen.path else f"http://{listen.target}"
+    def _api_token(self) -> str | None:
+        """The token that callers over TCP bring; made where none was given."""
+        given = self._settings.api_token_file
+        try:
+            if given is not None:
+                token, warning = places.read_token(given)
+                if warning:
+                    _log.warning("API token", warning=warning)
+                return token
+            return None if self._settings.api_listen.path else places.keep_token(places.token_file(self._settings.data))
+        except places.PlaceError as error:
+            raise StartError(str(error)) from error
 
 
 def _observed(seen: telemetry_pb2.Observation) -> Observed:

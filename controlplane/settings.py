@@ -80,6 +80,7 @@ class Settings:
     default_mode: Mode
     insecure: bool
     api_token_file: Path | None
+    api_host_names: tuple[str, ...]
     log_level: str
 
 
@@ -98,6 +99,7 @@ def build_settings(
     insecure: bool = False,
     allow_remote_api: bool = False,
     api_token_file: str | Path | None = None,
+    api_host_name: Sequence[str] = (),
     log_level: str = "info",
 ) -> Settings:
     """Check options and put them together.
@@ -144,5 +146,6 @@ def build_settings(
         default_mode=Mode(default_mode),
         insecure=insecure,
         api_token_file=token_file,
+        api_host_names=tuple(api_host_name),
         log_level=log_level,
     )

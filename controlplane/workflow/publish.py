@@ -73,6 +73,11 @@ class Publisher:
         """What exists, approved hosts included."""
         return self._topology
 
+    @property
+    def declared(self) -> Topology:
+        """What the topology declares, without hosts that only rules name."""
+        return self._declared
+
     def snapshot(self, workload: WorkloadId) -> Snapshot | None:
         """What a workload's sidecars are to run now."""
         with self._lock:

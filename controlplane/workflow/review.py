@@ -5,6 +5,7 @@ Expected refusals are values; the caller shows their reason.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from controlplane.graph.learn import GraphEdge, summarise
 from controlplane.graph.proposal import additions, dump_proposal, load_proposal, propose, same_edges
 from controlplane.policy.documents import dump_policy, load_policy
 from controlplane.policy.revise import RuleSets, added, changed_services, revise, rule_sets
-from controlplane.policy.rules import Mode
+from controlplane.policy.rules import Mode, Policy
 from controlplane.store.interface import Store, StoredProposal
 from controlplane.topology.model import ServiceName
 from controlplane.workflow.publish import Publisher
@@ -22,11 +23,20 @@ from controlplane.workflow.publish import Publisher
 OPEN, APPROVED, REJECTED, SUPERSEDED = "open", "approved", "rejected", "superseded"
 
 
+class Why(enum.StrEnum):
+    """What kind of refusal it is."""
+
+    MISSING = "missing"  # the thing named is not there
+    INVALID = "invalid"  # what is asked for cannot be
+    CONFLICT = "conflict"  # it was decided or changed meanwhile
+
+
 @dataclass(frozen=True, slots=True)
 class Refused:
     """Why nothing was done."""
 
     reason: str
+    why: Why
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +78,10 @@ class Review:
         if current is None and not wanted:
             return None
         with self._store.transaction() as transaction:
+            # Read again, now that nobody else writes: two callers at once must not make two open proposals.
+            current = next(iter(self._store.proposals(OPEN, 1)), None)
+            if current is not None and same_edges(load_proposal(current.document), wanted):
+                return current
             if current is not None:
                 transaction.decide_proposal(current.number, SUPERSEDED, "picket", "", None, now_ms)
             return transaction.add_proposal(policy.revision, dump_proposal(wanted), now_ms) if wanted else None
@@ -86,44 +100,58 @@ class Review:
         """Put a proposal's edges (or the given rows of it, counted from 1) into force."""
         proposal = self._store.proposal(number)
         if proposal is None:
-            return Refused(f"there is no proposal {number}")
+            return Refused(f"there is no proposal {number}", Why.MISSING)
+        if proposal.status != OPEN:
+            return self._not_open(proposal)
         edges: Sequence[GraphEdge] = load_proposal(proposal.document)
+        detail: dict[str, object] = {"proposal": number, "edges": len(edges), "comment": comment}
         if rows is not None:
             wrong = [row for row in rows if not 1 <= row <= len(edges)]
             if wrong:
-                return Refused(f"proposal {number} has rows 1 to {len(edges)}, not {wrong[0]}")
+                return Refused(f"proposal {number} has rows 1 to {len(edges)}, not {wrong[0]}", Why.INVALID)
             edges = [edge for row, edge in enumerate(edges, 1) if row in rows]
-        wanted = added(rule_sets(self._publisher.policy), additions(edges))
-        detail = {"proposal": number, "edges": len(edges), "comment": comment}
-        detail = {"proposal": number, "edges": len(edges), "comment": comment}
-        return self._publish(wanted, actor, comment or f"proposal {number}", "proposal:approve", detail, number)
+            detail |= {"edges": len(edges), "rows": sorted(set(rows))}
+        current = self._publisher.policy
+        wanted = added(rule_sets(current), additions(edges))
+        return self._publish(current, wanted, actor, comment or f"proposal {number}", "proposal:approve", detail, number)
+
+    def _not_open(self, proposal: StoredProposal) -> Refused:
+        reason = f"proposal {proposal.number} is {proposal.status}, not open"
+        newest = next(iter(self._store.proposals(OPEN, 1)), None)
+        return Refused(reason if newest is None else f"{reason}; proposal {newest.number} is", Why.CONFLICT)
 
     def reject(self, number: int, actor: str, comment: str = "") -> Done | Refused:
         """Close a proposal without approving anything."""
+        proposal = self._store.proposal(number)
+        if proposal is None:
+            return Refused(f"there is no proposal {number}", Why.MISSING)
         now_ms = self._clock_ms()
+        detail = _json({"edges": len(load_proposal(proposal.document)), "comment": comment})
         with self._store.transaction() as transaction:
-            if not transaction.decide_proposal(number, REJECTED, actor, comment, None, now_ms):
-                return Refused(f"there is no open proposal {number}")
-            transaction.add_audit(actor, "proposal:reject", str(number), _json({"comment": comment}), now_ms)
+            decided = transaction.decide_proposal(number, REJECTED, actor, comment, None, now_ms)
+            if decided:
+                transaction.add_audit(actor, "proposal:reject", str(number), detail, now_ms)
+        if not decided:
+            return self._not_open(self._store.proposal(number) or proposal)
         return Done(f"proposal {number} is rejected")
 
     def rollback(self, number: int, actor: str, comment: str = "") -> Published | Refused:
         """Put an older revision's rules into force again, as a new revision."""
         stored = self._store.revision(number) if number else None
         if number and stored is None:
-            return Refused(f"there is no revision {number}")
+            return Refused(f"there is no revision {number}", Why.MISSING)
         policy = self._publisher.policy
         wanted: RuleSets = {}
         if stored is not None:
             wanted = rule_sets(load_policy(stored.document, number, policy.modes, policy.default_mode))
         note = comment or f"rollback to revision {number}"
-        return self._publish(wanted, actor, note, "policy:rollback", {"to": number, "comment": comment}, None)
+        return self._publish(policy, wanted, actor, note, "policy:rollback", {"to": number, "comment": comment}, None)
 
     def set_mode(self, services: Sequence[ServiceName], mode: Mode, actor: str, comment: str = "") -> Done | Refused:
         """Set the mode of services; published at once."""
         unknown = [name for name in services if name not in self._publisher.topology.services]
         if unknown:
-            return Refused(f"there is no service {unknown[0]}")
+            return Refused(f"there is no service {unknown[0]}", Why.MISSING)
         now_ms = self._clock_ms()
         with self._store.transaction() as transaction:
             for name in services:
@@ -134,30 +162,31 @@ class Review:
         return Done(f"{len(services)} service{'s' if len(services) != 1 else ''} in mode {mode}")
 
     def _publish(
-        self, wanted: RuleSets, actor: str, note: str, action: str, detail: dict[str, object], proposal: int | None
+        self, current: Policy, wanted: RuleSets, actor: str, note: str, action: str, detail: dict[str, object], proposal: int | None
     ) -> Published | Refused:
-        """Revision, decision and audit event in one transaction, then the push."""
+        """Revision, decision and audit event in one transaction, then the push. ``wanted`` was made from ``current``."""
         try:
-            return self._commit(wanted, actor, note, action, detail, proposal)
+            return self._commit(current, wanted, actor, note, action, detail, proposal)
         except _LostRaceError as error:
-            return Refused(str(error))
+            self._publisher.refresh()
+            return Refused(str(error), Why.CONFLICT)
 
     def _commit(
-        self, wanted: RuleSets, actor: str, note: str, action: str, detail: dict[str, object], proposal: int | None
+        self, current: Policy, wanted: RuleSets, actor: str, note: str, action: str, detail: dict[str, object], proposal: int | None
     ) -> Published:
         now_ms = self._clock_ms()
-        current = self._publisher.policy
         with self._store.transaction() as transaction:
             newest = next(iter(self._store.revisions(1)), None)
             number = (newest.number if newest else 0) + 1
             revised = revise(current, wanted, number)
             stored = transaction.add_revision(actor, note, dump_policy(revised), now_ms)
-            if stored.number != number:
-                raise _LostRaceError(f"revision {number} was taken while it was written; try again")
+            # Whoever was faster added rules that ``wanted`` does not hold: writing it would take them away again.
+            if stored.number != number or self._store.active_revision() != current.revision:
+                raise _LostRaceError("another revision was published meanwhile; look at it and try again")
             if proposal is not None and not transaction.decide_proposal(proposal, APPROVED, actor, note, number, now_ms):
                 raise _LostRaceError(f"proposal {proposal} is not open any more")
             transaction.set_active_revision(number)
-            transaction.add_audit(actor, action, str(proposal or number), _json(detail), now_ms)
+            transaction.add_audit(actor, action, str(proposal or number), _json(detail | {"revision": number}), now_ms)
         self._publisher.refresh()
         return Published(number, tuple(sorted(changed_services(current, revised))))
 

@@ -1,0 +1,134 @@
+"""Who may call the API, and under which name it is written down. Never looks at what is asked for.
+
+Over TCP every caller brings a bearer token, also on loopback: other users and web pages reach that, too. A Unix socket is
+guarded by its permissions, and the kernel names the user behind it. What a caller over TCP calls itself is a claim, and the
+audit log says so ("alice (via token)").
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from http import HTTPStatus
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+import flask
+
+from controlplane.api.problems import problem
+
+#: The user behind a Unix socket's peer, put into the WSGI environment by `listen`; headers cannot make this key.
+PEER_USER = "picket.peer_user"
+ACTOR_HEADER = "X-Picket-Actor"
+#: Served without a token and under any name: probes have neither.
+PUBLIC_PATHS = frozenset({"/healthz", "/readyz"})
+#: Where to listen, and never where to call.
+_ANYWHERE = frozenset({"", "0.0.0.0", "::"})
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_ACTOR = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,62}[\x21-\x7e])?")
+
+
+def install(app: flask.Flask, token: str | None, host_names: tuple[str, ...]) -> None:
+    """Check every request before its route runs."""
+    known = frozenset(name.lower().rstrip(".") for name in host_names) - _ANYWHERE
+    expected = token.encode() if token else None
+
+    @app.before_request
+    def check() -> None:
+        request = flask.request
+        _refuse_cross_site()
+        if request.path in PUBLIC_PATHS:
+            return
+        if PEER_USER not in request.environ:
+            _check_host(known)
+            _check_token(expected)
+        if request.method not in _SAFE_METHODS and request.mimetype != "application/json":
+            raise problem(
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "media-type", "a call that changes something is sent as JSON",
+                where="Content-Type", remedy="send Content-Type: application/json",
+            )  # fmt: skip
+
+    @app.after_request
+    def close(response: flask.Response) -> flask.Response:
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        if response.status_code == HTTPStatus.UNAUTHORIZED:
+            response.headers["WWW-Authenticate"] = 'Bearer realm="picket"'
+        return response
+
+
+def actor() -> str:
+    """The name that the audit log gets.
+
+    Raises:
+        ApiProblemError: a claimed name that is no name.
+    """
+    peer = flask.request.environ.get(PEER_USER)
+    if peer is not None:
+        return str(peer)
+    claimed = flask.request.headers.get(ACTOR_HEADER, "unnamed")
+    if not _ACTOR.fullmatch(claimed):
+        raise problem(
+            HTTPStatus.BAD_REQUEST, "actor", "the caller's name is not 1 to 64 printable ASCII characters",
+            where=ACTOR_HEADER, remedy="send a plain name, or leave the header out",
+        )  # fmt: skip
+    return f"{claimed} (via token)"
+
+
+def _check_token(expected: bytes | None) -> None:
+    scheme, _, given = flask.request.headers.get("Authorization", "").partition(" ")
+    if expected is not None and scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), expected):
+        return
+    raise problem(
+        HTTPStatus.UNAUTHORIZED, "token", "the API's token is missing or wrong",
+        where="Authorization", remedy="send Authorization: Bearer TOKEN, from the file api-token in the control plane's data directory",
+    )  # fmt: skip
+
+
+def _check_host(known: frozenset[str]) -> None:
+    """Against DNS rebinding: a name that somebody pointed here is not a name of ours."""
+    name = _host_name(f"//{flask.request.headers.get('Host', '')}")
+    if name is not None and (name in known or is_loopback(name)):
+        return
+    raise problem(
+        HTTPStatus.MISDIRECTED_REQUEST, "host", "the API is not called by this name",
+        where="Host", remedy="call it by localhost, or add the name with --api-host-name",
+    )  # fmt: skip
+
+
+def _refuse_cross_site() -> None:
+    headers = flask.request.headers
+    origin = headers.get("Origin")
+    foreign = origin is not None and _authority(origin) != headers.get("Host", "").lower()
+    if foreign or headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
+        raise problem(
+            HTTPStatus.FORBIDDEN, "cross-site", "a page of another site asked for this",
+            where="Origin" if foreign else "Sec-Fetch-Site", remedy="call the API from its own pages or from a program",
+        )  # fmt: skip
+
+
+def _authority(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc.lower() or None
+    except ValueError:
+        return None
+
+
+def _host_name(address: str) -> str | None:
+    try:
+        parts = urlsplit(address)
+        _ = parts.port  # raises when it is no port
+    except ValueError:
+        return None
+    return parts.hostname.lower().rstrip(".") if parts.hostname and not parts.path and parts.username is None else None
+
+
+def is_loopback(name: str) -> bool:
+    """Whether a host name can only mean this machine."""
+    if name == "localhost":
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False
+

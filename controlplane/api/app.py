@@ -1,0 +1,25 @@
+"""`create_app(services)`: the API as one WSGI application. Holds no state and no rule of its own."""
+
+from __future__ import annotations
+
+import flask
+
+from controlplane.api import access, audit, graph, health, modes, policy, problems, proposals, sidecars, tokens, violations
+from controlplane.api.reading import MAX_BODY_BYTES
+from controlplane.api.services import ApiServices, HealthReport
+
+PREFIX = "/api/v1"
+
+__all__ = ["ApiServices", "HealthReport", "create_app"]
+
+
+def create_app(services: ApiServices) -> flask.Flask:
+    """Put the routes together, behind one check of who calls."""
+    app = flask.Flask("picket", static_folder=None, template_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    problems.install(app)
+    access.install(app, services.token, services.host_names)
+    app.register_blueprint(health.blueprint(services))
+    for topic in (graph, proposals, modes, policy, violations, sidecars, tokens, audit):
+        app.register_blueprint(topic.blueprint(services), url_prefix=PREFIX)
+    return app

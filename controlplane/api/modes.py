@@ -1,0 +1,59 @@
+"""`/api/v1/modes`: what becomes of flows that no rule allows, per destination service."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import flask
+
+from controlplane.api import outcomes
+from controlplane.api.access import actor
+from controlplane.api.problems import problem
+from controlplane.api.reading import read_body, read_query, write
+from controlplane.api.requests import ModesBody, Nothing
+from controlplane.api.schemas import Modes, ServiceMode
+from controlplane.api.services import ApiServices
+from controlplane.policy.rules import Mode
+from controlplane.topology.model import ServiceName, parse_service_name
+
+
+def blueprint(services: ApiServices) -> flask.Blueprint:
+    """The routes."""
+    routes = flask.Blueprint("modes", __name__)
+
+    @routes.get("/modes")
+    def show() -> flask.Response:
+        read_query(Nothing)
+        policy = services.publisher.policy
+        names = sorted({*services.publisher.topology.services, *policy.modes})
+        listed = [ServiceMode(str(name), str(policy.mode(name)), name not in policy.modes) for name in names]
+        return write(Modes(str(policy.default_mode), listed))
+
+    @routes.put("/modes")
+    def change() -> flask.Response:
+        body = read_body(ModesBody)
+        names = _names(services, body)
+        outcome = services.review.set_mode(names, Mode(body.mode), actor(), body.comment)
+        return write(outcomes.done(outcome, "list the modes to see the services' names"))
+
+    return routes
+
+
+def _names(services: ApiServices, body: ModesBody) -> list[ServiceName]:
+    if body.all == (body.services is not None):
+        raise problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", "either services or all is wanted",
+            where="body", remedy='send {"services": [...]} or {"all": true}',
+        )  # fmt: skip
+    if body.services is None:
+        # A host that only a rule names follows its source's mode: setting one for it would outlive the rule.
+        return sorted(services.publisher.declared.services)
+    names = []
+    for index, text in enumerate(body.services):
+        try:
+            names.append(parse_service_name(text))
+        except ValueError as error:
+            raise problem(
+                HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", str(error), where=f"body.services[{index}]", remedy="write namespace/name"
+            ) from error
+    return list(dict.fromkeys(names))

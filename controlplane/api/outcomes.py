@@ -1,0 +1,42 @@
+"""Turns what workflow answers into responses: a value of a schema, or a problem that says why nothing was done."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from controlplane.api import schemas
+from controlplane.api.problems import ApiProblemError, problem
+from controlplane.workflow.review import Done, Published, Refused, Why
+
+_STATUS = {
+    Why.MISSING: HTTPStatus.NOT_FOUND,
+    Why.INVALID: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Why.CONFLICT: HTTPStatus.CONFLICT,
+}
+
+
+def published(outcome: Published | Refused, remedy: str) -> schemas.Published:
+    """A revision that is in force.
+
+    Raises:
+        ApiProblemError: nothing was done.
+    """
+    if isinstance(outcome, Refused):
+        raise refusal(outcome, remedy)
+    return schemas.Published(outcome.revision, [str(service) for service in outcome.services])
+
+
+def done(outcome: Done | Refused, remedy: str) -> schemas.Done:
+    """What was done.
+
+    Raises:
+        ApiProblemError: nothing was done.
+    """
+    if isinstance(outcome, Refused):
+        raise refusal(outcome, remedy)
+    return schemas.Done(outcome.detail)
+
+
+def refusal(outcome: Refused, remedy: str) -> ApiProblemError:
+    """The problem that tells a refusal."""
+    return problem(_STATUS[outcome.why], f"{outcome.why}", outcome.reason, remedy=remedy)

@@ -1,0 +1,54 @@
+"""`/api/v1/proposals`: what was learned and awaits review; approving and rejecting it."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import flask
+
+from controlplane.api import outcomes, shapes
+from controlplane.api.access import actor
+from controlplane.api.problems import problem
+from controlplane.api.reading import read_body, read_number, read_query, write
+from controlplane.api.requests import ApproveBody, Nothing, ProposalsQuery, RejectBody
+from controlplane.api.schemas import Proposals
+from controlplane.api.services import ApiServices
+from controlplane.graph.proposal import load_proposal
+
+_REMEDY = "list proposals, and review the open one"
+
+
+def blueprint(services: ApiServices) -> flask.Blueprint:
+    """The routes. Reading brings the open proposal up to date first."""
+    routes = flask.Blueprint("proposals", __name__)
+
+    @routes.get("/proposals")
+    def several() -> flask.Response:
+        query = read_query(ProposalsQuery)
+        services.review.refresh_proposal()
+        found = services.store.proposals(query.status, query.limit)
+        return write(Proposals([shapes.proposal_summary(stored, load_proposal(stored.document)) for stored in found]))
+
+    @routes.get("/proposals/<number>")
+    def one(number: str) -> flask.Response:
+        read_query(Nothing)
+        services.review.refresh_proposal()
+        wanted = read_number(number, "proposal")
+        stored = services.store.proposal(wanted)
+        if stored is None:
+            raise problem(HTTPStatus.NOT_FOUND, "missing", f"there is no proposal {wanted}", where="path", remedy=_REMEDY)
+        return write(shapes.proposal(stored, load_proposal(stored.document)))
+
+    @routes.post("/proposals/<number>/approve")
+    def approve(number: str) -> flask.Response:
+        body = read_body(ApproveBody)
+        rows = None if body.rows is None else frozenset(body.rows)
+        outcome = services.review.approve(read_number(number, "proposal"), actor(), body.comment, rows)
+        return write(outcomes.published(outcome, _REMEDY))
+
+    @routes.post("/proposals/<number>/reject")
+    def reject(number: str) -> flask.Response:
+        body = read_body(RejectBody)
+        return write(outcomes.done(services.review.reject(read_number(number, "proposal"), actor(), body.comment), _REMEDY))
+
+    return routes

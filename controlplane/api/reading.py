@@ -1,0 +1,71 @@
+"""Reads request bodies and queries into schemas, and writes schemas out. Refuses what a schema does not name."""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from typing import TypeVar
+
+import flask
+import msgspec
+
+from controlplane.api.problems import ApiProblemError, problem
+
+#: The largest body that any route takes.
+MAX_BODY_BYTES = 64 * 1024
+_AT = re.compile(r"(?s)(.*?)(?: - at `(?:key in )?\$(.*)`)?\Z")
+_NUMBER = re.compile(r"[1-9][0-9]{0,14}")
+Schema = TypeVar("Schema", bound=msgspec.Struct)
+
+
+def read_body(schema: type[Schema]) -> Schema:
+    """The JSON body. A state-changing call without one is read as ``{}``.
+
+    Raises:
+        ApiProblemError: not JSON, or not of the schema.
+    """
+    body = flask.request.get_data(cache=False) or b"{}"
+    try:
+        return msgspec.json.decode(body, type=schema)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _unreadable("body", error) from error
+
+
+def read_query(schema: type[Schema]) -> Schema:
+    """The query's parameters, each at most once.
+
+    Raises:
+        ApiProblemError: a parameter that the schema does not have, twice the same, or a value out of bounds.
+    """
+    found: dict[str, str] = {}
+    for name, values in flask.request.args.lists():
+        if len(values) > 1:
+            raise problem(HTTPStatus.BAD_REQUEST, "query", "a parameter is there twice", where=f"query.{name[:40]}", remedy="give it once")
+        found[name] = values[0]
+    try:
+        return msgspec.convert(found, type=schema, strict=False)
+    except msgspec.ValidationError as error:
+        raise _unreadable("query", error) from error
+
+
+def read_number(text: str, what: str) -> int:
+    """A number that counts from 1, out of an address.
+
+    Raises:
+        ApiProblemError: another text.
+    """
+    if _NUMBER.fullmatch(text):
+        return int(text)
+    raise problem(HTTPStatus.NOT_FOUND, f"no-such-{what}", f"{text[:40]!r} is not the number of a {what}", where="path", remedy="give a number")
+
+
+def _unreadable(part: str, error: Exception) -> ApiProblemError:
+    said = _AT.match(str(error))
+    what, at = (said[1], said[2] or "") if said else (str(error), "")
+    remedy = "compare it with the API's description: names, types and bounds"
+    return problem(HTTPStatus.BAD_REQUEST, part, what[:300], where=f"{part}{at[:100]}", remedy=remedy)
+
+
+def write(document: msgspec.Struct, status: HTTPStatus = HTTPStatus.OK) -> flask.Response:
+    """The response that carries a schema's value."""
+    return flask.Response(msgspec.json.encode(document), int(status), content_type="application/json")

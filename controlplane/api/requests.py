@@ -1,0 +1,100 @@
+"""What the API is asked: one struct per body or query, with bounds. Fields that a struct does not have are refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+MAX_ROWS = 10_000
+_Id = Annotated[int, Meta(ge=0, le=2**53)]
+_Comment = Annotated[str, Meta(max_length=1000)]
+_Name = Annotated[str, Meta(max_length=300)]
+_Limit = Annotated[int, Meta(ge=1, le=1000)]
+ModeName = Literal["learn", "audit", "enforce", "quarantine"]
+
+
+class Nothing(Struct, frozen=True, forbid_unknown_fields=True):
+    """No parameters."""
+
+
+class MapQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """``service`` keeps the edges from and to one service ("namespace/name")."""
+
+    service: _Name = ""
+    limit: Annotated[int, Meta(ge=1, le=100_000)] = 10_000
+
+
+class ProposalsQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """``status`` keeps the proposals with it."""
+
+    status: Literal["open", "approved", "rejected", "superseded"] | None = None
+    limit: _Limit = 50
+
+
+class ApproveBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """``rows`` are counted from 1; without them all are approved."""
+
+    rows: Annotated[list[Annotated[int, Meta(ge=1, le=1_000_000)]], Meta(min_length=1, max_length=MAX_ROWS)] | None = None
+    comment: _Comment = ""
+
+
+class RejectBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """Why."""
+
+    comment: _Comment = ""
+
+
+class ModesBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """Either ``services`` or ``all``."""
+
+    mode: ModeName
+    services: Annotated[list[_Name], Meta(min_length=1, max_length=10_000)] | None = None
+    all: bool = False
+    comment: _Comment = ""
+
+
+class LimitQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """How many, newest first."""
+
+    limit: _Limit = 50
+
+
+class DiffQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Two revisions; ``after`` is the one in force unless given, ``before`` the one before it. 0 is the empty policy."""
+
+    before: _Id | None = None
+    after: _Id | None = None
+
+
+class RollbackBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whose rules come into force again, as a new revision. 0 is the empty policy."""
+
+    revision: _Id
+    comment: _Comment = ""
+
+
+class ViolationCountQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Empty fields match everything. ``text`` is sought in all of a violation's texts."""
+
+    source: _Name = ""
+    destination: _Name = ""
+    verdict: Literal["denied", "would-deny"] | None = None
+    port: Annotated[int, Meta(ge=1, le=65535)] | None = None
+    text: _Name = ""
+    since_ms: _Id = 0
+
+
+class ViolationsQuery(ViolationCountQuery, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """With ``after_id`` (0 for all), violations come in the order of their ids, to follow them."""
+
+    after_id: _Id | None = None
+    limit: Annotated[int, Meta(ge=1, le=5000)] = 100
+
+
+class TokenBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """A join token for one workload, good once and for ``lifetime_seconds`` (0: an hour)."""
+
+    workload: _Name
+    lifetime_seconds: Annotated[int, Meta(ge=0, le=7 * 86400)] = 0
+

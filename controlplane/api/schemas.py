@@ -1,0 +1,304 @@
+"""What the API answers: one struct per JSON object, with units in the names. Field names are stable; fields are only added.
+
+Times are Unix milliseconds, ``null`` when it never happened. Services are "namespace/name", workloads "namespace/account".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class HttpMatch(msgspec.Struct, frozen=True):
+    """A method and a path; empty means any. Paths may end in ``*`` or have ``{name}`` segments."""
+
+    method: str
+    path: str
+
+
+class Edge(msgspec.Struct, frozen=True, kw_only=True):
+    """What one source sends to one port of one service, summed over methods and paths."""
+
+    source: str
+    destination: str
+    port: int
+    protocol: str
+    http: list[HttpMatch]
+    count: int
+    first_seen_ms: int | None
+    last_seen_ms: int | None
+
+
+class MapEdge(Edge, frozen=True, kw_only=True):
+    """An edge of the map. ``mode`` is what decides when it is not approved; a learned edge was seen, an approved one may pass."""
+
+    approved: bool
+    learned: bool
+    mode: str
+
+
+class ServicePort(msgspec.Struct, frozen=True):
+    """A declared port."""
+
+    port: int
+    protocol: str
+
+
+class MapService(msgspec.Struct, frozen=True, kw_only=True):
+    """A service. ``revision`` is the revision in which its allow-list last changed, ``rules`` how many it has."""
+
+    service: str
+    kind: str
+    mode: str
+    revision: int
+    rules: int
+    ports: list[ServicePort]
+
+
+class Map(msgspec.Struct, frozen=True, kw_only=True):
+    """The map. ``edge_count`` counts all that match, ``edges`` are the first ``limit`` of them."""
+
+    revision: int
+    services: list[MapService]
+    edges: list[MapEdge]
+    edge_count: int
+
+
+class ProposedEdge(Edge, frozen=True, kw_only=True):
+    """One row of a proposal, counted from 1."""
+
+    row: int
+
+
+class ProposalSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A proposal without its rows. ``status`` is open, approved, rejected or superseded."""
+
+    number: int
+    status: str
+    created_ms: int
+    base_revision: int
+    edge_count: int
+    decided_ms: int | None
+    decided_by: str
+    comment: str
+    revision: int | None
+
+
+class Proposal(ProposalSummary, frozen=True, kw_only=True):
+    """A proposal with its rows."""
+
+    edges: list[ProposedEdge]
+
+
+class Proposals(msgspec.Struct, frozen=True):
+    """Newest first."""
+
+    proposals: list[ProposalSummary]
+
+
+class Published(msgspec.Struct, frozen=True):
+    """A new revision is in force; ``services`` are those that it changed."""
+
+    revision: int
+    services: list[str]
+
+
+class Done(msgspec.Struct, frozen=True):
+    """What was done, in words."""
+
+    detail: str
+
+
+class ServiceMode(msgspec.Struct, frozen=True):
+    """A service's mode; ``is_default`` when nobody set it."""
+
+    service: str
+    mode: str
+    is_default: bool
+
+
+class Modes(msgspec.Struct, frozen=True):
+    """All services' modes, and that of services to come."""
+
+    default_mode: str
+    services: list[ServiceMode]
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """Lets one source (a workload, or "ip:CIDR") call one port; ``http`` empty means whatever it sends."""
+
+    source: str
+    port: int
+    http: list[HttpMatch]
+
+
+class ServiceRules(msgspec.Struct, frozen=True):
+    """A service's allow-list; ``revision`` is the one in which it last changed."""
+
+    service: str
+    revision: int
+    rules: list[Rule]
+
+
+class RevisionSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A revision without its rules. Revision 0 stands for the empty policy before the first."""
+
+    revision: int
+    active: bool
+    created_ms: int | None
+    author: str
+    note: str
+    service_count: int
+    rule_count: int
+
+
+class Revision(RevisionSummary, frozen=True, kw_only=True):
+    """A revision with its rules."""
+
+    services: list[ServiceRules]
+
+
+class Revisions(msgspec.Struct, frozen=True):
+    """Newest first."""
+
+    active: int
+    revisions: list[RevisionSummary]
+
+
+class RuleChange(msgspec.Struct, frozen=True, kw_only=True):
+    """One difference. ``change`` is added, removed or changed; ``before`` is null when added, ``after`` when removed."""
+
+    service: str
+    source: str
+    port: int
+    change: str
+    before: list[HttpMatch] | None
+    after: list[HttpMatch] | None
+
+
+class Diff(msgspec.Struct, frozen=True, kw_only=True):
+    """What differs between two revisions; ``text`` is the same for people."""
+
+    before: int
+    after: int
+    changes: list[RuleChange]
+    text: str
+
+
+class Violation(msgspec.Struct, frozen=True, kw_only=True):
+    """A flow that the allow-list does not hold. ``verdict`` is denied or would-deny; ``direction`` is in or out."""
+
+    id: int
+    source: str
+    destination: str
+    port: int
+    protocol: str
+    method: str
+    path: str
+    verdict: str
+    deny_id: str
+    count: int
+    first_seen_ms: int
+    last_seen_ms: int
+    reporter: str
+    direction: str
+    host: str
+    server_name: str
+    peer_address: str
+    reason: str
+
+
+class Violations(msgspec.Struct, frozen=True):
+    """Newest first, or after ``after_id`` in the order of their ids. ``last_id`` is what to follow from."""
+
+    violations: list[Violation]
+    last_id: int
+
+
+class ViolationCount(msgspec.Struct, frozen=True):
+    """``count`` sums the counts of matching violations."""
+
+    count: int
+
+
+class Nack(msgspec.Struct, frozen=True):
+    """What a sidecar refused, and why. ``type`` is CDS, EDS, LDS, RDS, SDS or ECDS."""
+
+    type: str
+    message: str
+    at_ms: int | None
+
+
+class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
+    """One sidecar's last known state.
+
+    ``state`` is ``away``, ``nack`` (it refused a part and keeps what it had), ``pending`` (sent, not taken yet) or ``ack``.
+    ``revision`` is the one that it took last. It is blind since reports went missing, and ``lost`` counts their lines.
+    """
+
+    workload: str
+    instance: str
+    state: str
+    connected: bool
+    connected_ms: int | None
+    revision: int
+    sent_version: str
+    acked_version: str
+    nack: Nack | None
+    last_report_ms: int | None
+    blind_since_ms: int | None
+    lost: int
+    agent_version: str
+    envoy_version: str
+    capture: str
+    certificate_not_after_ms: int | None
+
+
+class Sidecars(msgspec.Struct, frozen=True):
+    """Ordered by workload and instance; ``revision`` is the one in force."""
+
+    revision: int
+    sidecars: list[Sidecar]
+
+
+class Resource(msgspec.Struct, frozen=True):
+    """One xDS resource as the typed view shows it: ``content`` is its protobuf JSON."""
+
+    type: str
+    name: str
+    version: str
+    content: Any
+
+
+class SidecarConfig(msgspec.Struct, frozen=True):
+    """Everything that a workload's sidecars are told."""
+
+    workload: str
+    revision: int
+    version: str
+    resources: list[Resource]
+
+
+class AuditEvent(msgspec.Struct, frozen=True):
+    """Who did what to what."""
+
+    id: int
+    at_ms: int
+    actor: str
+    action: str
+    subject: str
+    detail: Any
+
+
+class Audit(msgspec.Struct, frozen=True):
+    """Newest first."""
+
+    events: list[AuditEvent]
+
+
+class Health(msgspec.Struct, frozen=True):
+    """``status`` is ok or failing; ``reasons`` say why."""
+
+    status: str
+    reasons: list[str]

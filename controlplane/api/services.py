@@ -1,0 +1,39 @@
+"""What the API is given to work with, as frozen values. Never makes any of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from controlplane.store.interface import Store
+from controlplane.workflow.publish import Publisher
+from controlplane.workflow.review import Review
+
+
+@dataclass(frozen=True, slots=True)
+class HealthReport:
+    """Whether the control plane lives, whether it serves, and if not why."""
+
+    live: bool
+    ready: bool
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ApiServices:
+    """The parts behind the API.
+
+    ``new_join_token`` takes a workload ("namespace/account"), a lifetime in seconds (0: the default) and the actor; it returns
+    a join document and raises ValueError for a workload that does not exist. ``token`` is what callers over TCP must bring;
+    without one, only a Unix socket is served. ``host_names`` are the names, beside loopback, under which the API is called.
+    """
+
+    store: Store
+    review: Review
+    publisher: Publisher
+    clock_ms: Callable[[], int]
+    health: Callable[[], HealthReport]
+    metrics: Callable[[], bytes]
+    new_join_token: Callable[[str, int, str], dict[str, object]]
+    token: str | None
+    host_names: tuple[str, ...] = ()

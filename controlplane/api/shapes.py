@@ -1,0 +1,147 @@
+"""Turns values of the core into the API's schemas. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from controlplane.api import schemas
+from controlplane.flows.model import Violation
+from controlplane.graph.chart import ChartedEdge
+from controlplane.graph.learn import GraphEdge
+from controlplane.policy.rules import HttpMatch, Policy
+from controlplane.store.interface import AuditRow, SidecarRow, StoredProposal, StoredRevision
+from controlplane.topology.model import Service
+
+
+def http(matches: Iterable[HttpMatch]) -> list[schemas.HttpMatch]:
+    """Methods and paths."""
+    return [schemas.HttpMatch(match.method, match.path) for match in matches]
+
+
+def _edge(edge: GraphEdge) -> dict[str, Any]:
+    return {
+        "source": edge.source,
+        "destination": edge.destination,
+        "port": edge.port,
+        "protocol": edge.protocol,
+        "http": http(edge.http),
+        "count": edge.count,
+        "first_seen_ms": edge.first_seen_ms or None,
+        "last_seen_ms": edge.last_seen_ms or None,
+    }
+
+
+def map_edge(charted: ChartedEdge) -> schemas.MapEdge:
+    """An edge of the map."""
+    return schemas.MapEdge(**_edge(charted.edge), approved=charted.approved, learned=charted.learned, mode=str(charted.mode))
+
+
+def map_service(service: Service, policy: Policy) -> schemas.MapService:
+    """A service of the map."""
+    listed = policy.of(service.name)
+    return schemas.MapService(
+        service=str(service.name),
+        kind=str(service.kind),
+        mode=str(policy.mode(service.name)),
+        revision=listed.revision,
+        rules=len(listed.rules),
+        ports=[schemas.ServicePort(port.number, port.protocol) for port in service.ports],
+    )
+
+
+def _proposal(stored: StoredProposal, edges: Sequence[GraphEdge]) -> dict[str, Any]:
+    return {
+        "number": stored.number,
+        "status": stored.status,
+        "created_ms": stored.created_ms,
+        "base_revision": stored.base_revision,
+        "edge_count": len(edges),
+        "decided_ms": stored.decided_ms,
+        "decided_by": stored.decided_by,
+        "comment": stored.comment,
+        "revision": stored.revision,
+    }
+
+
+def proposal_summary(stored: StoredProposal, edges: Sequence[GraphEdge]) -> schemas.ProposalSummary:
+    """A proposal without its rows."""
+    return schemas.ProposalSummary(**_proposal(stored, edges))
+
+
+def proposal(stored: StoredProposal, edges: Sequence[GraphEdge]) -> schemas.Proposal:
+    """A proposal with its rows."""
+    rows = [schemas.ProposedEdge(**_edge(edge), row=row) for row, edge in enumerate(edges, 1)]
+    return schemas.Proposal(**_proposal(stored, edges), edges=rows)
+
+
+def _revision(stored: StoredRevision | None, policy: Policy, active: int) -> dict[str, Any]:
+    listed = [services for services in policy.services.values() if services.rules]
+    return {
+        "revision": policy.revision,
+        "active": policy.revision == active,
+        "created_ms": stored.created_ms if stored else None,
+        "author": stored.author if stored else "",
+        "note": stored.note if stored else "",
+        "service_count": len(listed),
+        "rule_count": sum(len(services.rules) for services in listed),
+    }
+
+
+def revision_summary(stored: StoredRevision | None, policy: Policy, active: int) -> schemas.RevisionSummary:
+    """A revision without its rules."""
+    return schemas.RevisionSummary(**_revision(stored, policy, active))
+
+
+def revision(stored: StoredRevision | None, policy: Policy, active: int) -> schemas.Revision:
+    """A revision with its rules."""
+    services = [
+        schemas.ServiceRules(
+            str(name),
+            listed.revision,
+            [
+                schemas.Rule(str(rule.source), rule.port, http(rule.http))
+                for rule in sorted(listed.rules, key=lambda rule: (str(rule.source), rule.port))
+            ],
+        )
+        for name, listed in sorted(policy.services.items())
+        if listed.rules
+    ]
+    return schemas.Revision(**_revision(stored, policy, active), services=services)
+
+
+def violation(found: Violation) -> schemas.Violation:
+    """A violation."""
+    rest = {
+        name: getattr(found, name)
+        for name in (
+            "id", "deny_id", "count", "first_seen_ms", "last_seen_ms", "reporter", "direction", "host", "server_name",
+            "peer_address", "reason",
+        )
+    }  # fmt: skip
+    return schemas.Violation(**found.edge._asdict(), verdict=str(found.verdict), **rest)
+
+
+def sidecar(row: SidecarRow) -> schemas.Sidecar:
+    """A sidecar's state."""
+    nack = schemas.Nack(row.nack_type, row.nack_message, row.nack_ms) if row.nack_type else None
+    names = (
+        "workload", "instance", "connected", "connected_ms", "revision", "sent_version", "acked_version", "last_report_ms",
+        "blind_since_ms", "lost", "agent_version", "envoy_version", "capture", "certificate_not_after_ms",
+    )  # fmt: skip
+    return schemas.Sidecar(**{name: getattr(row, name) for name in names}, state=_state(row), nack=nack)
+
+
+def _state(row: SidecarRow) -> str:
+    if not row.connected:
+        return "away"
+    if row.nack_type:
+        return "nack"
+    return "ack" if row.sent_version and row.sent_version == row.acked_version else "pending"
+
+
+def audit_event(row: AuditRow) -> schemas.AuditEvent:
+    """An audit event."""
+    return schemas.AuditEvent(row.id, row.at_ms, row.actor, row.action, row.subject, msgspec.json.decode(row.detail or "{}"))

@@ -1,0 +1,32 @@
+"""`/api/v1/tokens`: join tokens, each for one workload and one use."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import flask
+import msgspec
+
+from controlplane.api.access import actor
+from controlplane.api.problems import problem
+from controlplane.api.reading import read_body
+from controlplane.api.requests import TokenBody
+from controlplane.api.services import ApiServices
+
+
+def blueprint(services: ApiServices) -> flask.Blueprint:
+    """The routes. The answer is the join document itself, which holds the token: it is shown once and never stored."""
+    routes = flask.Blueprint("tokens", __name__)
+
+    @routes.post("/tokens")
+    def create() -> flask.Response:
+        body = read_body(TokenBody)
+        try:
+            document = services.new_join_token(body.workload, body.lifetime_seconds, actor())
+        except ValueError as error:
+            raise problem(
+                HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", str(error), where="body.workload", remedy="name a service of the topology"
+            ) from error
+        return flask.Response(msgspec.json.encode(document), int(HTTPStatus.CREATED), content_type="application/json")
+
+    return routes

@@ -1,0 +1,74 @@
+"""The `picket` command: its subcommands, and how failures are told. Every failure is one line; 1 for refused, 2 for misused."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from controlplane.cli.connection import NotFoundError
+from controlplane.cli.serve import controlplane
+from controlplane.cli.sidecar import sidecar
+from controlplane.cli.token import token
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="picket", message="%(version)s")
+def picket() -> None:
+    """Close a service mesh down to the connections that its services need."""
+
+
+for _command in (controlplane, sidecar, token):
+    picket.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and end the process with its exit code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    try:
+        code = picket.main(arguments, prog_name="picket", standalone_mode=False)
+        sys.stdout.flush()
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx is not None else "picket"
+        return _fail(f"{error.format_message()} (see `{command} --help`)", 2)
+    except click.ClickException as error:
+        return _fail(error.format_message(), 1)
+    except click.Abort:
+        return _fail("stopped", 130)
+    except NotFoundError as error:
+        return _fail(str(error), 1)
+    except BrokenPipeError:
+        # Whoever read our output has left; Python would complain once more when it closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if (text := _api_failure(error)) is None:
+            raise
+        return _fail(text, 1)
+    return code if isinstance(code, int) else 0
+
+
+def _api_failure(error: Exception) -> str | None:
+    """What the client says of a call that failed; ``None`` for any other error. Imported only when something failed."""
+    from controlplane.api.client import ApiError, UnreachableError  # noqa: PLC0415
+
+    if isinstance(error, UnreachableError):
+        return f"{error}; is it running? Start one with `picket controlplane --topology FILE`, or name another with --server"
+    return str(error) if isinstance(error, ApiError) else None
+
+
+def _fail(text: str, code: int) -> int:
+    from controlplane.cli.output import clean  # noqa: PLC0415
+
+    click.echo(f"picket: {clean(' '.join(text.split()))}", err=True)
+    return code
+
+
+if __name__ == "__main__":
+    main()

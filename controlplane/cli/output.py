@@ -1,0 +1,115 @@
+"""How commands answer: JSON for programs, calm tables for people. Names from the wire never reach a terminal unescaped."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+#: Where nobody looks at a terminal, lines are as long as they are.
+_UNBOUNDED_WIDTH = 100_000
+_LEFT, _RIGHT = "left", "right"
+
+
+def show_json(document: object) -> None:
+    """One JSON document on standard output, ASCII only: control characters in it are escaped."""
+    click.echo(json.dumps(document, indent=2))
+
+
+def show_json_line(document: object) -> None:
+    """One JSON document on one line, at once."""
+    click.echo(json.dumps(document))
+    sys.stdout.flush()
+
+
+def console() -> Console:
+    """Standard output: colours and the window's width on a terminal, neither elsewhere."""
+    from rich.console import Console  # noqa: PLC0415  # a quarter of a start; only tables need it
+
+    terminal = sys.stdout.isatty()
+    return Console(highlight=False, markup=False, emoji=False, width=None if terminal else _UNBOUNDED_WIDTH, no_color=not terminal)
+
+
+def table(columns: Sequence[str]) -> Table:
+    """A table without lines; a column whose name begins with ``>`` is of numbers. Cells fold, they are never cut."""
+    from rich.table import Table  # noqa: PLC0415  # as above
+
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
+    for name in columns:
+        numbers = name.startswith(">")
+        made.add_column(name.removeprefix(">"), justify=_RIGHT if numbers else _LEFT, overflow="fold", no_wrap=False)
+    return made
+
+
+def cell(value: object, style: str = "") -> Text:
+    """A cell's text, whatever it holds."""
+    from rich.text import Text  # noqa: PLC0415  # as above
+
+    return Text(clean(str(value)), style=style)
+
+
+def clean(text: str) -> str:
+    """The text with everything that a terminal might obey (escapes, controls, direction marks) written out."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+def short(name: str) -> str:
+    """A name without the namespace that most have."""
+    return name.removeprefix("default/")
+
+
+def full(name: str) -> str:
+    """A name with its namespace, as the API writes it."""
+    return name if "/" in name or ":" in name else f"default/{name}"
+
+
+def moment(at_ms: int | None) -> str:
+    """A time on this machine's clock; ``-`` when it never happened."""
+    return "-" if at_ms is None else datetime.fromtimestamp(at_ms / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def ago(at_ms: int | None) -> str:
+    """How long ago, in one unit; ``-`` when it never happened."""
+    if at_ms is None:
+        return "-"
+    return f"{_span(max(0.0, time.time() - at_ms / 1000))} ago"
+
+
+def until(at_ms: int | None) -> str:
+    """How long from now, in one unit; ``-`` when there is no such time."""
+    if at_ms is None:
+        return "-"
+    left = at_ms / 1000 - time.time()
+    return f"in {_span(left)}" if left > 0 else f"{_span(-left)} ago"
+
+
+def _span(seconds: float) -> str:
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(seconds)} s"
+
+
+def asks_for(edge: Mapping[str, Any], limit: int = 3) -> str:
+    """What an edge or rule sends: its protocol, and its methods and paths, the first few of them."""
+    matches = edge.get("http") or []
+    names = [match_text(match) for match in matches]
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return " ".join(part for part in (edge.get("protocol", ""), ", ".join(names[:limit]) + more) if part)
+
+
+def match_text(match: Mapping[str, str]) -> str:
+    """A method and a path as people write them."""
+    return f"{match['method']} {match['path']}".strip() or "anything"
