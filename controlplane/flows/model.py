@@ -19,7 +19,7 @@ class EdgeKey(NamedTuple):
     """What makes an edge one edge.
 
     ``source`` is a workload "namespace/account", or "ip:ADDRESS" for a peer without identity; ``destination`` is a service
-    "namespace/name", or "host:NAME" for a host outside the topology. ``method`` and ``path`` are empty where the protocol
+    "namespace/name", or "external/HOST" for a host outside the topology. ``method`` and ``path`` are empty where the protocol
     has none.
     """
 

@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from controlplane.identity.spiffe import WorkloadId
@@ -73,9 +74,7 @@ class CertificateAuthority:
         """A key and a chain (PEM both) for the control plane's own listeners."""
         key = ec.generate_private_key(ec.SECP256R1())
         uri = f"spiffe://{self.trust_domain}/picket/controlplane"
-        alternatives: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri)]
-        for name in names:
-            alternatives.append(_general_name(name))
+        alternatives: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri), *map(_general_name, names)]
         svid = self._issue(key.public_key(), alternatives, uri, lifetime, now)
         pem = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -124,7 +123,12 @@ def _general_name(name: str) -> x509.GeneralName:
 
 
 def _issuer_key(certificate: x509.Certificate) -> x509.AuthorityKeyIdentifier:
-    subject = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    try:
+        subject = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        public = certificate.public_key()
+        assert isinstance(public, ec.EllipticCurvePublicKey)  # `load_or_create` takes no other
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(public)
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(subject)
 
 
@@ -137,7 +141,7 @@ def _public_key(
         csr = x509.load_der_x509_csr(csr_der)
         proven = csr.is_signature_valid
         key = csr.public_key()
-    except (ValueError, UnsupportedAlgorithm, InvalidSignature) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature, x509.InvalidVersion) as error:
         return BadCsr(f"the signing request is not a PKCS#10 request in DER: {error}")
     if not proven:
         return BadCsr("the signing request is not signed by its own key")
@@ -153,30 +157,57 @@ def _public_key(
 def load_or_create(directory: Path, trust_domain: str, now: datetime | None = None) -> CertificateAuthority:
     """The authority kept in a directory, made there on first use. The key file is readable by its owner only.
 
+    A key without a certificate is what an interrupted first use leaves: the certificate is made for that key.
+
     Raises:
-        AuthorityError: unreadable files, a key that does not fit, another trust domain.
+        AuthorityError: unreadable files, a key that does not fit, another trust domain, an authority that has ended.
     """
+    moment = now or datetime.now(UTC)
     certificate_file, key_file = directory / "ca.pem", directory / "ca.key"
-    if not certificate_file.exists() and not key_file.exists():
-        _create(certificate_file, key_file, trust_domain, now or datetime.now(UTC))
     try:
+        if not certificate_file.exists():
+            _create(certificate_file, key_file, trust_domain, moment)
         certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
         key = serialization.load_pem_private_key(key_file.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError) as error:
-        raise AuthorityError(f"{directory}: the certificate authority's files ca.pem and ca.key cannot be read: {error}") from error
+        uris = _names(certificate)
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise AuthorityError(f"{directory}: the certificate authority's files ca.pem and ca.key cannot be used: {error}") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
         raise AuthorityError(f"{key_file}: this is not the key of {certificate_file}; restore both from the same backup")
-    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     if f"spiffe://{trust_domain}" not in uris:
-        raise AuthorityError(f"{certificate_file}: made for {', '.join(uris)}, not for the trust domain {trust_domain}")
+        raise AuthorityError(
+            f"{certificate_file}: made for {', '.join(uris) or 'no trust domain'}, not for the trust domain {trust_domain}"
+        )
+    if certificate.not_valid_after_utc <= moment:
+        raise AuthorityError(f"{certificate_file}: not valid any more since {certificate.not_valid_after_utc:%Y-%m-%d}")
     return CertificateAuthority(trust_domain, certificate, key)
 
 
+def _names(certificate: x509.Certificate) -> list[str]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return names.get_values_for_type(x509.UniformResourceIdentifier)
+
+
 def _create(certificate_file: Path, key_file: Path, trust_domain: str, now: datetime) -> None:
-    directory = certificate_file.parent
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    key = ec.generate_private_key(ec.SECP256R1())
+    certificate_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    key: PrivateKeyTypes
+    if key_file.exists():
+        key = serialization.load_pem_private_key(key_file.read_bytes(), password=None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise ValueError("ca.key is not an elliptic-curve key")
+    else:
+        key = ec.generate_private_key(ec.SECP256R1())
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        _write(key_file, private)
+    _write(certificate_file, _self_signed(key, trust_domain, now).public_bytes(serialization.Encoding.PEM))
+
+
+def _self_signed(key: ec.EllipticCurvePrivateKey, trust_domain: str, now: datetime) -> x509.Certificate:
     name = x509.Name(
         [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Picket"), x509.NameAttribute(NameOID.COMMON_NAME, trust_domain[:64])]
     )
@@ -184,7 +215,7 @@ def _create(certificate_file: Path, key_file: Path, trust_domain: str, now: date
         digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
         key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
     )  # fmt: skip
-    certificate = (
+    return (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -200,10 +231,17 @@ def _create(certificate_file: Path, key_file: Path, trust_domain: str, now: date
         )
         .sign(key, hashes.SHA256())
     )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    for path, body in ((key_file, private), (certificate_file, certificate.public_bytes(serialization.Encoding.PEM))):
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+
+
+def _write(path: Path, body: bytes) -> None:
+    """Whole or not at all, also when the machine stops; an existing file is never replaced."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
         with os.fdopen(handle, "wb") as file:
             file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
+        path.hardlink_to(unfinished)
+    finally:
+        unfinished.unlink()

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import enum
 import ipaddress
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
-from controlplane.identity.spiffe import WorkloadId
+from controlplane.identity.spiffe import SpiffeError, WorkloadId
+
+_NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,63}\Z")
+_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?\Z")
 
 
 class ServiceName(NamedTuple):
@@ -21,17 +25,27 @@ class ServiceName(NamedTuple):
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
 
+    @property
+    def workload(self) -> WorkloadId | None:
+        """The identity behind a service of this name; ``None`` for a host whose name cannot be one."""
+        try:
+            return WorkloadId(self.namespace, self.name)
+        except SpiffeError:
+            return None
+
 
 def parse_service_name(text: str) -> ServiceName:
     """Read ``namespace/name``, or ``name`` in the namespace ``default``.
 
+    A namespace is one part of a SPIFFE ID; a name may also be the host name or address of what is outside the mesh.
+
     Raises:
-        ValueError: empty parts.
+        ValueError: another shape.
     """
     left, slash, right = text.partition("/")
     name = ServiceName(left, right) if slash else ServiceName("default", left)
-    if not name.namespace or not name.name or "/" in name.name:
-        raise ValueError(f"{text!r} is not a service name: write namespace/name, or name for the namespace default")
+    if not _NAMESPACE.match(name.namespace) or not (_HOST.match(name.name) or is_ip_address(name.name)):
+        raise ValueError(f"{text[:300]!r} is not a service name: write namespace/name, or name for the namespace default")
     return name
 
 
@@ -122,8 +136,12 @@ class Topology:
 
     @cached_property
     def by_host(self) -> Mapping[str, Service]:
-        """External services by host name."""
-        return {s.name.name.lower(): s for s in self.services.values() if s.kind is Kind.EXTERNAL}
+        """External services by host name; the first of those that share one."""
+        found: dict[str, Service] = {}
+        for service in self.services.values():
+            if service.kind is Kind.EXTERNAL:
+                found.setdefault(service.name.name.lower(), service)
+        return found
 
     def resolve_dialled(self, source: Service | None, address: str, port: int) -> tuple[Service, int] | None:
         """The service and port that ``source`` meant when it dialled an address."""
@@ -145,10 +163,22 @@ class Topology:
         return service, port
 
 
+def canonical_address(text: str) -> str | None:
+    """A literal address in the one spelling that sidecars report (an IPv4 one that is written as IPv6 is IPv4).
+
+    ``None`` for any other text, and for an address that holds only on one link (``fe80::1%eth0``).
+    """
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.scope_id is not None:
+            return None
+        return str(address.ipv4_mapped or address)
+    return str(address)
+
+
 def is_ip_address(text: str) -> bool:
     """Whether the text is a literal IPv4 or IPv6 address."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+    return canonical_address(text) is not None
