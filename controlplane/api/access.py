@@ -23,7 +23,7 @@ ACTOR_HEADER = "X-Picket-Actor"
 #: Served without a token and under any name: probes have neither.
 PUBLIC_PATHS = frozenset({"/healthz", "/readyz"})
 #: Where to listen, and never where to call.
-_ANYWHERE = frozenset({"", "0.0.0.0", "::"})
+_ANYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  # nothing is bound here
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _ACTOR = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,62}[\x21-\x7e])?")
 
@@ -81,7 +81,7 @@ def _check_token(expected: bytes | None) -> None:
         return
     raise problem(
         HTTPStatus.UNAUTHORIZED, "token", "the API's token is missing or wrong",
-        where="Authorization", remedy="send Authorization: Bearer TOKEN, from the file api-token in the control plane's data directory",
+        where="Authorization", remedy="send Authorization: Bearer TOKEN; it is in the file api-token of the data directory",
     )  # fmt: skip
 
 
@@ -131,4 +131,3 @@ def is_loopback(name: str) -> bool:
         return ip_address(name).is_loopback
     except ValueError:
         return False
-

@@ -142,7 +142,7 @@ def _parse(text: str) -> _Server:
 
 
 def _is_loopback(host: str) -> bool:
-    return host == "localhost" or host == "::1" or (host.startswith("127.") and host.replace(".", "").isdigit())
+    return host in {"localhost", "::1"} or (host.startswith("127.") and host.replace(".", "").isdigit())
 
 
 def _connection(server: _Server, timeout_seconds: float) -> http.client.HTTPConnection:

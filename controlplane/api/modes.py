@@ -53,7 +53,8 @@ def _names(services: ApiServices, body: ModesBody) -> list[ServiceName]:
         try:
             names.append(parse_service_name(text))
         except ValueError as error:
+            where = f"body.services[{index}]"
             raise problem(
-                HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", str(error), where=f"body.services[{index}]", remedy="write namespace/name"
+                HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", str(error), where=where, remedy="write namespace/name"
             ) from error
     return list(dict.fromkeys(names))

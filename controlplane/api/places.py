@@ -44,11 +44,12 @@ def read_token(path: Path) -> tuple[str, str]:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             text = file.read(_MAX_BYTES).decode("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise PlaceError(f"{path}: the API's token cannot be read: {getattr(error, 'strerror', 'it is not ASCII text')}") from error
+        why = getattr(error, "strerror", "it is not ASCII text")
+        raise PlaceError(f"{path}: the API's token cannot be read: {why}") from error
     if len(text) < MIN_TOKEN_LENGTH or not text.isprintable() or " " in text:
-        raise PlaceError(f"{path}: a token is one word of at least {MIN_TOKEN_LENGTH} characters, for example of `openssl rand -hex 32`")
-    warning = f"{path} can be read by other users (mode {mode:04o}) and holds the API's token; chmod 600 it" if mode & 0o007 else ""
-    return text, warning
+        raise PlaceError(f"{path}: a token is one word of {MIN_TOKEN_LENGTH} or more characters, as `openssl rand -hex 32` makes")
+    warning = f"{path} can be read by other users (mode {mode:04o}) and holds the API's token; chmod 600 it"
+    return text, warning if mode & 0o007 else ""
 
 
 def keep_token(path: Path) -> str:

@@ -63,16 +63,14 @@ def install(app: flask.Flask) -> None:
     @app.errorhandler(StoreError)
     def store_failed(error: StoreError) -> flask.Response:
         _log.error("store failed", path=flask.request.path, error=str(error))
-        return respond(
-            Problem("urn:picket:problem:store", "Service Unavailable", 503, f"{error}", "", "see /readyz and the control plane's log")
-        )
+        remedy = "see /readyz and the control plane's log"
+        return respond(Problem("urn:picket:problem:store", "Service Unavailable", 503, f"{error}", "", remedy))
 
     @app.errorhandler(DocumentError)
     def document_failed(error: DocumentError) -> flask.Response:
         _log.error("stored document does not read", path=flask.request.path, error=str(error))
-        return respond(
-            Problem("urn:picket:problem:document", "Internal Server Error", 500, f"{error}", "", "restore the database from a backup")
-        )
+        remedy = "restore the database from a backup"
+        return respond(Problem("urn:picket:problem:document", "Internal Server Error", 500, f"{error}", "", remedy))
 
     @app.errorhandler(HTTPException)
     def http_failed(error: HTTPException) -> flask.Response:

@@ -40,7 +40,8 @@ def read_query(schema: type[Schema]) -> Schema:
     found: dict[str, str] = {}
     for name, values in flask.request.args.lists():
         if len(values) > 1:
-            raise problem(HTTPStatus.BAD_REQUEST, "query", "a parameter is there twice", where=f"query.{name[:40]}", remedy="give it once")
+            where = f"query.{name[:40]}"
+            raise problem(HTTPStatus.BAD_REQUEST, "query", "a parameter is there twice", where=where, remedy="give it once")
         found[name] = values[0]
     try:
         return msgspec.convert(found, type=schema, strict=False)
@@ -56,7 +57,9 @@ def read_number(text: str, what: str) -> int:
     """
     if _NUMBER.fullmatch(text):
         return int(text)
-    raise problem(HTTPStatus.NOT_FOUND, f"no-such-{what}", f"{text[:40]!r} is not the number of a {what}", where="path", remedy="give a number")
+    raise problem(
+        HTTPStatus.NOT_FOUND, "missing", f"{text[:40]!r} is not the number of a {what}", where="path", remedy="give a number"
+    )
 
 
 def _unreadable(part: str, error: Exception) -> ApiProblemError:

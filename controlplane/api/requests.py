@@ -60,6 +60,12 @@ class LimitQuery(Struct, frozen=True, forbid_unknown_fields=True):
     limit: _Limit = 50
 
 
+class ConfigQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """``type`` keeps the resources of one type."""
+
+    type: Literal["CDS", "EDS", "LDS", "RDS", "SDS", "ECDS"] | None = None
+
+
 class DiffQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """Two revisions; ``after`` is the one in force unless given, ``before`` the one before it. 0 is the empty policy."""
 
@@ -97,4 +103,3 @@ class TokenBody(Struct, frozen=True, forbid_unknown_fields=True):
 
     workload: _Name
     lifetime_seconds: Annotated[int, Meta(ge=0, le=7 * 86400)] = 0
-

@@ -9,7 +9,7 @@ import flask
 from controlplane.api import schemas, shapes
 from controlplane.api.problems import problem
 from controlplane.api.reading import read_query, write
-from controlplane.api.requests import Nothing
+from controlplane.api.requests import ConfigQuery, Nothing
 from controlplane.api.services import ApiServices
 from controlplane.identity.spiffe import SpiffeError, WorkloadId
 
@@ -26,7 +26,7 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
 
     @routes.get("/sidecars/<namespace>/<account>/config")
     def config(namespace: str, account: str) -> flask.Response:
-        read_query(Nothing)
+        query = read_query(ConfigQuery)
         from controlplane.api.decoded import decode  # noqa: PLC0415  # the typed view takes half a second to import
 
         try:
@@ -38,7 +38,8 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
                 HTTPStatus.NOT_FOUND, "missing", f"no service in the topology has the workload {namespace[:80]}/{account[:80]}",
                 where="path", remedy="list the map's services",
             )  # fmt: skip
-        resources = [schemas.Resource(view.type, view.name, view.version, view.content) for view in decode(snapshot)]
+        views = decode(snapshot, query.type)
+        resources = [schemas.Resource(view.type, view.name, view.version, view.content) for view in views]
         return write(schemas.SidecarConfig(f"{namespace}/{account}", snapshot.revision, snapshot.version, resources))
 
     return routes

@@ -24,9 +24,8 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
         try:
             document = services.new_join_token(body.workload, body.lifetime_seconds, actor())
         except ValueError as error:
-            raise problem(
-                HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", str(error), where="body.workload", remedy="name a service of the topology"
-            ) from error
+            remedy = "name a service of the topology"
+            raise problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", str(error), where="body.workload", remedy=remedy) from error
         return flask.Response(msgspec.json.encode(document), int(HTTPStatus.CREATED), content_type="application/json")
 
     return routes

@@ -49,15 +49,37 @@ class Session:
 
 
 _OPTIONS = (
-    click.option("--server", envvar="PICKET_SERVER", metavar="ADDRESS", show_default="the control plane that runs in --data",
-                 help="unix:/path, http://localhost:port or https://host:port."),  # fmt: skip
-    click.option("--data", type=click.Path(path_type=Path), envvar="PICKET_DATA", default=places.default_data,
-                 show_default="/var/lib/picket, or $XDG_STATE_HOME/picket",
-                 help="The control plane's data directory, where its address and token are."),  # fmt: skip
-    click.option("--token-file", type=click.Path(path_type=Path), envvar="PICKET_API_TOKEN_FILE", show_default="api-token in --data",
-                 help="File with the API's token."),  # fmt: skip
-    click.option("--output", "-o", type=click.Choice(["table", "json"]), default="table", envvar="PICKET_OUTPUT", show_default=True,
-                 help="For people, or for programs."),  # fmt: skip
+    click.option(
+        "--server",
+        envvar="PICKET_SERVER",
+        metavar="ADDRESS",
+        show_default="the control plane that runs in --data",
+        help="unix:/path, http://localhost:port or https://host:port.",
+    ),
+    click.option(
+        "--data",
+        type=click.Path(path_type=Path),
+        envvar="PICKET_DATA",
+        default=places.default_data,
+        show_default="/var/lib/picket, or $XDG_STATE_HOME/picket",
+        help="The control plane's data directory, where its address and token are.",
+    ),
+    click.option(
+        "--token-file",
+        type=click.Path(path_type=Path),
+        envvar="PICKET_API_TOKEN_FILE",
+        show_default="api-token in --data",
+        help="File with the API's token.",
+    ),
+    click.option(
+        "--output",
+        "-o",
+        type=click.Choice(["table", "json"]),
+        default="table",
+        envvar="PICKET_OUTPUT",
+        show_default=True,
+        help="For people, or for programs.",
+    ),
 )
 
 
@@ -100,7 +122,7 @@ def _recorded(data: Path) -> str:
     except OSError:
         closed = False
     if closed:
-        raise NotFoundError(f"{data} cannot be read by this user; run as the control plane's user, or name it with --server and --token-file")
+        raise NotFoundError(f"{data} is closed to this user; run as the control plane's user, or say --server and --token-file")
     raise NotFoundError(
         f"no control plane found: {file} does not exist; start one with `picket controlplane --topology FILE`, "
         "or name one with --server or PICKET_SERVER"

@@ -8,10 +8,18 @@ from collections.abc import Sequence
 
 import click
 
+from controlplane.cli.audit import audit
 from controlplane.cli.connection import NotFoundError
+from controlplane.cli.demo import demo
+from controlplane.cli.graph import show_map
+from controlplane.cli.modes import mode
+from controlplane.cli.policy import policy
+from controlplane.cli.review import approve, proposals, reject
 from controlplane.cli.serve import controlplane
 from controlplane.cli.sidecar import sidecar
+from controlplane.cli.sidecars import sidecars
 from controlplane.cli.token import token
+from controlplane.cli.violations import violations
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -20,7 +28,21 @@ def picket() -> None:
     """Close a service mesh down to the connections that its services need."""
 
 
-for _command in (controlplane, sidecar, token):
+for _command in (
+    approve,
+    audit,
+    controlplane,
+    demo,
+    show_map,
+    mode,
+    policy,
+    proposals,
+    reject,
+    sidecar,
+    sidecars,
+    token,
+    violations,
+):
     picket.add_command(_command)
 
 

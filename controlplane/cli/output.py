@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 #: Where nobody looks at a terminal, lines are as long as they are.
 _UNBOUNDED_WIDTH = 100_000
-_LEFT, _RIGHT = "left", "right"
 
 
 def show_json(document: object) -> None:
@@ -46,8 +45,7 @@ def table(columns: Sequence[str]) -> Table:
 
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
     for name in columns:
-        numbers = name.startswith(">")
-        made.add_column(name.removeprefix(">"), justify=_RIGHT if numbers else _LEFT, overflow="fold", no_wrap=False)
+        made.add_column(name.removeprefix(">"), justify="right" if name.startswith(">") else "left", overflow="fold")
     return made
 
 
@@ -100,6 +98,11 @@ def _span(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{int(seconds // size)} {unit}"
     return f"{int(seconds)} s"
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 edge``, ``2 edges``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def asks_for(edge: Mapping[str, Any], limit: int = 3) -> str:

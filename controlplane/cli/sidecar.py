@@ -22,4 +22,4 @@ class _PassedOn(click.Command):
 def sidecar(context: click.Context) -> None:
     """Run a sidecar before a service."""
     # -P: a folder "sidecar" in the working directory is not ours.
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "sidecar.main", *context.args])
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "sidecar.main", *context.args])  # noqa: S606  # no shell is wanted

@@ -14,8 +14,19 @@ from controlplane.cli.output import full, show_json
 
 @click.command("token", short_help="Let a new sidecar join.")
 @click.argument("workload")
-@click.option("--output-file", "-f", type=click.Path(path_type=Path, dir_okay=False), help="Where the join file goes.  [default: ./WORKLOAD.join.json]")
-@click.option("--lifetime-seconds", type=click.IntRange(1, 7 * 86400), default=3600, show_default=True, help="How long the token may wait to be used.")
+@click.option(
+    "--output-file",
+    "-f",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where the join file goes.  [default: ./WORKLOAD.join.json]",
+)
+@click.option(
+    "--lifetime-seconds",
+    type=click.IntRange(1, 7 * 86400),
+    default=3600,
+    show_default=True,
+    help="How long the token may wait to be used.",
+)
 @connected
 def token(session: Session, workload: str, output_file: Path | None, lifetime_seconds: int) -> None:
     """Make a join file for one sidecar of WORKLOAD (namespace/account).

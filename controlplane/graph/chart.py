@@ -32,9 +32,10 @@ def chart(policy: Policy, learned: Iterable[GraphEdge], topology: Topology) -> l
     for name, listed in policy.services.items():
         for rule in listed.rules:
             if not _is_used(rule, used.get((str(name), rule.port), ())):
-                edge = GraphEdge(str(rule.source), str(name), rule.port, _protocol(topology, name, rule.port), rule.http, 0, 0, 0)
+                protocol = _protocol(topology, name, rule.port)
+                edge = GraphEdge(str(rule.source), str(name), rule.port, protocol, rule.http, 0, 0, 0)
                 found.append(ChartedEdge(edge, True, False, _mode(policy, edge.source, edge.destination)))
-    return sorted(found, key=lambda charted: (charted.edge.source, charted.edge.destination, charted.edge.port, charted.edge.protocol))
+    return sorted(found, key=lambda c: (c.edge.source, c.edge.destination, c.edge.port, c.edge.protocol))
 
 
 def _is_used(rule: Rule, sources: Iterable[str]) -> bool:

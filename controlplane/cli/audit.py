@@ -1,0 +1,44 @@
+"""`picket audit`: who did what to what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from controlplane.cli.connection import Session, connected
+from controlplane.cli.output import cell, console, moment, show_json, table
+
+
+@click.command("audit", short_help="Show who did what.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+@connected
+def audit(session: Session, limit: int) -> None:
+    """Show approvals, rejections, modes, rollbacks and join tokens, newest first.
+
+    A name with "(via token)" is what the caller called itself; one without is proved by the operating system.
+    """
+    found = session.get("/audit", {"limit": limit})
+    if session.output == "json":
+        show_json(found)
+        return
+    out = console()
+    if not found["events"]:
+        out.print("nothing was done yet")
+        return
+    shown = table(["when", "who", "what", "to", "detail"])
+    for event in found["events"]:
+        shown.add_row(
+            cell(moment(event["at_ms"])),
+            cell(event["actor"]),
+            cell(event["action"]),
+            cell(event["subject"]),
+            cell(_detail(event["detail"])),
+        )
+    out.print(shown)
+
+
+def _detail(detail: Any) -> str:
+    if not isinstance(detail, dict):
+        return str(detail)
+    return ", ".join(f"{name} {value}" for name, value in detail.items() if value not in ("", None))

@@ -1,0 +1,46 @@
+"""`picket map`: who talks to whom, and which of it is approved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from controlplane.cli.connection import Session, connected
+from controlplane.cli.output import ago, asks_for, cell, console, full, plural, short, show_json, table
+
+
+@click.command("map", short_help="Show who talks to whom.")
+@click.argument("service", required=False)
+@click.option("--new", "only_new", is_flag=True, help="Only edges that are not approved.")
+@connected
+def show_map(session: Session, service: str | None, *, only_new: bool) -> None:
+    """Show the edges that were seen or are approved; with SERVICE, those from it and to it."""
+    found = session.get("/map", {"service": full(service) if service else None, "limit": 100_000})
+    if only_new:
+        found["edges"] = [edge for edge in found["edges"] if not edge["approved"]]
+    if session.output == "json":
+        show_json(found)
+        return
+    out = console()
+    edges = found["edges"]
+    approved = sum(1 for edge in edges if edge["approved"])
+    out.print(f"revision {found['revision']}: {plural(len(edges), 'edge')}, {approved} approved")
+    if edges:
+        shown = table(["source", "", "destination", "asks for", ">seen", "last", "approved", "mode"])
+        for edge in edges:
+            shown.add_row(*_row(edge))
+        out.print(shown)
+
+
+def _row(edge: dict[str, Any]) -> list[Any]:
+    return [
+        cell(short(edge["source"])),
+        "→",
+        cell(f"{short(edge['destination'])}:{edge['port']}"),
+        cell(asks_for(edge)),
+        cell(edge["count"]),
+        cell(ago(edge["last_seen_ms"]) if edge["learned"] else "never"),
+        cell("yes") if edge["approved"] else cell("no", "yellow"),
+        cell(edge["mode"]),
+    ]

@@ -1,0 +1,115 @@
+"""`picket policy`: the approved allow-list, its revisions, what differs between them, and the way back."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+
+from controlplane.cli.connection import Session, connected
+from controlplane.cli.output import cell, clean, console, full, match_text, moment, plural, short, show_json, table
+from controlplane.cli.review import show_published
+
+_RANGE = re.compile(r"([0-9]{1,12})?(?:\.\.([0-9]{1,12})?)?")
+
+
+@click.group("policy", short_help="Show the approved allow-list and its revisions.")
+def policy() -> None:
+    """Show the approved allow-list, compare its revisions, or put an older one into force again."""
+
+
+@policy.command("show")
+@click.argument("revision", type=click.IntRange(1), required=False)
+@click.option("--service", metavar="SERVICE", help="Only the allow-list of this service.")
+@connected
+def show(session: Session, revision: int | None, service: str | None) -> None:
+    """Show the rules in force, or those of REVISION."""
+    found = session.get("/policy" if revision is None else f"/policy/revisions/{revision}")
+    if service:
+        found["services"] = [listed for listed in found["services"] if listed["service"] == full(service)]
+    if session.output == "json":
+        show_json(found)
+        return
+    out = console()
+    state = "in force" if found["active"] else "not in force"
+    note = f", by {found['author']}: {found['note']}" if found["author"] else ""
+    counts = f"{plural(found['rule_count'], 'rule')} for {plural(found['service_count'], 'service')}"
+    out.print(cell(f"revision {found['revision']}, {state}: {counts}{note}"))
+    if found["services"]:
+        shown = table(["destination", "", "source", "may send"])
+        for listed in found["services"]:
+            for rule in listed["rules"]:
+                shown.add_row(cell(f"{short(listed['service'])}:{rule['port']}"), "←", cell(short(rule["source"])), _may(rule))
+        out.print(shown)
+
+
+def _may(rule: dict[str, Any]) -> Any:
+    made = cell("anything") if not rule["http"] else cell(match_text(rule["http"][0]))
+    for match in rule["http"][1:]:
+        made.append("\n")
+        made.append_text(cell(match_text(match)))
+    return made
+
+
+@policy.command("revisions")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
+@connected
+def revisions(session: Session, limit: int) -> None:
+    """List revisions, newest first."""
+    found = session.get("/policy/revisions", {"limit": limit})
+    if session.output == "json":
+        show_json(found)
+        return
+    out = console()
+    if not found["revisions"]:
+        out.print("no revision yet: nothing was approved")
+        return
+    shown = table([">#", "", "made", "by", ">services", ">rules", "note"])
+    for item in found["revisions"]:
+        shown.add_row(
+            str(item["revision"]), "in force" if item["active"] else "", cell(moment(item["created_ms"])), cell(item["author"]),
+            cell(item["service_count"]), cell(item["rule_count"]), cell(item["note"]),
+        )  # fmt: skip
+    out.print(shown)
+
+
+@policy.command("diff")
+@click.argument("revisions", required=False, metavar="[A..B]")
+@connected
+def diff(session: Session, revisions: str | None) -> None:
+    """Show what differs between revisions A and B.
+
+    B alone compares with the one before it; A.. with the one in force; nothing shows what the one in force brought.
+    Revision 0 is the empty policy.
+    """
+    found = session.get("/policy/diff", parse_range(revisions or ""))
+    if session.output == "json":
+        show_json(found)
+        return
+    click.echo(f"revision {found['before']} to {found['after']}: {plural(len(found['changes']), 'rule')} differ")
+    for line in found["text"].splitlines():
+        click.echo(clean(line))
+
+
+def parse_range(text: str) -> dict[str, str | int | None]:
+    """Read ``A..B``, ``A..``, ``..B`` or ``B``.
+
+    Raises:
+        click.UsageError: another shape.
+    """
+    found = _RANGE.fullmatch(text)
+    if found is None:
+        raise click.UsageError(f"{text[:40]!r} is no pair of revisions: write 3..5, 3.. or 5")
+    if ".." not in text:
+        return {"after": found[1]}
+    return {"before": found[1], "after": found[2]}
+
+
+@policy.command("rollback")
+@click.argument("revision", type=click.IntRange(0))
+@click.option("--comment", "-m", default="", help="Why; it stands in the audit log.")
+@connected
+def rollback(session: Session, revision: int, comment: str) -> None:
+    """Put the rules of REVISION into force again, as a new revision. 0 takes every rule away."""
+    show_published(session, session.post("/policy/rollback", {"revision": revision, "comment": comment}))

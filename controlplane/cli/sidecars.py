@@ -1,0 +1,85 @@
+"""`picket sidecars`: every sidecar's state, and what a workload's sidecars are told."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from controlplane.cli.connection import Session, connected
+from controlplane.cli.output import ago, cell, console, full, plural, short, show_json, table, until
+
+_STYLES = {"ack": "", "pending": "yellow", "nack": "red", "away": "yellow"}
+
+
+@click.group("sidecars", invoke_without_command=True, short_help="Show every sidecar's state.")
+@connected
+def sidecars(session: Session) -> None:
+    """Show every sidecar's state: ack (runs what it was sent), pending, nack (refused it, keeps what it had) or away."""
+    if click.get_current_context().invoked_subcommand is None:
+        _show(session)
+
+
+def _show(session: Session) -> None:
+    found = session.get("/sidecars")
+    if session.output == "json":
+        show_json(found)
+        return
+    out = console()
+    listed = found["sidecars"]
+    if not listed:
+        out.print("no sidecar was ever here; let one join with `picket token WORKLOAD`")
+        return
+    fine = sum(1 for item in listed if item["state"] == "ack")
+    out.print(f"revision {found['revision']} is in force; {plural(len(listed), 'sidecar')}, {fine} with all that they were sent")
+    shown = table(["workload", "instance", "state", ">rev", "last report", "blind since", ">lost", "certificate", "envoy"])
+    for item in listed:
+        shown.add_row(*_row(item))
+    out.print(shown)
+    for item in listed:
+        if item["nack"] is not None:
+            nack = item["nack"]
+            out.print(
+                cell(
+                    f"{short(item['workload'])} ({item['instance']}) refused {nack['type']} {ago(nack['at_ms'])}: {nack['message']}"
+                )
+            )
+
+
+def _row(item: dict[str, Any]) -> list[Any]:
+    return [
+        cell(short(item["workload"])),
+        cell(item["instance"]),
+        cell(item["state"], _STYLES.get(item["state"], "")),
+        cell(item["revision"]),
+        cell(ago(item["last_report_ms"])),
+        cell(ago(item["blind_since_ms"]), "red" if item["blind_since_ms"] is not None else ""),
+        cell(item["lost"]),
+        cell(f"ends {until(item['certificate_not_after_ms'])}" if item["certificate_not_after_ms"] is not None else "-"),
+        cell(item["envoy_version"] or "-"),
+    ]
+
+
+@sidecars.command("config")
+@click.argument("name")
+@click.option(
+    "--type",
+    "kind",
+    type=click.Choice(["CDS", "EDS", "LDS", "RDS", "SDS", "ECDS"], case_sensitive=False),
+    help="Only resources of this type.",
+)
+@connected
+def config(session: Session, name: str, kind: str | None) -> None:
+    """Show the Envoy configuration that the sidecars of workload NAME are sent, as protobuf JSON."""
+    namespace, _, account = full(name).partition("/")
+    path = f"/sidecars/{quote(namespace, safe='')}/{quote(account, safe='')}/config"
+    found = session.get(path, {"type": kind.upper() if kind else None})
+    if session.output == "json":
+        show_json(found)
+        return
+    resources = plural(len(found["resources"]), "resource")
+    click.echo(f"{short(found['workload'])}: revision {found['revision']}, version {found['version']}, {resources}")
+    for resource in found["resources"]:
+        click.echo(f"\n{resource['type']} {resource['name']} (version {resource['version']})")
+        show_json(resource["content"])

@@ -1,0 +1,143 @@
+"""`picket violations`: flows that the allow-list does not hold; once, or as they come."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from typing import Any
+
+import click
+
+from controlplane.cli.connection import Session, connected
+from controlplane.cli.output import cell, clean, console, full, moment, plural, short, show_json, show_json_line, table
+
+FOLLOW_INTERVAL_SECONDS = 0.5
+_PAGE = 1000
+_SPAN = re.compile(r"([0-9]{1,6})(s|m|min|h|d)")
+_UNIT_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+
+
+def parse_since(text: str, now_seconds: float) -> int:
+    """Read a span such as ``90s``, ``10m``, ``2h`` or ``1d``; the Unix time in milliseconds that long ago.
+
+    Raises:
+        click.BadParameter: another shape.
+    """
+    found = _SPAN.fullmatch(text.strip())
+    if found is None:
+        raise click.BadParameter(f"{text[:40]!r} is no span of time: write 90s, 10m, 2h or 1d")
+    return max(0, int((now_seconds - int(found[1]) * _UNIT_SECONDS[found[2]]) * 1000))
+
+
+@click.command("violations", short_help="Show blocked and would-be-blocked connections.")
+@click.option("--follow", "-f", is_flag=True, help="Go on, and show each new one as it comes.")
+@click.option("--source", metavar="WORKLOAD", help="Who called: namespace/account or ip:ADDRESS.")
+@click.option("--destination", metavar="SERVICE", help="Who was called.")
+@click.option("--verdict", type=click.Choice(["denied", "would-deny"]), help="Dropped, or only reported.")
+@click.option("--port", type=click.IntRange(1, 65535))
+@click.option("--text", help="Sought in names, methods, paths, hosts, addresses and deny IDs.")
+@click.option("--since", metavar="SPAN", help="Seen in the last 90s, 10m, 2h, 1d.")
+@click.option("--limit", type=click.IntRange(1, 5000), default=50, show_default=True, help="How many, newest first.")
+@connected
+def violations(
+    session: Session,
+    *,
+    follow: bool,
+    source: str | None,
+    destination: str | None,
+    verdict: str | None,
+    port: int | None,
+    text: str | None,
+    since: str | None,
+    limit: int,
+) -> None:
+    """Show flows that the allow-list does not hold: who called what, what became of it, and the deny ID that says why."""
+    wanted: dict[str, str | int | None] = {
+        "source": full(source) if source else None,
+        "destination": full(destination) if destination else None,
+        "verdict": verdict,
+        "port": port,
+        "text": text,
+        "since_ms": parse_since(since, time.time()) if since else None,
+    }
+    found = session.get("/violations", wanted | {"limit": limit})
+    if follow:
+        _follow(session, wanted, found)
+        return
+    if session.output == "json":
+        show_json(found)
+        return
+    out = console()
+    total = session.get("/violations/count", wanted)["count"]
+    listed = found["violations"]
+    if not listed:
+        out.print("no violations" if all(value is None for value in wanted.values()) else "no violations match")
+        return
+    out.print(f"{plural(total, 'violation')} in all; {'the newest ' if len(listed) == limit else ''}{plural(len(listed), 'row')}")
+    shown = table(["last seen", "source", "", "destination", "asked for", "verdict", ">count", "deny ID or reason"])
+    for item in listed:
+        shown.add_row(*_row(item))
+    out.print(shown)
+
+
+def _row(item: dict[str, Any]) -> list[Any]:
+    return [
+        cell(moment(item["last_seen_ms"])),
+        cell(short(item["source"])),
+        "→",
+        cell(f"{short(item['destination'])}:{item['port']}"),
+        cell(_asked(item)),
+        _verdict(item),
+        cell(item["count"]),
+        cell(_why(item)),
+    ]
+
+
+def _asked(item: dict[str, Any]) -> str:
+    return f"{item['method']} {item['path']}".strip() or str(item["protocol"])
+
+
+def _verdict(item: dict[str, Any]) -> Any:
+    return cell(item["verdict"], "red" if item["verdict"] == "denied" else "yellow")
+
+
+def _why(item: dict[str, Any]) -> str:
+    return item["deny_id"] or item["reason"] or "-"
+
+
+def _follow(session: Session, wanted: dict[str, str | int | None], first: dict[str, Any]) -> None:
+    """Show rows in the order in which they began, until interrupted. A control plane that is away is waited for."""
+    from controlplane.api.client import UnreachableError  # noqa: PLC0415  # `picket --help` does not pay for it
+
+    for item in reversed(first["violations"]):
+        _line(session, item)
+    last_id, away = first["last_id"], False
+    try:
+        while True:
+            try:
+                found = session.get("/violations", wanted | {"after_id": last_id, "limit": _PAGE})
+            except UnreachableError as error:
+                if not away:
+                    click.echo(f"picket: {error}; waiting for it", err=True)
+                away = True
+                time.sleep(2 * FOLLOW_INTERVAL_SECONDS)
+                continue
+            away = False
+            for item in found["violations"]:
+                _line(session, item)
+            last_id = max(last_id, found["last_id"])
+            if len(found["violations"]) < _PAGE:
+                time.sleep(FOLLOW_INTERVAL_SECONDS)
+    except KeyboardInterrupt:
+        return
+
+
+def _line(session: Session, item: dict[str, Any]) -> None:
+    if session.output == "json":
+        show_json_line(item)
+        return
+    peers = f"{short(item['source'])} -> {short(item['destination'])}:{item['port']}"
+    times = f"  x{item['count']}" if item["count"] > 1 else ""
+    click.echo(clean(f"{moment(item['last_seen_ms'])}  {item['verdict']:<10}  {peers}  {_asked(item)}{times}  {_why(item)}"))
+    sys.stdout.flush()
