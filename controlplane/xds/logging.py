@@ -17,6 +17,7 @@ LOG_FILE = "access.log"
 
 _CONNECTION = {
     "t": "%START_TIME(%s%3f)%",
+    "dur": "%DURATION%",
     "chain": "%FILTER_CHAIN_NAME%",
     "local": "%DOWNSTREAM_LOCAL_ADDRESS%",
     "remote": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%",
