@@ -68,7 +68,7 @@ def bootstrap(
             ]
         },
     }
-    return msgspec.json.format(msgspec.json.encode(document), indent=1)
+    return msgspec.json.encode(document)
 
 
 def _agent(socket: str) -> dict[str, object]:

@@ -14,6 +14,7 @@ import random
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,7 +51,7 @@ class Identity:
     @property
     def version(self) -> str:
         """Differs for each certificate that follows another."""
-        return f"{self.not_before_seconds}-{self.not_after_seconds}-{hash(self.chain_pem) & 0xFFFFFFFF:x}"
+        return f"{self.not_before_seconds}-{self.not_after_seconds}-{zlib.crc32(self.chain_pem.encode()):x}"
 
     def valid(self, now_seconds: float) -> bool:
         """Whether peers accept it now."""
@@ -145,7 +146,7 @@ def save(path: Path, identity: Identity) -> None:
             file.write(msgspec.json.encode(identity))
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         raise IdentityError(f"{path}: the identity cannot be kept: {error.strerror}") from error
 
@@ -160,8 +161,9 @@ def new_key() -> tuple[str, bytes]:
     try:
         # -P: the program's own directory must not hide other packages' names.
         made = subprocess.run(
-            [sys.executable, "-P", str(program)], stdin=subprocess.DEVNULL, capture_output=True, timeout=KEY_TIMEOUT_SECONDS, check=True
-        )
+            [sys.executable, "-P", str(program)],
+            stdin=subprocess.DEVNULL, capture_output=True, timeout=KEY_TIMEOUT_SECONDS, check=True,
+        )  # fmt: skip
         read = msgspec.json.decode(made.stdout, type=dict[str, str])
         return read["key_pem"], base64.b64decode(read["csr"], validate=True)
     except subprocess.CalledProcessError as error:
@@ -241,7 +243,9 @@ class IdentityKeeper:
         """One try: renewal where there is a valid identity, enrollment otherwise."""
         token = "" if valid is not None else self._token()
         if valid is None and not token:
-            return Refused(f"there is no join token; make one with `picket token {self._join.workload}` and put it into the join file")
+            return Refused(
+                f"there is no join token; make one with `picket token {self._join.workload}` and put it into the join file"
+            )
         key_pem, csr = await asyncio.to_thread(new_key)
         answer = await (self._certifier.renew(valid, csr) if valid is not None else self._certifier.enroll(token, csr))
         if not isinstance(answer, Issued):
@@ -263,7 +267,8 @@ class IdentityKeeper:
         except IdentityError as error:
             _log.error("identity not on disk, a restart will need a new token reason=%r", str(error))
         self._use(identity)
-        _log.info("certificate issued how=%s id=%s not_after=%d", "renew" if valid else "enroll", identity.spiffe_id, identity.not_after_seconds)
+        how = "renew" if valid else "enroll"
+        _log.info("certificate issued how=%s id=%s not_after=%d", how, identity.spiffe_id, identity.not_after_seconds)
         return identity
 
     def _token(self) -> str:
@@ -283,6 +288,7 @@ class IdentityKeeper:
 
     def _say_expired(self, identity: Identity) -> None:
         _log.error(
-            "identity expired id=%s not_after=%d: peers refuse it, nothing passes; needs the control plane and, in %s, a new join token "
-            "(picket token %s)", identity.spiffe_id, identity.not_after_seconds, self._join_file or "the join file", self._join.workload,
+            "identity expired id=%s not_after=%d: peers refuse it, nothing passes; needs the control plane and, in %s, a new "
+            "join token (picket token %s)",
+            identity.spiffe_id, identity.not_after_seconds, self._join_file or "the join file", self._join.workload,
         )  # fmt: skip

@@ -13,20 +13,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from envoy.config.core.v3 import base_pb2
-from envoy.service.discovery.v3 import discovery_pb2
+from envoy.config.core.v3.base_pb2 import Node
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest as Request
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse as Response
+from envoy.service.discovery.v3.discovery_pb2 import Resource
 
 from sidecar.lastgood import MAX_NAME_CHARACTERS, MAX_RESOURCES_OF_A_TYPE, Resources
-
-Request = discovery_pb2.DeltaDiscoveryRequest
-Response = discovery_pb2.DeltaDiscoveryResponse
 
 _CONFIG = "type.googleapis.com/envoy.config."
 CLUSTER = _CONFIG + "cluster.v3.Cluster"
 ENDPOINT = _CONFIG + "endpoint.v3.ClusterLoadAssignment"
 LISTENER = _CONFIG + "listener.v3.Listener"
 ROUTE = _CONFIG + "route.v3.RouteConfiguration"
-SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105  # a type
 EXTENSION = _CONFIG + "core.v3.TypedExtensionConfig"
 #: The order in which a new upstream stream is told of Envoy's subscriptions, and in which they are answered locally.
 ORDER = (CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, EXTENSION)
@@ -100,7 +99,7 @@ class Relay:
     def __init__(self, last_good: Resources) -> None:
         self.last_good = last_good
         self._types: dict[str, _Type] = {}
-        self._node: base_pb2.Node | None = None
+        self._node: Node | None = None
         self._sent: dict[str, Response] = {}  # by the nonce that Envoy saw, until Envoy answers
         self._orphans: dict[str, set[str]] = {}  # kept resources that Envoy does not ask for any more
         self._upstream = 0  # number of the open upstream stream; 0: none
@@ -113,6 +112,12 @@ class Relay:
     def envoy_present(self) -> bool:
         """Whether Envoy's stream has subscribed to anything yet."""
         return bool(self._types)
+
+    @property
+    def envoy_version(self) -> str:
+        """The version that Envoy told; empty before that."""
+        version = self._node.user_agent_build_version.version if self._node is not None else None
+        return f"{version.major_number}.{version.minor_number}.{version.patch}" if version is not None else ""
 
     @property
     def starved(self) -> bool:
@@ -139,7 +144,7 @@ class Relay:
         """A subscription, an ACK or a NACK, or several of them at once."""
         if request.HasField("node"):
             # The list of Envoy's extensions is long, and nobody asks for it.
-            self._node = base_pb2.Node(id=request.node.id, cluster=request.node.cluster)
+            self._node = Node(id=request.node.id, cluster=request.node.cluster)
             self._node.user_agent_name = request.node.user_agent_name
             self._node.user_agent_build_version.CopyFrom(request.node.user_agent_build_version)
             self._node.user_agent_build_version.ClearField("metadata")
@@ -319,4 +324,4 @@ class Relay:
 
 def _version(resource: bytes | None) -> str:
     """The version of a kept resource; empty when there is none."""
-    return discovery_pb2.Resource.FromString(resource).version if resource is not None else ""
+    return Resource.FromString(resource).version if resource is not None else ""

@@ -1,4 +1,7 @@
-"""Where Envoy finds the agent: ADS and SDS on a Unix socket. Drives `relay.Relay` and `sds.SecretStream`; decides nothing itself."""
+"""Where Envoy finds the agent: ADS and SDS on a Unix socket.
+
+Drives `relay.Relay` and `sds.SecretStream`; decides nothing itself.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from envoy.service.discovery.v3 import discovery_pb2
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest as Request
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse as Response
 
-from sidecar.relay import Accepted, Action, CloseUpstream, Refused, Relay, Request, Response, ToEnvoy, ToUpstream
+from sidecar.relay import Accepted, Action, CloseUpstream, Refused, Relay, ToEnvoy, ToUpstream
 from sidecar.sds import SecretStream
 
 ADS = "envoy.service.discovery.v3.AggregatedDiscoveryService"
@@ -65,12 +69,13 @@ class RelayServer:
         server = grpc.aio.server(
             options=[("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.max_send_message_length", -1)]
         )
-        server.add_generic_rpc_handlers((_service(ADS, "DeltaAggregatedResources", self._ads), _service(SDS, "DeltaSecrets", self._sds)))
+        handlers = (_service(ADS, "DeltaAggregatedResources", self._ads), _service(SDS, "DeltaSecrets", self._sds))
+        server.add_generic_rpc_handlers(handlers)
         try:
             self._path.unlink(missing_ok=True)
             server.add_insecure_port(f"unix:{self._path}")
             await server.start()
-            os.chmod(self._path, 0o600)
+            self._path.chmod(0o600)
             if self._owner is not None:
                 os.chown(self._path, *self._owner)
         except (OSError, RuntimeError) as error:
@@ -174,7 +179,8 @@ class RelayServer:
                 case Accepted():
                     self._accepted()
                 case Refused(type_url, message, local):
-                    _log.error("envoy refused configuration type=%s local=%s reason=%r", type_url.rpartition(".")[2], local, message[:500])
+                    kind = type_url.rpartition(".")[2]
+                    _log.error("envoy refused configuration type=%s local=%s reason=%r", kind, local, message[:500])
                 case CloseUpstream(reason):
                     self._close_upstream(reason)
         if self._to_envoy.qsize() > MAX_QUEUED and self._upstream is not None:
@@ -200,8 +206,8 @@ def _service(name: str, method: str, handler: Callable[[AsyncIterator[Request], 
         {
             method: grpc.stream_stream_rpc_method_handler(
                 handler,
-                request_deserializer=discovery_pb2.DeltaDiscoveryRequest.FromString,
-                response_serializer=discovery_pb2.DeltaDiscoveryResponse.SerializeToString,
+                request_deserializer=Request.FromString,
+                response_serializer=Response.SerializeToString,
             )
         },
     )

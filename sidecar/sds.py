@@ -1,18 +1,24 @@
-"""The secret that the agent itself serves to Envoy: its certificate and key. Never serves whom to trust: that is the control plane's.
+"""The secret that the agent itself serves to Envoy: its certificate and key.
+
+Never serves whom to trust: that is the control plane's to say.
 
 Secret: https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/transport_sockets/tls/v3/secret.proto
 """
 
 from __future__ import annotations
 
-from envoy.service.discovery.v3 import discovery_pb2
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest as Request
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse as Response
 
-SECRET_TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+SECRET_TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105  # a type
 IDENTITY = "identity"
 
 
 def _field(number: int, body: bytes) -> bytes:
-    """A length-delimited field. https://protobuf.dev/programming-guides/encoding/"""
+    """A length-delimited field.
+
+    https://protobuf.dev/programming-guides/encoding/
+    """
     length = len(body)
     head = bytearray((number << 3 | 2,))
     while length > 0x7F:
@@ -23,7 +29,7 @@ def _field(number: int, body: bytes) -> bytes:
 
 
 def identity_secret(chain_pem: bytes, key_pem: bytes) -> bytes:
-    """``Secret{name: 1, tls_certificate: 2{certificate_chain: 1{inline_bytes: 2}, private_key: 2{inline_bytes: 2}}}``.
+    """The serialised secret: name = 1, tls_certificate = 2 {certificate_chain = 1, private_key = 2, each {inline_bytes = 2}}.
 
     Written by hand: the message's module would cost the agent memory for two fields.
     """
@@ -50,7 +56,7 @@ class SecretStream:
         """Why Envoy refused the identity last; empty when it did not."""
         return self._refused
 
-    def on_request(self, request: discovery_pb2.DeltaDiscoveryRequest) -> list[discovery_pb2.DeltaDiscoveryResponse]:
+    def on_request(self, request: Request) -> list[Response]:
         """A subscription, an ACK or a NACK."""
         if request.response_nonce:
             self._refused = request.error_detail.message if request.HasField("error_detail") else ""
@@ -61,17 +67,17 @@ class SecretStream:
             self._has = request.initial_resource_versions.get(IDENTITY, "")
         return self._respond()
 
-    def on_identity(self, version: str, secret: bytes) -> list[discovery_pb2.DeltaDiscoveryResponse]:
+    def on_identity(self, version: str, secret: bytes) -> list[Response]:
         """A new certificate and key, from `identity_secret`; ``version`` differs for each."""
         self._version, self._secret = version, secret
         return self._respond()
 
-    def _respond(self) -> list[discovery_pb2.DeltaDiscoveryResponse]:
+    def _respond(self) -> list[Response]:
         if not self._wanted or not self._secret or self._version == self._has:
             return []
         self._has = self._version
         self._nonces += 1
-        response = discovery_pb2.DeltaDiscoveryResponse(type_url=SECRET_TYPE, nonce=str(self._nonces))
+        response = Response(type_url=SECRET_TYPE, nonce=str(self._nonces))
         resource = response.resources.add(name=IDENTITY, version=self._version)
         resource.resource.type_url = SECRET_TYPE
         resource.resource.value = self._secret

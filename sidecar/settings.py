@@ -21,6 +21,8 @@ MAX_SOCKET_PATH_BYTES = 107
 #: The user and group whose traffic is not captured: Envoy's own, and the agent's.
 PROXY_ID = 1337
 CAPTURES = ("redirect", "explicit")
+#: What becomes of the application's datagrams, which Envoy never sees: all pass, or only DNS does.
+OUTBOUND_UDP = ("pass", "dns")
 _WORKLOAD = re.compile(r"(?!\.{1,2}/)[A-Za-z0-9._-]{1,63}/(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,63}")
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 _INSTANCE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -93,13 +95,8 @@ class StatePaths:
 
     @property
     def envoy(self) -> Path:
-        """Envoy's working directory: its log, bootstrap and sockets."""
+        """Envoy's working directory: its access log and sockets."""
         return self.root / "envoy"
-
-    @property
-    def bootstrap(self) -> Path:
-        """Envoy's bootstrap."""
-        return self.envoy / "bootstrap.json"
 
     @property
     def access_log(self) -> Path:
@@ -108,8 +105,8 @@ class StatePaths:
 
     @property
     def envoy_output(self) -> Path:
-        """Envoy's own words."""
-        return self.envoy / "envoy.log"
+        """Envoy's own words; the agent holds the file, so it is not in Envoy's reach."""
+        return self.root / "envoy.log"
 
     @property
     def agent_socket(self) -> Path:
@@ -122,8 +119,10 @@ class StatePaths:
         return self.envoy / "admin.sock"
 
     def check(self) -> None:
-        """Raises:
-        SettingsError: the sockets' paths would be too long for the system.
+        """See that the sockets' paths fit the system.
+
+        Raises:
+            SettingsError: they are too long.
         """
         longest = max(len(os.fsencode(path)) for path in (self.agent_socket, self.admin_socket))
         if longest > MAX_SOCKET_PATH_BYTES:
@@ -147,6 +146,8 @@ class Settings:
     app_user: tuple[int, int] | None
     report_interval_seconds: float
     exclude_outbound_ports: tuple[int, ...]
+    outbound_udp: str
+    concurrency: int
     app_start_wait_seconds: float
     drain_seconds: float
     command: tuple[str, ...]
@@ -204,13 +205,17 @@ def _check_join(join: Join, where: str) -> None:
 
 
 def check_target(target: str, where: str) -> None:
-    """Raises:
-    SettingsError: neither ``host:port`` nor ``unix:/path``.
+    """See that a target can be connected to.
+
+    Raises:
+        SettingsError: neither ``host:port`` nor ``unix:/path``.
     """
     if target.startswith("unix:"):
         path = target.removeprefix("unix:")
         if not path.startswith("/") or len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES:
-            raise SettingsError(f"{where}: {target[:200]!r}: an absolute path of at most {MAX_SOCKET_PATH_BYTES} bytes is wanted after unix:")
+            raise SettingsError(
+                f"{where}: {target[:200]!r}: an absolute path of at most {MAX_SOCKET_PATH_BYTES} bytes is wanted after unix:"
+            )
         return
     host, colon, port = target.rpartition(":")
     if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536 or "/" in host:
@@ -259,6 +264,8 @@ def build_settings(
     app_user: str | None = None,
     report_interval_seconds: float = 5.0,
     exclude_outbound_ports: Sequence[int] = (),
+    outbound_udp: str = "pass",
+    concurrency: int = 1,
     control_plane: str | None = None,
     insecure: bool = False,
     app_start_wait_seconds: float = 30.0,
@@ -282,6 +289,10 @@ def build_settings(
         raise SettingsError(f"--join: {join_file}: bundle_pem: the control plane's root certificates are missing")
     if capture not in CAPTURES:
         raise SettingsError("--capture: redirect or explicit")
+    if outbound_udp not in OUTBOUND_UDP:
+        raise SettingsError("--outbound-udp: pass or dns")
+    if not 1 <= concurrency <= 256:
+        raise SettingsError("--concurrency: 1 to 256 worker threads")
     if not _INSTANCE.fullmatch(instance):
         raise SettingsError(f"--instance: {instance[:140]!r}: 1 to 128 letters, digits, dots, dashes, underscores or colons")
     for name, value, lowest, highest in (
@@ -307,6 +318,8 @@ def build_settings(
         app_user=parse_app_user(app_user) if app_user else None,
         report_interval_seconds=report_interval_seconds,
         exclude_outbound_ports=tuple(sorted(set(exclude_outbound_ports))),
+        outbound_udp=outbound_udp,
+        concurrency=concurrency,
         app_start_wait_seconds=app_start_wait_seconds,
         drain_seconds=drain_seconds,
         command=tuple(command),

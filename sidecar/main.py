@@ -1,0 +1,60 @@
+"""`picket-sidecar`: reads options, sets the process up, runs the agent. Decides nothing of what the agent does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+
+from sidecar.options import ENVIRONMENT_PREFIX, parse
+from sidecar.settings import PROXY_ID, Settings, SettingsError
+
+_CANNOT_START, _BAD_OPTIONS = 1, 2
+
+
+def main() -> None:
+    """The command. Exits with the application's code, 1 when it cannot start, 2 for bad options."""
+    try:
+        settings, warning = parse(sys.argv[1:], os.environ)
+    except SettingsError as error:
+        sys.stderr.write(f"picket-sidecar: {error}\n")
+        sys.exit(_BAD_OPTIONS)
+    application_environment = {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
+    _configure_logging()
+    if warning:
+        logging.getLogger("picket.join").warning(warning)
+    umask = os.umask(0o077)
+    if os.geteuid() == 0 and settings.capture == "redirect":
+        os.setegid(PROXY_ID)  # the redirect lets this group's connections go: the agent's own must not come back to Envoy
+    # gRPC reads these when it is imported. Its fork handlers only cost here: children are started without a copy of the process.
+    os.environ |= {"GRPC_ENABLE_FORK_SUPPORT": "0", "GRPC_VERBOSITY": "NONE"}
+    sys.exit(asyncio.run(_run(settings, application_environment, umask)))
+
+
+async def _run(settings: Settings, application_environment: dict[str, str], umask: int) -> int:
+    from sidecar.agent import Agent, StartError  # noqa: PLC0415  # only now, so that a bad option is told at once
+
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    try:
+        return await Agent(settings, application_environment, umask).run(stop)
+    except StartError as error:
+        sys.stderr.write(f"picket-sidecar: {error}\n")
+        return _CANNOT_START
+
+
+def _configure_logging() -> None:
+    """A line per event on standard error: time, level, part, words, key=value."""
+    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+if __name__ == "__main__":
+    main()

