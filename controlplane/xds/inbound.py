@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from envoy.config.core.v3 import address_pb2
+from envoy.config.core.v3 import address_pb2, base_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_pb2
 from envoy.extensions.filters.listener.original_dst.v3 import original_dst_pb2
@@ -96,6 +96,7 @@ def _listener(
         continue_on_listener_filters_timeout=True,
         access_log=[logging.handshake_log(service)],
         enable_reuse_port=boolean(False),
+        traffic_direction=base_pb2.INBOUND,  # a sidecar that drains closes these first
     )
     for address in addresses[1:]:
         listener.additional_addresses.add(address=address)
