@@ -19,8 +19,8 @@ class Program:
     """What to run and how.
 
     ``command`` is the program's absolute path and its arguments. ``user`` is (user, group) to become, or nothing to stay who
-    the agent is; ``binds_low_ports`` and ``sealed`` are the flags of `launch`. ``output`` is a file descriptor for standard output and error, or nothing to share the agent's.
-    ``held`` are descriptors that stay open in it. ``umask`` is octal as in umask(2).
+    the agent is; ``binds_low_ports`` and ``sealed`` are the flags of `launch`. ``output`` is a file descriptor for standard
+    output and error, or nothing to share the agent's. ``held`` are descriptors that stay open in it.
     """
 
     command: tuple[str, ...]
