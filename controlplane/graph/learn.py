@@ -1,19 +1,22 @@
 """The learned graph, and the rules that its edges ask for. Never approves anything.
 
 An HTTP edge asks for its method on any path; a gRPC edge asks for exactly the methods that were called, because a gRPC
-path names a method and not a thing.
+path names a method and not a thing. What was seen comes from traffic, so it may be anything: what no rule can say exactly
+(a path that would read as a pattern, a method or host of another form) asks for nothing, never for more.
 """
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import networkx as nx
 
 from controlplane.flows.model import LearnedEdge
+from controlplane.identity.spiffe import WorkloadId
 from controlplane.policy.documents import parse_source
-from controlplane.policy.evaluate import Request, http_matches, rule_matches
+from controlplane.policy.evaluate import http_matches
 from controlplane.policy.rules import AddressSource, HttpMatch, Policy, Rule
 from controlplane.topology.model import ServiceName, parse_service_name
 
@@ -43,20 +46,32 @@ def summarise(edges: Iterable[LearnedEdge]) -> list[GraphEdge]:
     return [
         GraphEdge(
             *key,
-            http=_http_of(members),
+            http=http,
             count=sum(edge.count for edge in members),
             first_seen_ms=min(edge.first_seen_ms for edge in members),
             last_seen_ms=max(edge.last_seen_ms for edge in members),
         )
         for key, members in sorted(grouped.items())
+        if (http := _http_of(members)) is not None
     ]
 
 
-def _http_of(edges: Iterable[LearnedEdge]) -> tuple[HttpMatch, ...]:
-    matches = {HttpMatch(edge.key.method, edge.key.path) for edge in edges if edge.key.method}
+def _http_of(edges: Iterable[LearnedEdge]) -> tuple[HttpMatch, ...] | None:
+    """What they did; empty where the protocol has no methods, ``None`` when no rule can say it."""
+    seen = {(edge.key.method, edge.key.path) for edge in edges if edge.key.method}
+    matches = {match for method, path in seen if (match := _exactly(method, path)) is not None}
     if len(matches) > MAX_PATHS:
         matches = {HttpMatch(match.method) for match in matches}
-    return tuple(sorted(matches))
+    return tuple(sorted(matches)) if matches or not seen else None
+
+
+def _exactly(method: str, path: str) -> HttpMatch | None:
+    """The match that holds this and nothing else."""
+    try:
+        match = HttpMatch(method, path)
+    except ValueError:
+        return None
+    return None if match.is_prefix or match.is_template else match
 
 
 def graph_of(edges: Iterable[GraphEdge]) -> nx.MultiDiGraph[str]:
@@ -68,15 +83,11 @@ def graph_of(edges: Iterable[GraphEdge]) -> nx.MultiDiGraph[str]:
 
 
 def rule_of(edge: GraphEdge) -> tuple[ServiceName, Rule] | None:
-    """The rule that would allow an edge; ``None`` when it names no service or no source that a rule can hold."""
+    """The rule that would allow an edge; ``None`` when it names no service, port or source that a rule can hold."""
     try:
-        source = parse_source(edge.source)
-        service = parse_service_name(edge.destination)
+        return parse_service_name(edge.destination), Rule(parse_source(edge.source), edge.port, edge.http)
     except ValueError:
         return None
-    if isinstance(source, AddressSource) and "/" not in source.cidr:
-        source = AddressSource(f"{source.cidr}/{128 if ':' in source.cidr else 32}")
-    return service, Rule(source, edge.port, edge.http)
 
 
 def is_approved(policy: Policy, edge: GraphEdge) -> bool:
@@ -85,17 +96,17 @@ def is_approved(policy: Policy, edge: GraphEdge) -> bool:
     if wanted is None:
         return False
     service, rule = wanted
-    listed = policy.of(service).rules
-    if rule in listed:
+    listed = [other.http for other in policy.of(service).rules if other.port == rule.port and _holds(other.source, rule.source)]
+    return all(any(_covers(http, match) for http in listed) for match in rule.http or (HttpMatch(),))
+
+
+def _holds(listed: WorkloadId | AddressSource, wanted: WorkloadId | AddressSource) -> bool:
+    if listed == wanted:
         return True
-    address = rule.source.cidr.partition("/")[0] if isinstance(rule.source, AddressSource) else ""
-    workload = None if isinstance(rule.source, AddressSource) else rule.source
-    for match in rule.http or (HttpMatch(),):
-        request = Request(service, rule.port, workload, address, match.method, match.path or "/")
-        covering = (r for r in listed if rule_matches(r, request))
-        if not any(_covers(r.http, match) for r in covering):
-            return False
-    return True
+    if not isinstance(listed, AddressSource) or not isinstance(wanted, AddressSource):
+        return False
+    outer, inner = ipaddress.ip_network(listed.cidr), ipaddress.ip_network(wanted.cidr)
+    return outer.version == inner.version and inner[0] in outer and inner[-1] in outer
 
 
 def _covers(allowed: tuple[HttpMatch, ...], wanted: HttpMatch) -> bool:
@@ -104,4 +115,3 @@ def _covers(allowed: tuple[HttpMatch, ...], wanted: HttpMatch) -> bool:
     if not wanted.path:
         return any(m.method in {"", wanted.method} and not m.path for m in allowed)
     return any(http_matches(m, wanted.method, wanted.path) for m in allowed)
-

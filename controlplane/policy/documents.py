@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from controlplane.identity.spiffe import SpiffeError, WorkloadId, parse_workload
-from controlplane.policy.rules import AddressSource, HttpMatch, Mode, Policy, Rule, ServicePolicy
+from controlplane.policy.rules import AddressSource, HttpMatch, Mode, Policy, Rule, ServicePolicy, rule_order
 from controlplane.topology.model import ServiceName, parse_service_name
 
 
@@ -55,7 +55,7 @@ def dump_policy(policy: Policy) -> str:
             revision=listed.revision,
             egress_revision=listed.egress_revision,
             revoked={str(port): revision for port, revision in sorted(listed.revoked.items())},
-            rules=[_rule(rule) for rule in sorted(listed.rules, key=repr)],
+            rules=[_rule(rule) for rule in sorted(listed.rules, key=rule_order)],
         )
         for name, listed in sorted(policy.services.items())
     ]
@@ -74,7 +74,7 @@ def load_policy(text: str, revision: int, modes: Mapping[ServiceName, Mode], def
     """
     try:
         document = msgspec.json.decode(text, type=_Document)
-        services = {}
+        services: dict[ServiceName, ServicePolicy] = {}
         for item in document.services:
             name = parse_service_name(item.service)
             rules = tuple(
@@ -82,6 +82,8 @@ def load_policy(text: str, revision: int, modes: Mapping[ServiceName, Mode], def
                 for rule in item.rules
             )
             revoked = {int(port): number for port, number in item.revoked.items()}
+            if name in services:
+                raise ValueError(f"{name} is there twice")
             services[name] = ServicePolicy(name, rules, item.revision, item.egress_revision, revoked)
     except (msgspec.DecodeError, SpiffeError, ValueError) as error:
         raise DocumentError(f"revision {revision} does not read: {error}") from error

@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass
 
 from controlplane.identity.spiffe import WorkloadId
-from controlplane.policy.rules import EXTERNAL_NAMESPACE, AddressSource, HttpMatch, Mode, Policy, Rule
-from controlplane.topology.model import ServiceName
+from controlplane.policy.rules import AMBIGUOUS_PATH, EXTERNAL_NAMESPACE, AddressSource, HttpMatch, Mode, Policy, Rule
+from controlplane.topology.model import ServiceName, canonical_address
 
 
 class Reason(enum.StrEnum):
@@ -36,7 +36,7 @@ class DenyId:
         return f"deny:{self.service}@r{self.revision}{suffix}"
 
 
-_DENY_ID = re.compile(r"deny:([^/\s]{1,63})/([^@\s/]{1,63})@r(\d{1,12})(?:/(quarantine|egress))?\Z")
+_DENY_ID = re.compile(r"deny:([^/\s]{1,63})/([^@\s/]{1,63})@r(0|[1-9][0-9]{0,11})(?:/(quarantine|egress))?\Z")
 
 
 def parse_deny_id(text: str) -> DenyId | None:
@@ -52,7 +52,8 @@ def parse_deny_id(text: str) -> DenyId | None:
 class Request:
     """One HTTP request or one TCP connection, as it reaches the destination.
 
-    ``source`` is what TLS proved, ``None`` for plaintext. ``path`` is without its query; ``method`` is empty for TCP.
+    ``source`` is what TLS proved, ``None`` for plaintext. ``method`` is empty for TCP. ``path`` is without its query and as
+    the destination's sidecar wrote it before it decided: without dot segments, unreserved characters unescaped, others escaped.
     """
 
     destination: ServiceName
@@ -129,9 +130,10 @@ def rule_matches(rule: Rule, request: Request) -> bool:
     if rule.port != request.port:
         return False
     if isinstance(rule.source, AddressSource):
-        if request.source is not None or not request.source_address:
+        address = canonical_address(request.source_address)
+        if request.source is not None or address is None:
             return False
-        if ipaddress.ip_address(request.source_address) not in ipaddress.ip_network(rule.source.cidr):
+        if ipaddress.ip_address(address) not in ipaddress.ip_network(rule.source.cidr):
             return False
     elif rule.source != request.source:
         return False
@@ -139,11 +141,11 @@ def rule_matches(rule: Rule, request: Request) -> bool:
 
 
 def http_matches(match: HttpMatch, method: str, path: str) -> bool:
-    """Whether a method and a path (without its query) fit."""
+    """Whether a method and a path (without its query) fit. A path that could be read as another one fits no pattern."""
     if match.method and match.method != method:
         return False
     if not match.path:
         return True
     if match.is_template or match.is_prefix:
-        return re.fullmatch(match.path_expression(), path) is not None
+        return re.fullmatch(match.path_expression(), path) is not None and re.fullmatch(AMBIGUOUS_PATH, path) is None
     return match.path == path

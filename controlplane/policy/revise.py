@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from controlplane.identity.spiffe import WorkloadId
-from controlplane.policy.rules import HttpMatch, Policy, Rule, ServicePolicy
+from controlplane.policy.rules import HttpMatch, Policy, Rule, ServicePolicy, rule_order
 from controlplane.topology.model import ServiceName
 
-RuleSets = Mapping[ServiceName, frozenset[Rule]]
+#: Rules per service. Those that are the very tuple of the policy in force are known to be unchanged without a look at them.
+RuleSets = Mapping[ServiceName, Collection[Rule]]
 
 
-def rule_sets(policy: Policy) -> dict[ServiceName, frozenset[Rule]]:
+def rule_sets(policy: Policy) -> dict[ServiceName, Collection[Rule]]:
     """Every service's rules."""
-    return {name: frozenset(listed.rules) for name, listed in policy.services.items()}
+    return {name: listed.rules for name, listed in policy.services.items()}
 
 
 def merge(rules: Iterable[Rule]) -> frozenset[Rule]:
@@ -23,20 +24,20 @@ def merge(rules: Iterable[Rule]) -> frozenset[Rule]:
         key = (rule.source, rule.port)
         before = merged.get(key)
         if before is None:
-            merged[key] = Rule(rule.source, rule.port, tuple(sorted(set(rule.http))))
-        elif not before.http or not rule.http:
+            merged[key] = Rule(rule.source, rule.port, () if _is_whole(rule) else tuple(sorted(set(rule.http))))
+        elif _is_whole(before) or _is_whole(rule):
             merged[key] = Rule(rule.source, rule.port)
         else:
             merged[key] = Rule(rule.source, rule.port, tuple(sorted({*before.http, *rule.http})))
     return frozenset(merged.values())
 
 
-def added(current: RuleSets, additions: Iterable[tuple[ServiceName, Rule]]) -> dict[ServiceName, frozenset[Rule]]:
+def added(current: RuleSets, additions: Iterable[tuple[ServiceName, Rule]]) -> dict[ServiceName, Collection[Rule]]:
     """The rules with more of them."""
-    wanted = {name: set(rules) for name, rules in current.items()}
+    more: dict[ServiceName, list[Rule]] = {}
     for service, rule in additions:
-        wanted.setdefault(service, set()).add(rule)
-    return {name: merge(rules) for name, rules in wanted.items()}
+        more.setdefault(service, []).append(rule)
+    return {**current, **{name: merge((*current.get(name, ()), *rules)) for name, rules in more.items()}}
 
 
 def revise(current: Policy, wanted: RuleSets, revision: int) -> Policy:
@@ -50,7 +51,11 @@ def revise(current: Policy, wanted: RuleSets, revision: int) -> Policy:
     touched_sources: set[ServiceName] = set()
     for name in names:
         before = current.of(name)
-        old, new = frozenset(before.rules), frozenset(wanted.get(name, frozenset()))
+        listed = wanted.get(name, ())
+        if listed is before.rules:
+            services[name] = before
+            continue
+        old, new = frozenset(before.rules), frozenset(listed)
         if old == new:
             services[name] = before
             continue
@@ -61,23 +66,23 @@ def revise(current: Policy, wanted: RuleSets, revision: int) -> Policy:
         for rule in old - new:
             if not _still_covers(new, rule):
                 revoked[rule.port] = revision
-        services[name] = ServicePolicy(name, tuple(sorted(new, key=repr)), revision, before.egress_revision, revoked)
+        services[name] = ServicePolicy(name, tuple(sorted(new, key=rule_order)), revision, before.egress_revision, revoked)
     for name in touched_sources:
-        listed = services.get(name) or ServicePolicy(name)
-        services[name] = ServicePolicy(name, listed.rules, listed.revision, revision, listed.revoked)
+        source = services.get(name) or ServicePolicy(name)
+        services[name] = ServicePolicy(name, source.rules, source.revision, revision, source.revoked)
     return Policy(revision, services, current.modes, current.default_mode)
 
 
 def _still_covers(rules: frozenset[Rule], lost: Rule) -> bool:
     """Whether the same source keeps all that a rule gave it on its port."""
-    for rule in rules:
-        if rule.source == lost.source and rule.port == lost.port:
-            return not rule.http or (bool(lost.http) and _subset(lost.http, rule.http))
-    return False
+    kept = [rule for rule in rules if rule.source == lost.source and rule.port == lost.port]
+    if any(_is_whole(rule) for rule in kept):
+        return True
+    return not _is_whole(lost) and {*lost.http} <= {match for rule in kept for match in rule.http}
 
 
-def _subset(smaller: Iterable[HttpMatch], larger: Iterable[HttpMatch]) -> bool:
-    return set(smaller) <= set(larger)
+def _is_whole(rule: Rule) -> bool:
+    return not rule.http or HttpMatch() in rule.http
 
 
 def changed_services(before: Policy, after: Policy) -> frozenset[ServiceName]:

@@ -7,6 +7,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple, Self
 
 from controlplane.identity.spiffe import WorkloadId
 from controlplane.topology.model import ServiceName
@@ -16,7 +17,11 @@ EXTERNAL_NAMESPACE = "external"
 
 _PARAMETER = re.compile(r"\{[A-Za-z0-9_]{0,64}\}")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}\Z")
-_PATH = re.compile(r"/[^\s?#\x00-\x1f\x7f]{0,1023}\Z")
+_PATH = re.compile(r"/[!\"$->@-~]{0,1023}\Z")
+#: Never satisfies a pattern, only a rule without a path or with exactly this one: an application may read such a path as
+#: another one than the allow-list did. Encoded separators, dot segments (also with parameters, as ``..;x``), an authority.
+#: For the whole path without its query; RE2 and Python alike.
+AMBIGUOUS_PATH = r"(?i)(//[^?#]*|[^?#]*(%2f|%5c|\\)[^?#]*|[^?#]*/(\.|%2e){1,2}((;|%3b|/)[^?#]*)?)"
 
 
 class Mode(enum.StrEnum):
@@ -30,32 +35,50 @@ class Mode(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class AddressSource:
-    """Peers without identity, by network. Only plaintext connections match it."""
+    """Peers without identity, by network. Only plaintext connections match it.
+
+    ``cidr`` is kept in its one spelling: an address alone is a network of one.
+    """
 
     cidr: str
 
     def __post_init__(self) -> None:
-        ipaddress.ip_network(self.cidr)
+        network = ipaddress.ip_network(self.cidr)
+        if isinstance(network, ipaddress.IPv6Network) and (network.network_address.ipv4_mapped or "%" in self.cidr):
+            raise ValueError(f"network {self.cidr!r}: write an IPv4 network as such, and no interface")
+        object.__setattr__(self, "cidr", str(network))
 
     def __str__(self) -> str:
         return f"ip:{self.cidr}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class HttpMatch:
+class _MethodAndPath(NamedTuple):
+    method: str
+    path: str
+
+
+class HttpMatch(_MethodAndPath):
     """A method and a path; empty means any.
 
-    A path is exact, or ends in ``*`` (prefix), or has ``{name}`` segments that each stand for one non-empty segment.
+    A path is exact, or ends in ``*`` (prefix), or has ``{name}`` segments that each stand for one non-empty segment, or
+    ``*`` that stands for anything within a segment. A tuple, because pushes compare thousands of them.
     """
 
-    method: str = ""
-    path: str = ""
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
-        if self.method and not _TOKEN.match(self.method):
-            raise ValueError(f"method {self.method!r} is not an HTTP method")
-        if self.path and not _PATH.match(self.path):
-            raise ValueError(f"path {self.path!r}: a path starts with '/', has no query and no spaces, and at most 1024 characters")
+    def __new__(cls, method: str = "", path: str = "") -> Self:
+        """Check both.
+
+        Raises:
+            ValueError: not a method, not a path.
+        """
+        if method and not _TOKEN.match(method):
+            raise ValueError(f"method {method[:80]!r} is not an HTTP method")
+        if path and not _PATH.match(path):
+            raise ValueError(
+                f"path {path[:80]!r}: a path starts with '/', has no query, no spaces and only ASCII, and at most 1024 characters"
+            )
+        return super().__new__(cls, method, path)
 
     @property
     def is_prefix(self) -> bool:
@@ -85,13 +108,22 @@ def _escape(text: str) -> str:
     return "[^/?#]*".join(re.escape(part) for part in text.split("*"))
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Rule:
     """Lets one source call one port; ``http`` empty means whatever it sends there."""
 
     source: WorkloadId | AddressSource
     port: int
     http: tuple[HttpMatch, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 < self.port < 65536:
+            raise ValueError(f"port {self.port} is not one of 1 to 65535")
+
+
+def rule_order(rule: Rule) -> tuple[str, int, tuple[HttpMatch, ...]]:
+    """The order in which rules are written, whatever the kinds of their sources."""
+    return str(rule.source), rule.port, tuple(sorted(rule.http))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +148,10 @@ class Policy:
     services: Mapping[ServiceName, ServicePolicy] = field(default_factory=dict)
     modes: Mapping[ServiceName, Mode] = field(default_factory=dict)
     default_mode: Mode = Mode.LEARN
+
+    def __post_init__(self) -> None:
+        if self.default_mode is Mode.QUARANTINE:
+            raise ValueError("quarantine is set for a service by name; it cannot be the default")
 
     def mode(self, service: ServiceName) -> Mode:
         """The mode of a destination service."""

@@ -136,7 +136,7 @@ SERVICE = "services: [{name: a, kind: service, ports: []}, {name: b, kind: servi
         ("services:\n- kind: service", "file.yaml:2: services[0].name: is missing"),
         ("services:\n- name: a\n  ports: []", "file.yaml:2: services[0].kind: is missing"),
         ("services:\n- name: a\n  kind: service", "file.yaml:2: services[0].ports: is missing"),
-        ("services:\n- name: a\n  kind: pod\n  ports: []", "file.yaml:3: services[0].kind: 'pod' is not one of service, datastore, "),
+        ("services:\n- name: a\n  kind: pod\n  ports: []", "file.yaml:3: services[0].kind: 'pod' is not one of service, "),
         ("services:\n- name: 5\n  kind: service\n  ports: []", "file.yaml:2: services[0].name: a text is wanted"),
         ("services:\n- name: yes\n  kind: service\n  ports: []", "file.yaml:2: services[0].name: a text is wanted"),
         ("services:\n- name: a/b\n  kind: service\n  ports: []", "file.yaml:2: services[0].name: 'a/b' is not a name: 1-63"),

@@ -1,0 +1,67 @@
+"""Proposals: what they hold, as text and back."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controlplane.graph.learn import GraphEdge
+from controlplane.graph.proposal import additions, dump_proposal, load_proposal, propose, same_edges
+from controlplane.identity.spiffe import WorkloadId
+from controlplane.policy.revise import added, revise, rule_sets
+from controlplane.policy.rules import HttpMatch, Policy, Rule, ServicePolicy
+from controlplane.topology.model import ServiceName
+from tests.controlplane.policy.strategies import MATCHES, RULE_LISTS
+
+CART = ServiceName("shop", "cart")
+EDGES = st.builds(
+    GraphEdge,
+    st.sampled_from(["shop/front", "shop/web", "ip:127.1.2.3", "nobody"]),
+    st.sampled_from(["shop/cart", "shop/db", "external/api.example.com", "external/*"]),
+    st.sampled_from([80, 81]),
+    st.sampled_from(["http", "grpc"]),
+    st.lists(MATCHES, max_size=3, unique=True).map(lambda matches: tuple(sorted(matches))),
+    st.integers(0, 2**53), st.integers(0, 2**53), st.integers(0, 2**53),
+)  # fmt: skip
+
+
+@given(st.lists(EDGES, max_size=6))
+def test_a_proposal_is_read_as_it_was_written(edges: list[GraphEdge]) -> None:
+    assert load_proposal(dump_proposal(edges)) == tuple(edges)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '[{"source":"a"}]'])
+def test_another_text_is_refused(text: str) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        load_proposal(text)
+
+
+@given(st.lists(EDGES, max_size=6), RULE_LISTS)
+def test_what_was_approved_is_not_proposed_again(edges: list[GraphEdge], rules: tuple[Rule, ...]) -> None:
+    policy = Policy(1, {CART: ServicePolicy(CART, rules, 1)})
+    proposed = propose(policy, edges)
+    assert set(proposed) <= set(edges)
+    after = revise(policy, added(rule_sets(policy), additions(proposed)), 2)
+    assert propose(after, edges) == ()
+
+
+def test_an_edge_that_no_rule_can_hold_is_not_proposed() -> None:
+    impossible = GraphEdge("shop/front", "external/*", 80, "http", (), 1, 0, 0)
+    assert propose(Policy(), [impossible]) == ()
+    assert additions([impossible]) == []
+
+
+def test_additions_are_the_rules_that_the_edges_ask_for() -> None:
+    edge = GraphEdge("shop/front", "shop/cart", 80, "http", (HttpMatch("GET"),), 1, 0, 0)
+    assert additions([edge]) == [(CART, Rule(WorkloadId("shop", "front"), 80, (HttpMatch("GET"),)))]
+
+
+def test_counts_and_times_make_no_other_proposal_but_methods_do() -> None:
+    edge = GraphEdge("shop/front", "shop/cart", 80, "http", (HttpMatch("GET"),), 1, 0, 0)
+    later = GraphEdge("shop/front", "shop/cart", 80, "http", (HttpMatch("GET"),), 9, 1, 2)
+    wider = GraphEdge("shop/front", "shop/cart", 80, "http", (HttpMatch("GET"), HttpMatch("POST")), 1, 0, 0)
+    assert same_edges([edge], [later])
+    assert not same_edges([edge], [wider])
+    assert not same_edges([edge], [])
