@@ -36,6 +36,7 @@ class Recovered:
     """The state of a spool. ``epoch`` is empty for a new one; ``stored`` may hold acknowledged batches."""
 
     epoch: str = ""
+    owner: str = ""
     instance: str = ""
     next_sequence: int = 1
     acknowledged: int = 0
@@ -82,7 +83,7 @@ def _read(path: Path, state: Recovered) -> None:
 def _begin(head: segment.Head, state: Recovered) -> None:
     """A file of another epoch was being replaced; entries that a later file numbers again were never kept."""
     if head.epoch != state.epoch:
-        state.epoch, state.instance = head.epoch, head.instance
+        state.epoch, state.owner, state.instance = head.epoch, head.owner, head.instance
         state.stored.clear()
         state.next_sequence, state.acknowledged, state.lost = head.next_sequence, 0, 0
     state.acknowledged = max(state.acknowledged, head.acknowledged)
@@ -126,12 +127,18 @@ def _read_unkept(path: Path, state: Recovered) -> None:
         state.lost = max(state.lost, record.lost)
 
 
-def rename(directory: Path, state: Recovered, instance: str) -> None:
+def rename(directory: Path, state: Recovered, owner: str, instance: str) -> None:
     """Number what waits anew, in a new epoch, under another instance's name: sequences count per instance.
+
+    What another owner reported is dropped: the control plane takes nobody's reports from somebody else.
 
     Raises:
         OSError: no space, no permission.
     """
+    if owner != state.owner:
+        _log.warning("reports of another workload are dropped owner=%.130r records=%d", state.owner, len(state.stored))
+        state.stored.clear()
+        state.lost = 0
     epoch = secrets.token_hex(16)
     batches = []
     for stored in state.stored:
@@ -146,7 +153,7 @@ def rename(directory: Path, state: Recovered, instance: str) -> None:
         batch.epoch, batch.sequence, batch.instance = epoch, sequence, instance
     if state.lost:
         batches[0].lost += state.lost
-    records: list[segment.Record] = [segment.Head(epoch, instance, 1, 0)]
+    records: list[segment.Record] = [segment.Head(epoch, owner, instance, 1, 0)]
     records += (segment.Entry(n, 0, state.cursor, [batch.SerializeToString()]) for n, batch in enumerate(batches, 1))
     records.append(segment.Entry(len(batches) + 1, 0, state.cursor, []))
     content = segment.MAGIC + b"".join(map(segment.encode, records))

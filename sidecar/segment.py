@@ -28,6 +28,7 @@ class Head(msgspec.Struct, array_like=True, tag="head", frozen=True, gc=False):
     """Whose reports a file holds, and which sequence comes next: a higher one in an earlier file was never kept."""
 
     epoch: str
+    owner: str
     instance: str
     next_sequence: int
     acknowledged: int

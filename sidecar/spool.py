@@ -40,12 +40,13 @@ class SpoolError(Exception):
 class Spool:
     """One spool directory. Lives on one event loop; files are written in a thread, one append at a time."""
 
-    def __init__(self, path: Path, instance: str, max_bytes: int, state: Recovered) -> None:
+    def __init__(self, path: Path, owner: str, instance: str, max_bytes: int, state: Recovered) -> None:
         self.path = path
         self.epoch = state.epoch or secrets.token_hex(16)
         self.cursor = state.cursor
         self.lost = state.lost  # not reported yet
         self.waiting_bytes = 0
+        self._owner = owner
         self._instance = instance
         self._max_bytes = max_bytes
         self._next = state.next_sequence
@@ -63,25 +64,28 @@ class Spool:
         self.acknowledge(self.epoch, self._acknowledged)
 
     @classmethod
-    def open(cls, path: Path, *, instance: str, max_bytes: int = MAX_SPOOL_BYTES) -> Spool:
+    def open(cls, path: Path, *, instance: str, owner: str = "", max_bytes: int = MAX_SPOOL_BYTES) -> Spool:
         """Open a spool directory, or make it. A damaged file costs what is behind the damage, and is counted as lost.
 
         Args:
             path: the directory; nothing else may be in it.
-            instance: the replica's name, at most 128 characters. Under another name than before, what waits is numbered
+            instance: the replica's name, 1 to 128 printable characters. Under another name than before, what waits is numbered
                 anew in a new epoch, because sequences count per instance.
+            owner: the workload, ``namespace/name``; what another one left here is dropped.
             max_bytes: what may wait, in bytes; the disk holds up to two files of `SEGMENT_BYTES` more.
 
         Raises:
-            SpoolError: the directory cannot be used.
+            SpoolError: the directory or the name cannot be used.
         """
+        if not 0 < len(instance) <= 128 or not instance.isprintable():
+            raise SpoolError(f"the replica's name {instance[:140]!r} cannot be reported: 1 to 128 printable characters are wanted")
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             for unfinished in path.glob("*.new"):
                 unfinished.unlink()
             state = recover(path)
-            if state.epoch and state.instance != instance:
-                rename(path, state, instance)
+            if state.epoch and (state.owner, state.instance) != (owner, instance):
+                rename(path, state, owner, instance)
                 state = recover(path)
         except VersionError as error:
             raise SpoolError(f"{error}; run that version, or remove {path} and lose the reports that wait in it") from error
@@ -89,7 +93,7 @@ class Spool:
             raise SpoolError(
                 f"{path}: the spool of reports cannot be opened: {error.strerror}; make it a directory that this user may write"
             ) from error
-        return cls(path, instance, max_bytes, state)
+        return cls(path, owner, instance, max_bytes, state)
 
     @property
     def last_sequence(self) -> int:
@@ -138,8 +142,8 @@ class Spool:
         self._remove_done()
 
     async def wait_for(self, sequence: int) -> None:
-        """Return when a batch with a higher sequence is there."""
-        while self._next <= sequence + 1:
+        """Return when a batch with a higher sequence waits."""
+        while not self._stored or self._stored[-1].last <= sequence:
             self._grown.clear()
             await self._grown.wait()
 
@@ -196,7 +200,7 @@ class Spool:
         if self._active is not None and self._active_bytes + len(record) <= SEGMENT_BYTES:
             segment.append(self._active, self._active_bytes, record)
             return Stored(entry.first_sequence, last, self._active, self._active_bytes, len(record))
-        head = segment.Head(self.epoch, self._instance, entry.first_sequence, self._acknowledged)
+        head = segment.Head(self.epoch, self._owner, self._instance, entry.first_sequence, self._acknowledged)
         start = segment.MAGIC + segment.encode(head)
         path = self.path / f"{self._next_number:012d}{SUFFIX}"
         self._next_number += 1

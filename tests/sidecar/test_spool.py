@@ -10,13 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controlplane.identity.spiffe import WorkloadId
-from controlplane.server.telemetry import MAX_BATCH_BYTES, MAX_OBSERVATIONS, ReceivedBatch, check_batch
 from protos.picket.v1 import telemetry_pb2
 from sidecar import segment, spool
-from sidecar.spool import Spool, SpoolError
-
-CART = WorkloadId("shop", "cart")
+from sidecar.spool import MAX_OBSERVATIONS, Spool, SpoolError
+from tests.sidecar.received import received
 
 
 def seen(count: int = 1, path: str = "") -> telemetry_pb2.Observation:
@@ -30,17 +27,13 @@ def open_spool(path: Path, **options: object) -> Spool:
     return Spool.open(path, **{"instance": "cart-1", **options})  # type: ignore[arg-type]  # options are forwarded as they are
 
 
-def read(body: bytes) -> ReceivedBatch:
-    batch = telemetry_pb2.Batch.FromString(body)
-    checked = check_batch(batch, CART)
-    assert isinstance(checked, ReceivedBatch), checked
-    assert len(body) <= MAX_BATCH_BYTES
-    return checked
+def files(directory: Path) -> list[Path]:
+    return list(directory.iterdir())
 
 
 def waiting(opened: Spool) -> list[tuple[int, int]]:
     """(sequence, sum of counts) of each batch that waits."""
-    batches = [(sequence, read(body)) for sequence, body in opened.after(0, 1_000)]
+    batches = [(sequence, received(body)) for sequence, body in opened.after(0, 1_000)]
     assert all(batch.sequence == sequence and batch.epoch == opened.epoch for sequence, batch in batches)
     return [(sequence, sum(o.count for o in batch.observations)) for sequence, batch in batches]
 
@@ -107,11 +100,26 @@ async def test_who_waits_for_a_batch_is_woken(tmp_path: Path) -> None:
     await waiter
 
 
+async def test_a_number_that_was_skipped_after_damage_wakes_nobody(tmp_path: Path) -> None:
+    opened = open_spool(tmp_path)
+    await opened.append([seen()], lost=0, cursor=b"")
+    file = tmp_path / "000000000001.spool"
+    file.write_bytes(file.read_bytes()[:-1] + b"?")  # a test has nothing else to do meanwhile
+    again = open_spool(tmp_path)
+    assert again.last_sequence > 1
+    waiter = asyncio.ensure_future(again.wait_for(0))
+    await asyncio.sleep(0)
+    assert not waiter.done()
+    await again.append([seen(2)], lost=0, cursor=b"")
+    await waiter
+    assert waiting(again) == [(again.last_sequence, 2)]
+
+
 async def test_many_observations_are_split_within_the_bounds_of_the_wire(tmp_path: Path) -> None:
     opened = open_spool(tmp_path)
     await opened.append([seen(path="/" + "ä" * 1000) for _ in range(1_500)], lost=3, cursor=b"")
     await opened.append([seen() for _ in range(MAX_OBSERVATIONS + 1)], lost=0, cursor=b"")
-    batches = [read(body) for _, body in opened.after(0, 100)]
+    batches = [received(body) for _, body in opened.after(0, 100)]
     assert [len(b.observations) for b in batches[-2:]] == [MAX_OBSERVATIONS, 1]
     assert sum(len(b.observations) for b in batches) == 1_500 + MAX_OBSERVATIONS + 1
     assert [b.lost for b in batches] == [3] + [0] * (len(batches) - 1)
@@ -122,7 +130,7 @@ async def test_a_loss_alone_is_reported_too_and_nothing_makes_no_batch(tmp_path:
     await opened.append([], lost=0, cursor=b"here")
     assert opened.waiting_batches == 0
     await opened.append([], lost=4, cursor=b"there")
-    assert [read(body).lost for _, body in opened.after(0, 9)] == [4]
+    assert [received(body).lost for _, body in opened.after(0, 9)] == [4]
     assert open_spool(tmp_path).cursor == b"there"
 
 
@@ -138,7 +146,7 @@ async def test_a_full_spool_counts_what_it_does_not_keep(tmp_path: Path) -> None
     again.acknowledge(again.epoch, kept)
     assert await again.append([seen(1)], lost=0, cursor=b"after")
     (sequence, body), *rest = again.after(0, 9)
-    assert (sequence, read(body).lost, rest) == (kept + 1, 14, [])
+    assert (sequence, received(body).lost, rest) == (kept + 1, 14, [])
     assert (open_spool(tmp_path).lost, open_spool(tmp_path).cursor) == (0, b"after")
 
 
@@ -154,7 +162,7 @@ async def test_a_disk_that_does_not_take_a_report_loses_it_countably(tmp_path: P
         assert not await opened.append([seen(2)], lost=0, cursor=b"two")
     assert await opened.append([seen(3)], lost=0, cursor=b"three")
     assert waiting(opened) == [(1, 1), (2, 3)]
-    assert [read(body).lost for _, body in opened.after(1, 9)] == [2]
+    assert [received(body).lost for _, body in opened.after(1, 9)] == [2]
     assert waiting(open_spool(tmp_path)) == [(1, 1), (2, 3)]
 
 
@@ -163,10 +171,10 @@ async def test_files_of_acknowledged_batches_are_removed(tmp_path: Path, monkeyp
     opened = open_spool(tmp_path)
     for count in range(1, 41):
         await opened.append([seen(count, "/" + "x" * 300)], lost=0, cursor=str(count).encode())
-    assert len(list(tmp_path.iterdir())) > 5
+    assert len(files(tmp_path)) > 5
     assert waiting(open_spool(tmp_path)) == [(n, n) for n in range(1, 41)]
     opened.acknowledge(opened.epoch, 40)
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(files(tmp_path)) == 1
     opened.close()
     again = open_spool(tmp_path)
     assert (again.first_waiting, again.cursor) == (41, b"40")
@@ -192,8 +200,15 @@ async def test_another_instance_takes_over_what_waits_in_an_epoch_of_its_own(tmp
     second = open_spool(tmp_path, instance="cart-2")
     assert second.epoch != first.epoch
     assert (waiting(second), second.cursor) == ([(1, 2), (2, 3)], b"here")
-    assert {read(body).instance for _, body in second.after(0, 9)} == {"cart-2"}
-    assert len(list(tmp_path.glob("*.spool"))) == 1
+    assert {received(body).instance for _, body in second.after(0, 9)} == {"cart-2"}
+    assert len(files(tmp_path)) == 1
+
+
+async def test_what_another_workload_left_is_dropped(tmp_path: Path) -> None:
+    first = open_spool(tmp_path, owner="shop/cart")
+    await first.append([seen()], lost=0, cursor=b"here")
+    second = open_spool(tmp_path, owner="shop/web")
+    assert (second.epoch != first.epoch, waiting(second), second.lost, second.cursor) == (True, [], 0, b"here")
 
 
 async def test_a_spool_cut_off_at_any_byte_holds_what_was_whole(tmp_path: Path) -> None:
@@ -240,7 +255,7 @@ async def test_a_damaged_byte_costs_what_is_behind_it_and_no_number_is_given_twi
         await again.append([seen(9)], lost=0, cursor=b"9")
         (sequence, body) = again.after(len(kept), 9)[0]
         assert again.epoch != opened.epoch or sequence > 3
-        assert read(body).lost == 1
+        assert received(body).lost == 1
         shutil.rmtree(directory)
 
 

@@ -1,0 +1,168 @@
+"""Counts the uses of edges within a window, and knows what is new. Never reads a file, and never decides what a line means.
+
+A request is counted once, also when it goes on for hours and is logged every few seconds meanwhile. What clients can make
+up (paths, hosts) is bounded: beyond the bound only the path and the host are dropped, never the count.
+"""
+
+from __future__ import annotations
+
+from protos.picket.v1 import telemetry_pb2
+from sidecar.accesslog import (
+    ALLOWED,
+    INBOUND,
+    MAX_TIME_MS,
+    PERIOD_MS,
+    Key,
+    Line,
+    UnreadableError,
+    Use,
+    is_periodic,
+    key_of,
+    read_lines,
+)
+
+#: Different paths and hosts of one peer, port and method that are told apart within a window.
+MAX_DETAILS = 100
+#: So many kinds of uses end a window before its time.
+MAX_USES = 10_000
+#: A violation that was not seen for so long is new again.
+FORGET_MS = 60_000
+MAX_KNOWN = 20_000
+#: Open requests and connections that are remembered; beyond it the oldest is counted once more.
+MAX_OPEN = 100_000
+#: How early or late a periodic line may come.
+_SLACK_MS = 50
+#: What ended sooner was never logged before its end.
+_SHORT_MS = 1_000
+#: Longest texts, in characters; the control plane refuses a batch with a longer one.
+LIMITS = {
+    "peer_id": 512, "peer_address": 64, "service": 130, "dialled_address": 64, "protocol": 32, "method": 64,
+    "path": 1024, "host": 255, "server_name": 255, "deny_id": 256, "reason": 256,
+}  # fmt: skip
+
+#: Count, first and last time in ms.
+_Sums = list[int]
+
+
+class Window:
+    """The uses since the last `take`."""
+
+    def __init__(self, workload: str, watermark_ms: int = 0) -> None:
+        """Count for one workload's sidecar.
+
+        Args:
+            workload: ``namespace/name``; a line that speaks of another's listener counts as lost.
+            watermark_ms: the latest time that was counted before a restart, 0 for none. What was open then is not new.
+        """
+        self.watermark_ms = watermark_ms
+        self.lost = 0
+        self.has_news = False
+        self._workload = workload
+        self._resumed_ms = watermark_ms
+        self._uses: dict[Key, _Sums] = {}
+        self._details: dict[Key, set[tuple[str, str, str]]] = {}
+        self._known: dict[Key, int] = {}  # violations and when they were seen last
+        self._open: dict[int, tuple[Key, int]] = {}  # by hash: what it was counted as, and when it was seen last
+
+    @property
+    def is_full(self) -> bool:
+        """Whether to take now."""
+        return len(self._uses) >= MAX_USES
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to take."""
+        return bool(self._uses or self.lost)
+
+    def add(self, chunk: bytes, lost: int = 0) -> None:
+        """Count the lines of a piece of the log; ``lost`` lines are missing before it."""
+        lines, unreadable = read_lines(chunk)
+        lost += unreadable
+        latest = self.watermark_ms
+        uses = self._uses
+        for line in lines:
+            start, duration = line.t, line.dur
+            seen = start if duration is None else start + duration
+            if not 0 < start <= seen <= MAX_TIME_MS:
+                lost += 1
+                continue
+            latest = max(latest, seen)
+            try:
+                key = key_of(line)
+            except UnreadableError:
+                lost += 1
+                continue
+            if key is None:
+                continue
+            sums = uses.get(key)
+            if sums is None:
+                sums = self._begin(key, start, seen)
+                if sums is None:
+                    lost += 1
+                    continue
+            if (duration is not None and duration < _SHORT_MS) or self._is_first(line, key, seen):
+                sums[0] += 1
+            sums[1] = min(sums[1], start)
+            sums[2] = max(sums[2], seen)
+        self.watermark_ms = latest
+        self.lost += lost
+
+    def take(self, *, ends_window: bool) -> tuple[list[telemetry_pb2.Observation], int]:
+        """What was counted and how many lines were lost since the last time; the bound on details holds for a window."""
+        observations = [_observation(key, sums) for key, sums in self._uses.items()]
+        lost = self.lost
+        self._uses = {}
+        self.lost = 0
+        self.has_news = False
+        if ends_window:
+            self._details = {}
+            self._forget()
+        return observations, lost
+
+    def _begin(self, key: Key, start: int, seen: int) -> _Sums | None:
+        """Sums for a use that has none; ``None`` for a line of another workload."""
+        use = Use(*key)
+        if use.service != (self._workload if use.direction == INBOUND else ""):
+            return None
+        if use.path or use.host or use.server_name:
+            bare = use._replace(path="", host="", server_name="")
+            details = self._details.setdefault(bare, set())
+            detail = (use.path, use.host, use.server_name)
+            if detail not in details and len(details) >= MAX_DETAILS:
+                key = bare
+            else:
+                details.add(detail)
+        if use.verdict != ALLOWED:
+            self.has_news = self.has_news or key not in self._known
+            self._known[key] = seen
+        return self._uses.setdefault(key, [0, start, seen])
+
+    def _is_first(self, line: Line, key: Key, seen: int) -> bool:
+        """Whether a request or connection that took long was not counted before, or not as what it turned out to be."""
+        name = hash((line.k, line.id, line.t, line.method, line.path))
+        before = self._open.pop(name, None)
+        if is_periodic(line):
+            self._open[name] = (key, seen)
+            if len(self._open) > MAX_OPEN:
+                del self._open[next(iter(self._open))]
+        if before is not None:
+            return before[0] != key
+        was_logged_before_restart = line.t + PERIOD_MS - _SLACK_MS <= self._resumed_ms and seen - line.t >= PERIOD_MS - _SLACK_MS
+        return not was_logged_before_restart
+
+    def _forget(self) -> None:
+        since = self.watermark_ms - FORGET_MS
+        self._open = {name: (key, seen) for name, (key, seen) in self._open.items() if seen > since}
+        self._known = {key: seen for key, seen in self._known.items() if seen > since} if len(self._known) <= MAX_KNOWN else {}
+
+
+def _observation(key: Key, sums: _Sums) -> telemetry_pb2.Observation:
+    use = Use(*key)._asdict()
+    for name, limit in LIMITS.items():
+        text = use[name]
+        if len(text) > limit or not text.isprintable():
+            use[name] = _printable(text[:limit])
+    return telemetry_pb2.Observation(**use, count=sums[0], first_seen_ms=sums[1], last_seen_ms=sums[2])
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)

@@ -1,0 +1,159 @@
+"""From Envoy's access log to the spool: reads, counts and keeps, and has the log cut. Never sends anything.
+
+A violation that is new is kept within moments, counts at the end of each interval. The position in the log goes into the
+spool with what was counted up to it, so that each line counts once, whatever dies when.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+
+from sidecar.admin import AdminError
+from sidecar.aggregate import Window
+from sidecar.logfile import CUT_BYTES, LogFile, Position
+from sidecar.spool import Spool
+
+POLL_SECONDS = 0.05
+#: News follow each other at least so far apart.
+NEWS_SECONDS = 0.1
+#: With so many batches waiting nobody reads the news; they then keep to the interval.
+MAX_EAGER_BATCHES = 16
+#: How often Envoy is asked again to open its log anew, and a log that cannot be read is tried again.
+RETRY_SECONDS = 1.0
+#: Lines that say nothing (flows that another sidecar reports) need not be read again after a restart either.
+_SILENT_BYTES = 1024 * 1024
+_log = logging.getLogger("picket.accesslog")
+
+
+class _Cursor(msgspec.Struct, array_like=True, frozen=True):
+    """What the spool keeps of the log: the position, and the latest time that was counted, in ms."""
+
+    position: Position | None
+    watermark_ms: int
+
+
+class Reporter:
+    """Follows one access log into one spool."""
+
+    def __init__(
+        self,
+        access_log: Path,
+        spool: Spool,
+        *,
+        workload: str,
+        reopen: Callable[[], Awaitable[object]],
+        interval_seconds: float,
+        cut_bytes: int = CUT_BYTES,
+    ) -> None:
+        """Take up where the spool's cursor is.
+
+        Args:
+            access_log: what Envoy writes.
+            spool: where reports go.
+            workload: ``namespace/name`` of this sidecar; lines that speak for another count as lost.
+            reopen: has Envoy open its log anew (``POST /reopen_logs``); may raise `AdminError`.
+            interval_seconds: how long counts are summed before they are kept.
+            cut_bytes: the size at which the log is cut.
+        """
+        self._spool = spool
+        self._reopen = reopen
+        self._interval_seconds = interval_seconds
+        cursor, lost = _read_cursor(spool.cursor)
+        self._kept = cursor.position
+        self._log = LogFile(access_log, resume=cursor.position, cut_bytes=cut_bytes)
+        self._window = Window(workload, cursor.watermark_ms)
+        self._window.lost = lost
+        self._window_began = float("-inf")
+        self._kept_at = float("-inf")
+        self._asked_at = float("-inf")
+
+    async def run(self) -> None:
+        """Follow the log until cancelled; then call `finish` once Envoy has ended."""
+        while True:
+            try:
+                # Others get their turn after each piece.
+                await asyncio.sleep(0 if await self._step() else POLL_SECONDS)
+            except OSError as error:
+                _log.error("access log cannot be read reason=%r", str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def finish(self) -> None:
+        """Read what Envoy wrote before it ended, and keep everything."""
+        try:
+            while self._read():
+                await self._keep_if_due()
+            ended = self._log.end()
+            self._window.add(ended.lines, ended.lost)
+        except OSError as error:
+            _log.error("the end of the access log cannot be read reason=%r", str(error))
+        await self._keep(ends_window=True)
+        self._log.close()
+
+    async def _step(self) -> bool:
+        """Read a piece, keep what is due; whether there was something to read."""
+        was_read = self._read()
+        await self._keep_if_due()
+        await self._cut_if_due()
+        return was_read
+
+    def _read(self) -> bool:
+        before = self._log.place
+        chunk = self._log.read()
+        if chunk.lines or chunk.lost:
+            self._window.add(chunk.lines, chunk.lost)
+        return self._log.place != before
+
+    async def _keep_if_due(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._window_began >= self._interval_seconds:
+            self._window_began = now
+            await self._keep(ends_window=True)
+        elif self._window.is_full or (
+            self._window.has_news and now - self._kept_at >= NEWS_SECONDS and self._spool.waiting_batches < MAX_EAGER_BATCHES
+        ):
+            await self._keep(ends_window=False)
+
+    async def _keep(self, *, ends_window: bool) -> None:
+        position = self._log.position
+        if not (self._window or self._spool.lost or self._has_moved_far(position)):
+            return
+        self._kept_at = asyncio.get_running_loop().time()
+        cursor = msgspec.msgpack.encode(_Cursor(position, self._window.watermark_ms))
+        observations, lost = self._window.take(ends_window=ends_window)
+        self._kept = position
+        await self._spool.append(observations, lost=lost, cursor=cursor)
+        if position is not None:
+            self._log.kept(position)
+
+    def _has_moved_far(self, position: Position | None) -> bool:
+        if position is None or self._kept is None:
+            return position is not self._kept
+        return position.inode != self._kept.inode or abs(position.offset - self._kept.offset) >= _SILENT_BYTES
+
+    async def _cut_if_due(self) -> None:
+        if self._log.is_due:
+            self._log.cut()
+        now = asyncio.get_running_loop().time()
+        if not self._log.wants_reopening or now - self._asked_at < RETRY_SECONDS:
+            return
+        self._asked_at = now
+        try:
+            await self._reopen()
+        except AdminError as error:
+            _log.warning("Envoy does not open its access log anew, asking again reason=%r", str(error))
+
+
+def _read_cursor(cursor: bytes) -> tuple[_Cursor, int]:
+    """The cursor, and how many lines must be taken for lost."""
+    if not cursor:
+        return _Cursor(None, 0), 0
+    try:
+        return msgspec.msgpack.decode(cursor, type=_Cursor), 0
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        _log.error("the spool does not know where the access log was read to; it is read from its beginning")
+        return _Cursor(None, 0), 1
