@@ -7,18 +7,19 @@ is refused.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import grpc
 import structlog
-from envoy.service.discovery.v3 import discovery_pb2
 
 from controlplane.identity.spiffe import WorkloadId
 from controlplane.server import codec
-from controlplane.server.authentication import Authenticator, Unauthenticated, node_workload
+from controlplane.server.authentication import Authenticated, Authenticator, Unauthenticated, read_node
 from controlplane.server.snapshots import SnapshotCache
+from controlplane.server.streams import Ending, Life, OpenStreams
+from controlplane.workflow.publish import CompileError
 from controlplane.xds import types
 from controlplane.xds.snapshot import Snapshot
 from controlplane.xds.subscription import (
@@ -33,15 +34,23 @@ from controlplane.xds.subscription import (
 )
 
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+#: A peer that opened a stream says this soon what it wants.
+FIRST_REQUEST_SECONDS = 10.0
+_BROKEN = Ending(grpc.StatusCode.INTERNAL, "the control plane failed on this stream; its log says why")
 _log = structlog.get_logger("picket.ads")
 
+Context = grpc.aio.ServicerContext[Any, Any]
 
-@dataclass(frozen=True, slots=True)
+
 class StreamId:
-    """One sidecar's stream."""
+    """One sidecar's stream. ``workload_name`` is the workload as text."""
 
-    workload: WorkloadId
-    instance: str
+    __slots__ = ("instance", "workload", "workload_name")
+
+    def __init__(self, workload: WorkloadId, instance: str) -> None:
+        self.workload = workload
+        self.workload_name = str(workload)
+        self.instance = instance
 
 
 class Observer(Protocol):
@@ -54,7 +63,10 @@ class Observer(Protocol):
         """A response went out."""
 
     def answered(self, stream: StreamId, event: Acked | Nacked, snapshot: Snapshot, *, settled: bool) -> None:
-        """The sidecar took a response, or refused it."""
+        """The sidecar took a response, or refused it. ``settled`` when it now has the whole snapshot."""
+
+    def unchanged(self, stream: StreamId, snapshot: Snapshot) -> None:
+        """A newer revision asks for nothing else than what the sidecar runs."""
 
     def disconnected(self, stream: StreamId) -> None:
         """A stream ended."""
@@ -63,129 +75,155 @@ class Observer(Protocol):
         """A peer asked for what is not its own."""
 
 
+@dataclass(slots=True)
+class _Conversation:
+    """What one stream's reader and follower share."""
+
+    stream: StreamId
+    machine: Any
+    snapshot: Snapshot
+    context: Context
+
+
 class AggregatedDiscovery:
     """Serves delta and state-of-the-world streams from one snapshot cache."""
 
-    def __init__(self, cache: SnapshotCache, authenticator: Authenticator, observer: Observer) -> None:
+    def __init__(
+        self, cache: SnapshotCache, authenticator: Authenticator, observer: Observer, streams: OpenStreams | None = None
+    ) -> None:
         self._cache = cache
         self._authenticator = authenticator
         self._observer = observer
+        self._streams = streams or OpenStreams()
 
     def handlers(self) -> grpc.GenericRpcHandler:
-        """The service's methods. Responses are bytes already: nothing is serialised per stream."""
+        """The service's methods. Requests and responses are bytes: nothing is serialised per stream."""
         return grpc.method_handlers_generic_handler(
             SERVICE,
             {
-                "DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(
-                    self._delta, request_deserializer=discovery_pb2.DeltaDiscoveryRequest.FromString
-                ),
-                "StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(
-                    self._sotw, request_deserializer=discovery_pb2.DiscoveryRequest.FromString
-                ),
+                "DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(self._delta),
+                "StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(self._sotw),
             },
         )
 
-    async def _delta(
-        self, requests: AsyncIterator[discovery_pb2.DeltaDiscoveryRequest], context: grpc.aio.ServicerContext[Any, Any]
-    ) -> None:
-        await self._serve(requests, context, DeltaStream, codec.delta_request)
+    async def _delta(self, _: object, context: Context) -> None:
+        await self._serve(context, DeltaStream, codec.delta_request)
 
-    async def _sotw(
-        self, requests: AsyncIterator[discovery_pb2.DiscoveryRequest], context: grpc.aio.ServicerContext[Any, Any]
-    ) -> None:
-        await self._serve(requests, context, SotwStream, codec.sotw_request)
+    async def _sotw(self, _: object, context: Context) -> None:
+        await self._serve(context, SotwStream, codec.sotw_request)
 
-    async def _serve(
+    async def _serve(self, context: Context, machine_of: Callable[[Snapshot], Any], decode: Callable[[bytes], Any]) -> None:
+        peer = self._authenticator.peer(context)
+        if isinstance(peer, Unauthenticated):
+            self._observer.refused("", "", peer.reason)
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, peer.reason)
+        refusal = self._streams.refusal(peer.workload)
+        if refusal is not None:
+            _log.warning("stream refused", sidecar=str(peer.workload), reason=refusal.reason)
+            await context.abort(refusal.code, refusal.reason)
+        async with self._streams.life(peer) as life:
+            await self._talk(peer, life, context, machine_of, decode)
+        if life.ending is not None:
+            await context.abort(life.ending.code, life.ending.reason)
+
+    async def _talk(
         self,
-        requests: AsyncIterator[Any],
-        context: grpc.aio.ServicerContext[Any, Any],
+        peer: Authenticated,
+        life: Life,
+        context: Context,
         machine_of: Callable[[Snapshot], Any],
-        decode: Callable[[Any], Any],
+        decode: Callable[[bytes], Any],
     ) -> None:
-        first = await anext(aiter(requests), None)
-        if first is None:
+        try:
+            async with asyncio.timeout(FIRST_REQUEST_SECONDS):
+                body = await context.read()
+        except TimeoutError:
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"no request within {FIRST_REQUEST_SECONDS:.0f} s")
+        if body is grpc.aio.EOF:
             return
-        stream = await self._identify(first.node.id, context)
+        node_id, request = await _decoded(decode, body, context)
+        stream = await self._identify(peer, node_id, context)
         changed = asyncio.Event()
-        snapshot = self._cache.subscribe(stream.workload, changed)
+        try:
+            snapshot = self._cache.follow(stream.workload, changed)
+        except CompileError as error:
+            _log.error("snapshot not compiled", workload=stream.workload_name, error=str(error))
+            await context.abort(
+                grpc.StatusCode.INTERNAL, f"the configuration of {stream.workload} does not compile; the log here says why"
+            )
         if snapshot is None:
-            self._observer.refused(str(stream.workload), first.node.id, "unknown workload")
+            self._observer.refused(stream.workload_name, node_id, "unknown workload")
             await context.abort(
                 grpc.StatusCode.NOT_FOUND,
                 f"no service in the topology has the workload {stream.workload}; add it to the control plane's topology",
             )
-            return
-        machine = machine_of(snapshot)
+        talk = _Conversation(stream, machine_of(snapshot), snapshot, context)
         self._observer.connected(stream, snapshot)
         try:
-            await self._emit(machine.on_request(decode(first)), machine, snapshot, stream, context)
-            await self._converse(requests, decode, machine, snapshot, stream, changed, context)
+            await self._emit(talk, talk.machine.on_request(request))
+            await self._converse(talk, changed, decode, life)
         finally:
-            self._cache.unsubscribe(stream.workload, changed)
+            self._cache.leave(stream.workload, changed)
             self._observer.disconnected(stream)
 
-    async def _converse(
-        self,
-        requests: AsyncIterator[Any],
-        decode: Callable[[Any], Any],
-        machine: Any,
-        snapshot: Snapshot,
-        stream: StreamId,
-        changed: asyncio.Event,
-        context: grpc.aio.ServicerContext[Any, Any],
-    ) -> None:
+    async def _converse(self, talk: _Conversation, changed: asyncio.Event, decode: Callable[[bytes], Any], life: Life) -> None:
         """Requests and changes, whichever comes first, one at a time."""
-        latest = snapshot
         lock = asyncio.Lock()
-
-        async def follow_changes() -> None:
-            nonlocal latest
-            while True:
-                await changed.wait()
-                changed.clear()
-                async with lock:
-                    latest = self._cache.current(stream.workload)
-                    await self._emit(machine.on_snapshot(latest), machine, latest, stream, context)
-
-        follower = asyncio.create_task(follow_changes())
+        follower = asyncio.create_task(self._follow(talk, changed, lock))
+        follower.add_done_callback(lambda ended: None if ended.cancelled() else life.end(_BROKEN))
         try:
-            async for request in requests:
+            while (body := await talk.context.read()) is not grpc.aio.EOF:
                 async with lock:
-                    await self._emit(machine.on_request(decode(request)), machine, latest, stream, context)
+                    _, request = await _decoded(decode, body, talk.context)
+                    await self._emit(talk, talk.machine.on_request(request))
         finally:
             follower.cancel()
             await asyncio.wait((follower,))
+            if not follower.cancelled() and (error := follower.exception()) is not None:
+                _log.error("stream broken", sidecar=talk.stream.workload_name, instance=talk.stream.instance, error=repr(error))
 
-    async def _identify(self, node_id: str, context: grpc.aio.ServicerContext[Any, Any]) -> StreamId:
-        peer = self._authenticator.peer(context)
-        if isinstance(peer, Unauthenticated):
-            self._observer.refused("", node_id, peer.reason)
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, peer.reason)
-            raise AssertionError("abort returns never")
-        claimed = node_workload(node_id)
-        if claimed != str(peer.workload):
-            reason = f"{peer.workload} asked for the configuration of {claimed or node_id[:80]!r}; a sidecar gets only its own"
+    async def _follow(self, talk: _Conversation, changed: asyncio.Event, lock: asyncio.Lock) -> None:
+        """Send what changes, for ever. While a sidecar is slow to take something, changes wait and merge."""
+        while True:
+            await changed.wait()
+            async with lock:
+                changed.clear()
+                before, talk.snapshot = talk.snapshot, self._cache.current(talk.stream.workload)
+                if talk.snapshot.resources is not before.resources:
+                    await self._emit(talk, talk.machine.on_snapshot(talk.snapshot))
+                if talk.machine.settled:
+                    self._observer.unchanged(talk.stream, talk.snapshot)
+
+    async def _identify(self, peer: Authenticated, node_id: str, context: Context) -> StreamId:
+        node = read_node(node_id)
+        if node is None:
+            self._observer.refused(str(peer.workload), node_id, "not a node ID")
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "node.id: sidecar~namespace/account~instance is wanted")
+        if node.workload != str(peer.workload):
+            reason = f"{peer.workload} asked for the configuration of {node.workload[:130]!r}; a sidecar gets only its own"
             self._observer.refused(str(peer.workload), node_id, reason)
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, reason)
-        return StreamId(peer.workload, node_id.rsplit("~", 1)[-1][:128])
+        return StreamId(peer.workload, node.instance)
 
-    async def _emit(
-        self,
-        events: list[Event],
-        machine: Any,
-        snapshot: Snapshot,
-        stream: StreamId,
-        context: grpc.aio.ServicerContext[Any, Any],
-    ) -> None:
+    async def _emit(self, talk: _Conversation, events: list[Event]) -> None:
         for event in events:
             if isinstance(event, DeltaResponse | SotwResponse):
                 body = codec.delta_response(event) if isinstance(event, DeltaResponse) else codec.sotw_response(event)
-                self._observer.sent(stream, event.type_url, len(body), snapshot)
-                await context.write(body)
+                self._observer.sent(talk.stream, event.type_url, len(body), talk.snapshot)
+                await talk.context.write(body)
             elif isinstance(event, ProtocolError):
-                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, event.message)
+                await talk.context.abort(grpc.StatusCode.INVALID_ARGUMENT, event.message)
             else:
                 if isinstance(event, Nacked):
-                    _log.warning("nack", sidecar=str(stream.workload), instance=stream.instance,
-                                 type=types.SHORT_NAMES[event.type_url], message=event.message[:500])
-                self._observer.answered(stream, event, snapshot, settled=machine.settled)
+                    _log.warning("nack", sidecar=talk.stream.workload_name, instance=talk.stream.instance,
+                                 type=types.SHORT_NAMES[event.type_url], message=event.message[:500])  # fmt: skip
+                self._observer.answered(talk.stream, event, talk.snapshot, settled=talk.machine.settled)
+
+
+async def _decoded(decode: Callable[[bytes], Any], body: bytes, context: Context) -> tuple[str, Any]:
+    """The node's ID and the request; the stream ends where they do not read."""
+    read = decode(body)
+    if isinstance(read, codec.BadRequest):
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, read.reason)
+    node_id, request = read
+    return node_id, request

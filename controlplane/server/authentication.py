@@ -5,22 +5,28 @@ Source: https://grpc.github.io/grpc/core/md_doc_ssl-performance.html (auth conte
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
+from cryptography import x509
 
 from controlplane.identity.spiffe import SpiffeError, WorkloadId, parse_uri
 
 #: With --insecure (loopback or Unix socket only) the peer says who it is in this metadata key.
 INSECURE_PEER_KEY = "picket-insecure-peer"
+MAX_NODE_CHARACTERS = 512
+MAX_INSTANCE_CHARACTERS = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Authenticated:
-    """The peer proved this identity."""
+    """The peer proved this identity. It lasts until ``expires_seconds`` (Unix time), ``None`` where nothing was proved by TLS."""
 
     workload: WorkloadId
+    expires_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +38,11 @@ class Unauthenticated:
 
 @dataclass(frozen=True, slots=True)
 class Authenticator:
-    """Reads identities of one trust domain."""
+    """Reads identities of one trust domain. ``clock`` gives Unix seconds."""
 
     trust_domain: str
     insecure: bool = False
+    clock: Callable[[], float] = time.time
 
     def peer(self, context: grpc.aio.ServicerContext[Any, Any]) -> Authenticated | Unauthenticated:
         """The identity behind a call."""
@@ -48,22 +55,46 @@ class Authenticator:
             return Unauthenticated("the client certificate has no URI name; enroll the sidecar with a join token")
         if len(uris) > 1:
             return Unauthenticated("the client certificate has more than one URI name")
-        return self._read(uris[0])
+        expires_seconds = _expiry(properties.get("x509_pem_cert", ()))
+        if expires_seconds is None:
+            return Unauthenticated("the client certificate does not read")
+        # TLS looked when the connection began; connections live longer than certificates.
+        if expires_seconds <= self.clock():
+            return Unauthenticated("the client certificate has expired since the connection began; connect again with a new one")
+        return self._read(uris[0], expires_seconds)
 
     def _claimed(self, context: grpc.aio.ServicerContext[Any, Any]) -> Authenticated | Unauthenticated:
         for key, value in context.invocation_metadata() or ():
             if key == INSECURE_PEER_KEY:
-                return self._read(value if isinstance(value, str) else value.decode("utf-8", "replace"))
+                return self._read(value if isinstance(value, str) else value.decode("utf-8", "replace"), None)
         return Unauthenticated(f"insecure mode wants the metadata key {INSECURE_PEER_KEY}")
 
-    def _read(self, uri: str) -> Authenticated | Unauthenticated:
+    def _read(self, uri: str, expires_seconds: float | None) -> Authenticated | Unauthenticated:
         try:
-            return Authenticated(parse_uri(uri, self.trust_domain))
+            return Authenticated(parse_uri(uri[:MAX_NODE_CHARACTERS], self.trust_domain), expires_seconds)
         except SpiffeError as error:
             return Unauthenticated(str(error))
 
 
-def node_workload(node_id: str) -> str:
-    """The ``namespace/account`` in a node ID ``sidecar~namespace/account~instance``; empty when it has another shape."""
-    parts = node_id.split("~")
-    return parts[1] if len(parts) == 3 and parts[0] == "sidecar" else ""
+def _expiry(certificates: Iterable[bytes]) -> float | None:
+    """When the first certificate (PEM) ends, as Unix seconds."""
+    try:
+        return x509.load_pem_x509_certificate(next(iter(certificates), b"")).not_valid_after_utc.timestamp()
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What a node ID ``sidecar~namespace/account~instance`` claims."""
+
+    workload: str
+    instance: str
+
+
+def read_node(node_id: str) -> Node | None:
+    """Read a node ID; ``None`` for another shape, control characters or a text without bounds."""
+    parts = node_id.split("~") if len(node_id) <= MAX_NODE_CHARACTERS and node_id.isprintable() else []
+    if len(parts) != 3 or parts[0] != "sidecar" or not parts[2] or len(parts[2]) > MAX_INSTANCE_CHARACTERS:
+        return None
+    return Node(parts[1], parts[2])

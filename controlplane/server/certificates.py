@@ -1,112 +1,129 @@
 """The certificates service: trades join tokens and proven identities for SVIDs. Never sees a private key.
 
-`Enroll` stands on a listener without client certificates, `Renew` only where the peer proved who it is.
+`Enroll` stands on a listener without client certificates, `Renew` only where the peer proved who it is. Certificates are
+short-lived, and a workload that left the topology gets no other: that is how an identity ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError, Message
 
 from controlplane.identity.authority import BadCsr, CertificateAuthority
 from controlplane.identity.spiffe import WorkloadId
 from controlplane.server.authentication import Authenticator, Unauthenticated
-from protos.picket.v1 import certificates_pb2
+from controlplane.store.interface import StoreError
+from controlplane.workflow.admission import NotAdmitted
+from protos.picket.v1.certificates_pb2 import EnrollRequest, RenewRequest, Svid
 
 SERVICE = "picket.v1.Certificates"
 MAX_TOKEN_CHARACTERS = 256
 _log = structlog.get_logger("picket.certificates")
 
-Admit = Callable[[str], Awaitable[WorkloadId | None]]
+Context = grpc.aio.ServicerContext[Any, Any]
+Request = TypeVar("Request", bound=Message)
+
+
+class Admission(Protocol):
+    """Who takes join tokens: `workflow.admission.Admission`."""
+
+    def admit(self, token: str) -> WorkloadId | NotAdmitted:
+        """Use a token up, and say whose it was."""
 
 
 class Certificates:
-    """Signs for whom ``admit`` (a join token) or the connection (renewal) speaks."""
+    """Signs for whom a join token or, for renewal, the connection speaks.
+
+    ``known`` says whether the topology has a workload; ``issued`` hears how ("enroll", "renew"), ``refused`` peer, claim, reason.
+    """
 
     def __init__(
         self,
         authority: CertificateAuthority,
         authenticator: Authenticator,
-        admit: Admit,
+        admission: Admission,
         lifetime: timedelta,
+        known: Callable[[WorkloadId], bool],
         issued: Callable[[str], None],
+        refused: Callable[[str, str, str], None],
     ) -> None:
         self._authority = authority
         self._authenticator = authenticator
-        self._admit = admit
+        self._admission = admission
         self._lifetime = lifetime
+        self._known = known
         self._issued = issued
+        self._refused = refused
 
     def enrollment_handlers(self) -> grpc.GenericRpcHandler:
         """`Enroll` only."""
-        return grpc.method_handlers_generic_handler(
-            SERVICE,
-            {
-                "Enroll": grpc.unary_unary_rpc_method_handler(
-                    self._enroll,
-                    request_deserializer=certificates_pb2.EnrollRequest.FromString,
-                    response_serializer=certificates_pb2.Svid.SerializeToString,
-                )
-            },
+        handler: grpc.RpcMethodHandler[Any, Any] = grpc.unary_unary_rpc_method_handler(
+            self._enroll, response_serializer=Svid.SerializeToString
         )
+        return grpc.method_handlers_generic_handler(SERVICE, {"Enroll": handler})
 
     def mesh_handlers(self) -> grpc.GenericRpcHandler:
         """`Renew` only."""
-        return grpc.method_handlers_generic_handler(
-            SERVICE,
-            {
-                "Renew": grpc.unary_unary_rpc_method_handler(
-                    self._renew,
-                    request_deserializer=certificates_pb2.RenewRequest.FromString,
-                    response_serializer=certificates_pb2.Svid.SerializeToString,
-                )
-            },
+        handler: grpc.RpcMethodHandler[Any, Any] = grpc.unary_unary_rpc_method_handler(
+            self._renew, response_serializer=Svid.SerializeToString
         )
+        return grpc.method_handlers_generic_handler(SERVICE, {"Renew": handler})
 
-    async def _enroll(
-        self, request: certificates_pb2.EnrollRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> certificates_pb2.Svid:
+    async def _enroll(self, body: bytes, context: Context) -> Svid:
+        request = await _parsed(EnrollRequest(), body, context)
         if not request.join_token or len(request.join_token) > MAX_TOKEN_CHARACTERS:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "join_token: empty or longer than 256 characters")
         # A request that cannot be signed must not use the token up.
         trial = self._authority.sign(request.csr_der, WorkloadId("check", "check"), self._lifetime, datetime.now(UTC))
         if isinstance(trial, BadCsr):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"csr_der: {trial.reason}")
-        workload = await self._admit(request.join_token)
-        if workload is None:
-            _log.warning("enrollment refused", peer=context.peer(), reason="unknown, used or expired join token")
-            await context.abort(
-                grpc.StatusCode.PERMISSION_DENIED, "the join token is unknown, used or expired; make one with `picket token`"
-            )
-            raise AssertionError("abort returns never")
+        try:
+            workload = await asyncio.to_thread(self._admission.admit, request.join_token)
+        except StoreError as error:
+            _log.error("enrollment failed", error=str(error))
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the join token cannot be looked up now; try again")
+        if isinstance(workload, NotAdmitted):
+            self._refused(context.peer(), "enroll", workload.reason)
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, workload.reason)
         return await self._sign(request.csr_der, workload, "enroll", context)
 
-    async def _renew(
-        self, request: certificates_pb2.RenewRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> certificates_pb2.Svid:
+    async def _renew(self, body: bytes, context: Context) -> Svid:
         peer = self._authenticator.peer(context)
         if isinstance(peer, Unauthenticated):
+            self._refused("", "renew", peer.reason)
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, peer.reason)
-            raise AssertionError("abort returns never")
+        request = await _parsed(RenewRequest(), body, context)
+        if not self._known(peer.workload):
+            reason = f"no service in the topology has the workload {peer.workload} any more; add it to the control plane's topology"
+            self._refused(str(peer.workload), "renew", reason)
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, reason)
         return await self._sign(request.csr_der, peer.workload, "renew", context)
 
-    async def _sign(
-        self, csr_der: bytes, workload: WorkloadId, how: str, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> certificates_pb2.Svid:
+    async def _sign(self, csr_der: bytes, workload: WorkloadId, how: str, context: Context) -> Svid:
         signed = self._authority.sign(csr_der, workload, self._lifetime, datetime.now(UTC))
         if isinstance(signed, BadCsr):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"csr_der: {signed.reason}")
-            raise AssertionError("abort returns never")
         self._issued(how)
         _log.info("certificate issued", workload=str(workload), how=how, not_after=signed.not_after.isoformat())
-        return certificates_pb2.Svid(
+        return Svid(
             spiffe_id=signed.spiffe_id,
             certificate_chain_pem=signed.chain_pem,
             bundle_pem=self._authority.bundle_pem,
             not_before_seconds=int(signed.not_before.timestamp()),
             not_after_seconds=int(signed.not_after.timestamp()),
         )
+
+
+async def _parsed(message: Request, body: bytes, context: Context) -> Request:
+    """The request; one that does not read gets an answer of ours."""
+    try:
+        message.ParseFromString(body)
+    except DecodeError:
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"not a {message.DESCRIPTOR.full_name}")
+    return message

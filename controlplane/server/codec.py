@@ -1,37 +1,68 @@
 """xDS messages to and from bytes. A response is spliced from resources that were serialised once. Never keeps state.
 
+A request comes from outside: what it names is bounded here, before anything remembers it.
 Messages: https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/discovery/v3/discovery.proto
 """
 
 from __future__ import annotations
 
-from envoy.service.discovery.v3 import discovery_pb2
+from dataclasses import dataclass
+
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
+from google.protobuf.message import DecodeError
 
 from controlplane.xds import wire
-from controlplane.xds.subscription import DeltaRequest, DeltaResponse, SotwRequest, SotwResponse
+from controlplane.xds.subscription import MAX_NAMES, DeltaRequest, DeltaResponse, SotwRequest, SotwResponse
+
+#: Names of resources, versions and nonces are ours, or a client's wish for one of ours.
+MAX_NAME_CHARACTERS = 512
+MAX_ERROR_CHARACTERS = 2_000
 
 
-def delta_request(message: discovery_pb2.DeltaDiscoveryRequest) -> DeltaRequest:
-    """The parts of a request that the state machine needs."""
-    return DeltaRequest(
-        type_url=message.type_url,
-        nonce=message.response_nonce,
-        subscribe=tuple(message.resource_names_subscribe),
-        unsubscribe=tuple(message.resource_names_unsubscribe),
-        initial_versions=dict(message.initial_resource_versions),
-        error=message.error_detail.message if message.HasField("error_detail") else None,
-    )
+@dataclass(frozen=True, slots=True)
+class BadRequest:
+    """A request that is not read, and why."""
+
+    reason: str
 
 
-def sotw_request(message: discovery_pb2.DiscoveryRequest) -> SotwRequest:
-    """The parts of a request that the state machine needs."""
-    return SotwRequest(
-        type_url=message.type_url,
-        nonce=message.response_nonce,
-        names=tuple(message.resource_names),
-        version=message.version_info,
-        error=message.error_detail.message if message.HasField("error_detail") else None,
-    )
+def delta_request(body: bytes) -> tuple[str, DeltaRequest] | BadRequest:
+    """The node's ID (empty after the first request), and what the state machine needs."""
+    message = DeltaDiscoveryRequest()
+    try:
+        message.ParseFromString(body)
+    except DecodeError:
+        return BadRequest("not a DeltaDiscoveryRequest")
+    subscribe, unsubscribe = tuple(message.resource_names_subscribe), tuple(message.resource_names_unsubscribe)
+    versions = dict(message.initial_resource_versions)
+    wrong = _out_of_bounds(message.type_url, message.response_nonce, *subscribe, *unsubscribe, *versions, *versions.values())
+    if wrong:
+        return BadRequest(wrong)
+    error = message.error_detail.message[:MAX_ERROR_CHARACTERS] if message.HasField("error_detail") else None
+    request = DeltaRequest(message.type_url, message.response_nonce, subscribe, unsubscribe, versions, error)
+    return message.node.id, request
+
+
+def sotw_request(body: bytes) -> tuple[str, SotwRequest] | BadRequest:
+    """The node's ID (empty after the first request), and what the state machine needs."""
+    message = DiscoveryRequest()
+    try:
+        message.ParseFromString(body)
+    except DecodeError:
+        return BadRequest("not a DiscoveryRequest")
+    names = tuple(message.resource_names)
+    wrong = _out_of_bounds(message.type_url, message.response_nonce, message.version_info, *names)
+    if wrong:
+        return BadRequest(wrong)
+    error = message.error_detail.message[:MAX_ERROR_CHARACTERS] if message.HasField("error_detail") else None
+    return message.node.id, SotwRequest(message.type_url, message.response_nonce, names, message.version_info, error)
+
+
+def _out_of_bounds(*texts: str) -> str:
+    """What is wrong with the names of a request; empty when nothing is."""
+    if len(texts) > 2 * MAX_NAMES + 8:
+        return f"more than {MAX_NAMES} names"
+    return next((f"a name longer than {MAX_NAME_CHARACTERS} characters" for text in texts if len(text) > MAX_NAME_CHARACTERS), "")
 
 
 def delta_response(response: DeltaResponse) -> bytes:

@@ -1,65 +1,129 @@
-"""Which snapshot each workload has, and who is to be woken when it changes. Never compiles one.
+"""Which snapshot each workload has, compiled when it is wanted, and who is woken when it changes. Knows no stream.
 
-Lives on the server's event loop: every call is made there.
+Lives on the server's event loop: every call is made there. Compiling and handing over are one step of the loop, so nobody
+who connects meanwhile can be left with an older snapshot, and each sidecar has its news as soon as it is ready.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+import structlog
 
 from controlplane.identity.spiffe import WorkloadId
+from controlplane.workflow.publish import Change, CompileError
 from controlplane.xds.snapshot import Snapshot
 
-_EMPTY = Snapshot.of(())
+#: How long the loop compiles before it lets streams send what is ready.
+SLICE_SECONDS = 0.002
+_log = structlog.get_logger("picket.snapshots")
 
 
 class SnapshotCache:
-    """The current snapshots. A workload that was never asked for is compiled when its first sidecar connects."""
+    """The current snapshots of workloads that somebody follows.
+
+    ``compile_one`` gives a workload's snapshot, ``None`` when the topology does not know it, and may raise `CompileError`.
+    """
 
     def __init__(self, compile_one: Callable[[WorkloadId], Snapshot | None]) -> None:
         self._compile = compile_one
         self._snapshots: dict[WorkloadId, Snapshot] = {}
-        self._waiting: dict[WorkloadId, set[asyncio.Event]] = {}
+        self._followers: dict[WorkloadId, set[asyncio.Event]] = {}
+        # Both in the order in which they came; a value is whether the workload is to be compiled, or only told the revision.
+        self._urgent: dict[WorkloadId, None] = {}
+        self._rest: dict[WorkloadId, bool] = {}
+        self._revision = 0
+        self._wake = asyncio.Event()
 
-    def subscribe(self, workload: WorkloadId, changed: asyncio.Event) -> Snapshot | None:
-        """Register for changes; ``None`` when the topology does not know the workload."""
+    def follow(self, workload: WorkloadId, changed: asyncio.Event) -> Snapshot | None:
+        """Register for changes; ``None`` when the topology does not know the workload.
+
+        Raises:
+            CompileError: its snapshot cannot be compiled.
+        """
         snapshot = self._snapshots.get(workload)
         if snapshot is None:
             snapshot = self._compile(workload)
             if snapshot is None:
                 return None
             self._snapshots[workload] = snapshot
-        self._waiting.setdefault(workload, set()).add(changed)
+        self._followers.setdefault(workload, set()).add(changed)
         return snapshot
 
-    def unsubscribe(self, workload: WorkloadId, changed: asyncio.Event) -> None:
+    def leave(self, workload: WorkloadId, changed: asyncio.Event) -> None:
         """End a registration; the last one also forgets the snapshot."""
-        waiting = self._waiting.get(workload)
-        if waiting is None:
+        followers = self._followers.get(workload)
+        if followers is None:
             return
-        waiting.discard(changed)
-        if not waiting:
-            del self._waiting[workload]
-            self._snapshots.pop(workload, None)
+        followers.discard(changed)
+        if not followers:
+            del self._followers[workload]
+            del self._snapshots[workload]
+            self._urgent.pop(workload, None)
+            self._rest.pop(workload, None)
 
     def current(self, workload: WorkloadId) -> Snapshot:
-        """What the workload is to run now."""
-        return self._snapshots.get(workload, _EMPTY)
+        """What a followed workload is to run now."""
+        return self._snapshots[workload]
+
+    def replace(self, snapshots: Mapping[WorkloadId, Snapshot]) -> None:
+        """Put new snapshots of followed workloads in place, and wake who follows them."""
+        for workload, snapshot in snapshots.items():
+            followers = self._followers.get(workload)
+            if followers:
+                self._snapshots[workload] = snapshot
+                for changed in followers:
+                    changed.set()
 
     @property
-    def watched(self) -> frozenset[WorkloadId]:
-        """Workloads with a connected sidecar."""
-        return frozenset(self._waiting)
+    def outdated(self) -> int:
+        """Workloads whose sidecars wait for something that is in force already."""
+        return len(self._urgent) + len(self._rest)
 
-    def replace(self, snapshots: Mapping[WorkloadId, Snapshot]) -> int:
-        """Put new snapshots in place and wake whoever follows one that differs. Returns how many differ."""
-        differing = 0
-        for workload, snapshot in snapshots.items():
-            if workload not in self._waiting or self._snapshots.get(workload) is snapshot:
-                continue
-            self._snapshots[workload] = snapshot
-            differing += 1
-            for changed in self._waiting[workload]:
-                changed.set()
-        return differing
+    def outdate(self, change: Change) -> None:
+        """Something else is in force: bring those that it concerns up to date first, then the rest."""
+        self._revision = change.revision
+        for workload in self._known(change.concerned):
+            self._rest.pop(workload, None)
+            self._urgent[workload] = None
+        for workload in self._followers:
+            if workload not in self._urgent:
+                self._rest[workload] = change.everyone or self._rest.get(workload, False)
+        self._wake.set()
+
+    def _known(self, workloads: Iterable[WorkloadId]) -> Iterable[WorkloadId]:
+        return (workload for workload in workloads if workload in self._followers)
+
+    async def run(self) -> None:
+        """Bring up to date what is not, until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._urgent or self._rest:
+                until = time.perf_counter() + SLICE_SECONDS
+                while (self._urgent or self._rest) and time.perf_counter() < until:
+                    self._next()
+                await asyncio.sleep(0)
+
+    def _next(self) -> None:
+        if self._urgent:
+            workload, compiles = next(iter(self._urgent)), True
+            del self._urgent[workload]
+        else:
+            workload, compiles = next(iter(self._rest.items()))
+            del self._rest[workload]
+        before = self._snapshots[workload]
+        if not compiles:
+            after: Snapshot | None = replace(before, revision=self._revision)
+        else:
+            try:
+                after = self._compile(workload)
+            except CompileError as error:
+                _log.error("snapshot not compiled", workload=str(workload), error=str(error))
+                return
+        if after is None:
+            return  # it keeps what it has: an empty configuration would be the opposite of what anyone wants
+        self.replace({workload: after})

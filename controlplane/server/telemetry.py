@@ -1,186 +1,180 @@
-"""The telemetry and sidecar-state services: checks batches, hands them on, acknowledges what was stored. Never stores.
-
-The reporter is the authenticated peer; a batch that reports for another service is refused as a whole.
-"""
+"""The telemetry and sidecar-state services: checked batches go to the recorder, what it stored is acknowledged. Stores nothing."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
 
 import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
+from controlplane.flows.model import Flow
 from controlplane.identity.spiffe import WorkloadId
 from controlplane.server.authentication import Authenticator, Unauthenticated
-from protos.picket.v1 import sidecar_pb2, telemetry_pb2
+from controlplane.server.observations import BadBatch, read_batch, read_observations
+from controlplane.server.streams import Ending, Life, OpenStreams
+from controlplane.server.window import Window
+from controlplane.store.interface import StoreError
+from controlplane.workflow.record import Report
+from controlplane.workflow.resolve import Observed
+from protos.picket.v1.sidecar_pb2 import AnnounceAck, SidecarInfo
+from protos.picket.v1.telemetry_pb2 import BatchAck
 
 SERVICE = "picket.v1.Telemetry"
 SIDECARS_SERVICE = "picket.v1.Sidecars"
-MAX_BATCH_BYTES = 1024 * 1024
-MAX_OBSERVATIONS = 10_000
-#: Batches of one sidecar that are being stored at once; more wait in the sidecar's spool.
+#: Batches of one stream that are being stored at once; more wait in the sidecar's spool.
 WINDOW = 16
-_LIMITS = {
-    "peer_id": 512, "peer_address": 64, "service": 130, "dialled_address": 64, "protocol": 32, "method": 64,
-    "path": 1024, "host": 255, "server_name": 255, "deny_id": 256, "reason": 256,
-}  # fmt: skip
-_MAX_MS = 253_402_300_800_000  # the year 10000
+#: Observations that are read at a stretch, before other streams have their turn.
+SLICE = 250
 _log = structlog.get_logger("picket.telemetry")
 
-
-@dataclass(frozen=True, slots=True)
-class ReceivedBatch:
-    """A checked batch of one authenticated reporter."""
-
-    reporter: WorkloadId
-    instance: str
-    epoch: str
-    sequence: int
-    lost: int
-    observations: Sequence[telemetry_pb2.Observation]
+Context = grpc.aio.ServicerContext[Any, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class BadBatch:
-    """Why a batch is refused."""
+class Recorder(Protocol):
+    """Where reports go: `workflow.record.Recorder`."""
 
-    reason: str
-    forged: bool = False
+    async def room(self) -> None:
+        """Return when another report may be submitted."""
 
-
-Record = Callable[[ReceivedBatch], Awaitable[None]]
-Announce = Callable[[WorkloadId, sidecar_pb2.SidecarInfo], Awaitable[None]]
+    def submit(self, report: Report) -> asyncio.Future[StoreError | None]:
+        """Queue a report; done when it is committed (``None``), or could not be."""
 
 
-def check_batch(batch: telemetry_pb2.Batch, reporter: WorkloadId) -> ReceivedBatch | BadBatch:
-    """Bounds and identity of a batch; the message says which field is wrong."""
-    if len(batch.epoch) != 32 or any(c not in "0123456789abcdef" for c in batch.epoch):
-        return BadBatch("epoch: 32 hexadecimal digits are wanted")
-    if not 1 <= batch.sequence < 2**63:
-        return BadBatch("sequence: counts from 1")
-    if len(batch.instance) > 128:
-        return BadBatch("instance: longer than 128 characters")
-    if len(batch.observations) > MAX_OBSERVATIONS:
-        return BadBatch(f"observations: {len(batch.observations)}, at most {MAX_OBSERVATIONS} fit a batch")
-    if batch.lost >= 2**53:
-        return BadBatch("lost: not a count")
-    for index, seen in enumerate(batch.observations):
-        reason = _check_observation(seen)
-        if reason:
-            return BadBatch(f"observations[{index}].{reason}")
-        if seen.direction == telemetry_pb2.INBOUND and seen.service != str(reporter):
-            return BadBatch(f"observations[{index}].service: {reporter} reports for {seen.service[:130]!r}", forged=True)
-    return ReceivedBatch(reporter, batch.instance, batch.epoch, batch.sequence, batch.lost, batch.observations)
-
-
-def _check_observation(seen: telemetry_pb2.Observation) -> str:
-    if seen.direction not in {telemetry_pb2.INBOUND, telemetry_pb2.OUTBOUND}:
-        return "direction: INBOUND or OUTBOUND"
-    if seen.verdict not in {telemetry_pb2.ALLOWED, telemetry_pb2.WOULD_DENY, telemetry_pb2.DENIED}:
-        return "verdict: ALLOWED, WOULD_DENY or DENIED"
-    if not 0 < seen.port < 65536:
-        return "port: 1 to 65535"
-    if seen.count >= 2**53:
-        return "count: not a count"
-    if not 0 < seen.first_seen_ms <= seen.last_seen_ms < _MAX_MS:
-        return "first_seen_ms, last_seen_ms: Unix milliseconds, in this order"
-    for name, limit in _LIMITS.items():
-        value = getattr(seen, name)
-        if len(value) > limit:
-            return f"{name}: longer than {limit} characters"
-        if value and not value.isprintable():
-            return f"{name}: holds control characters"
-    return ""
+Resolve = Callable[[Sequence[Observed], WorkloadId], list[Flow]]
+Announce = Callable[[WorkloadId, SidecarInfo], Awaitable[None]]
+Refused = Callable[[str, str, str], None]
 
 
 class Telemetry:
-    """Receives reports and announcements of authenticated sidecars."""
+    """Receives reports and announcements of authenticated sidecars. ``refused`` hears peer, claim and reason."""
 
     def __init__(
-        self, authenticator: Authenticator, record: Record, announce: Announce, refused: Callable[[str, str, str], None]
+        self,
+        authenticator: Authenticator,
+        recorder: Recorder,
+        resolve: Resolve,
+        announce: Announce,
+        refused: Refused,
+        streams: OpenStreams | None = None,
     ) -> None:
         self._authenticator = authenticator
-        self._record = record
+        self._recorder = recorder
+        self._resolve = resolve
         self._announce = announce
         self._refused = refused
+        self._streams = streams or OpenStreams()
 
     def handlers(self) -> tuple[grpc.GenericRpcHandler, grpc.GenericRpcHandler]:
-        """Both services."""
-        report = grpc.stream_stream_rpc_method_handler(
-            self._report, response_serializer=telemetry_pb2.BatchAck.SerializeToString
+        """Both services. Requests come as bytes, so that one that does not read gets an answer of ours."""
+        report: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(
+            self._report, response_serializer=BatchAck.SerializeToString
         )
-        announce = grpc.unary_unary_rpc_method_handler(
-            self._on_announce,
-            request_deserializer=sidecar_pb2.SidecarInfo.FromString,
-            response_serializer=sidecar_pb2.AnnounceAck.SerializeToString,
+        announce: grpc.RpcMethodHandler[Any, Any] = grpc.unary_unary_rpc_method_handler(
+            self._on_announce, response_serializer=AnnounceAck.SerializeToString
         )
         return (
             grpc.method_handlers_generic_handler(SERVICE, {"Report": report}),
             grpc.method_handlers_generic_handler(SIDECARS_SERVICE, {"Announce": announce}),
         )
 
-    async def _peer(self, context: grpc.aio.ServicerContext[Any, Any]) -> WorkloadId:
+    async def _on_announce(self, body: bytes, context: Context) -> AnnounceAck:
         peer = self._authenticator.peer(context)
         if isinstance(peer, Unauthenticated):
+            self._refused("", "", peer.reason)
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, peer.reason)
-            raise AssertionError("abort returns never")
-        return peer.workload
-
-    async def _on_announce(
-        self, request: sidecar_pb2.SidecarInfo, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> sidecar_pb2.AnnounceAck:
-        workload = await self._peer(context)
-        lengths = (len(request.instance), len(request.agent_version), len(request.envoy_version), len(request.capture))
-        if max(lengths) > 128:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "SidecarInfo: a text is longer than 128 characters")
-        await self._announce(workload, request)
-        return sidecar_pb2.AnnounceAck()
-
-    async def _report(self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        """Batches are stored side by side (the store commits them together) and acknowledged in their order."""
-        reporter = await self._peer(context)
-        pending: asyncio.Queue[tuple[asyncio.Task[None], telemetry_pb2.BatchAck] | None] = asyncio.Queue(WINDOW)
-
-        async def acknowledge() -> None:
-            while (item := await pending.get()) is not None:
-                stored, ack = item
-                await stored
-                await context.write(ack)
-
-        acknowledger = asyncio.create_task(acknowledge())
+        info = SidecarInfo()
         try:
-            async for body in requests:
-                batch = self._read(body, reporter)
-                if isinstance(batch, BadBatch):
-                    self._refused(str(reporter), str(reporter), batch.reason)
-                    code = grpc.StatusCode.PERMISSION_DENIED if batch.forged else grpc.StatusCode.INVALID_ARGUMENT
-                    await pending.put(None)
-                    await acknowledger
-                    await context.abort(code, batch.reason)
-                    return
-                task = asyncio.create_task(self._stored(batch))
-                await pending.put((task, telemetry_pb2.BatchAck(epoch=batch.epoch, sequence=batch.sequence)))
-                if acknowledger.done():
-                    break
-            await pending.put(None)
+            info.ParseFromString(body)
+        except DecodeError:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not a picket.v1.SidecarInfo")
+        reason = _wrong(info)
+        if reason:
+            self._refused(str(peer.workload), str(peer.workload), reason)
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, reason)
+        await self._announce(peer.workload, info)
+        return AnnounceAck()
+
+    async def _report(self, _: object, context: Context) -> None:
+        """Batches are stored side by side (the store commits them together) and acknowledged in their order."""
+        peer = self._authenticator.peer(context)
+        if isinstance(peer, Unauthenticated):
+            self._refused("", "", peer.reason)
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, peer.reason)
+        refusal = self._streams.refusal(peer.workload)
+        if refusal is not None:
+            _log.warning("stream refused", sidecar=str(peer.workload), reason=refusal.reason)
+            await context.abort(refusal.code, refusal.reason)
+        window = Window(WINDOW)
+        bad: BadBatch | None = None
+        acknowledger: asyncio.Task[None] | None = None
+        try:
+            async with self._streams.life(peer) as life:
+                acknowledger = asyncio.create_task(_acknowledge(window, context, life))
+                bad = await self._receive(peer.workload, window, context)
+            # However it ended: what was received before is stored and acknowledged first.
+            window.close()
             await acknowledger
         finally:
-            acknowledger.cancel()
+            if acknowledger is not None:
+                acknowledger.cancel()
+        if bad is not None:
+            self._refused(str(peer.workload), str(peer.workload), bad.reason)
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED if bad.forged else grpc.StatusCode.INVALID_ARGUMENT, bad.reason)
+        if life.ending is not None:
+            await context.abort(life.ending.code, life.ending.reason)
 
-    async def _stored(self, batch: ReceivedBatch) -> None:
-        await self._record(batch)
+    async def _receive(self, reporter: WorkloadId, window: Window, context: Context) -> BadBatch | None:
+        """Take batches until the sidecar is done, or sent one that is refused, or one could not be stored."""
+        while (body := await context.read()) is not grpc.aio.EOF:
+            # The batch waits as bytes, so that a queue that is full holds no more than it says.
+            await window.room()
+            await self._recorder.room()
+            report = await self._read(body, reporter)
+            if isinstance(report, BadBatch):
+                return report
+            if window.failed:
+                return None
+            window.add(self._recorder.submit(report), BatchAck(epoch=report.epoch, sequence=report.sequence))
+        return None
 
-    @staticmethod
-    def _read(body: bytes, reporter: WorkloadId) -> ReceivedBatch | BadBatch:
-        if len(body) > MAX_BATCH_BYTES:
-            return BadBatch(f"a batch of {len(body)} bytes; at most {MAX_BATCH_BYTES} are read")
-        batch = telemetry_pb2.Batch()
+    async def _read(self, body: bytes, reporter: WorkloadId) -> Report | BadBatch:
+        batch = read_batch(body)
+        if isinstance(batch, BadBatch):
+            return batch
+        flows: list[Flow] = []
+        for first in range(0, len(batch.observations), SLICE):
+            if first:
+                await asyncio.sleep(0)
+            observed = read_observations(batch.observations[first : first + SLICE], reporter, first)
+            if isinstance(observed, BadBatch):
+                return observed
+            flows += self._resolve(observed, reporter)
+        return Report(str(reporter), batch.instance, batch.epoch, batch.sequence, batch.lost, flows)
+
+
+async def _acknowledge(window: Window, context: Context, life: Life) -> None:
+    """Say what is stored. Ends the stream where storing fails: the sidecar keeps the batch and sends it again."""
+    while (said := await window.next()) is not None:
+        if isinstance(said, StoreError):
+            life.end(Ending(grpc.StatusCode.UNAVAILABLE, "the batch could not be stored; send it again"))
+            return
         try:
-            batch.ParseFromString(body)
-        except DecodeError as error:
-            return BadBatch(f"not a picket.v1.Batch: {error}")
-        return check_batch(batch, reporter)
+            await context.write(said)
+        except grpc.aio.BaseError:
+            return  # the sidecar is gone
+
+
+def _wrong(info: SidecarInfo) -> str:
+    """Which field is out of its bounds; empty when none is."""
+    for name in ("instance", "agent_version", "envoy_version", "capture"):
+        text = getattr(info, name)
+        if len(text) > 128 or (text and not text.isprintable()):
+            return f"{name}: longer than 128 characters, or with control characters"
+    if not info.instance:
+        return "instance: empty"
+    if not 0 <= info.certificate_not_after_seconds < 253_402_300_800:
+        return "certificate_not_after_seconds: not a time"
+    return ""

@@ -120,10 +120,8 @@ class Recording:
                 edges[flow.edge] = [min(count, MAX_COUNT), first, last]
                 continue
             sums[0] += min(count, MAX_COUNT)
-            if first < sums[1]:
-                sums[1] = first
-            if last > sums[2]:
-                sums[2] = last
+            sums[1] = min(sums[1], first)
+            sums[2] = max(sums[2], last)
 
 
 def _hash(key: EdgeKey) -> bytes:

@@ -10,6 +10,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from controlplane.store import tables
 
+MAX_SUM = 2**62
+
 
 def upsert(
     connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], changes: Mapping[str, str] | None = None
@@ -27,7 +29,7 @@ def upsert(
     if changes is None:
         changes = {column.name: "new" for column in table.c if column.name not in keys}
     if changes:
-        values = {name: _changed(how, table.c[name], statement.excluded[name], postgres) for name, how in changes.items()}
+        values = {name: _changed(how, table.c[name], statement.excluded[name], postgres=postgres) for name, how in changes.items()}
         statement = statement.on_conflict_do_update(index_elements=keys, set_=values)
     else:
         statement = statement.on_conflict_do_nothing(index_elements=keys)
@@ -48,19 +50,20 @@ def change_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str
     keys = [column.name for column in table.primary_key]
     statement = update(table).where(*(table.c[name] == bindparam(f"new_{name}") for name in keys))
     values = {
-        name: _changed(how, table.c[name], bindparam(f"new_{name}", type_=table.c[name].type), postgres)
+        name: _changed(how, table.c[name], bindparam(f"new_{name}", type_=table.c[name].type), postgres=postgres)
         for name, how in changes.items()
     }
     parameters = [{f"new_{name}": row[name] for name in (*keys, *changes)} for row in rows]
     connection.execute(statement.values(values), parameters)
 
 
-def _changed(how: str, old: ColumnElement[Any], new: ColumnElement[Any], postgres: bool) -> ColumnElement[Any]:
+def _changed(how: str, old: ColumnElement[Any], new: ColumnElement[Any], *, postgres: bool) -> ColumnElement[Any]:
     match how:
         case "new":
             return new
         case "add":
-            return old + new
+            # Sums stop far below what 64 bits hold: one that overflows would fail the transactions of everybody.
+            return func.least(old + new, MAX_SUM) if postgres else func.min(old + new, MAX_SUM)
         case "least":
             return func.least(old, new) if postgres else func.min(old, new)
         case "greatest":

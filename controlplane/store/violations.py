@@ -130,7 +130,8 @@ def violation_of(row: Mapping[str, Any]) -> Violation:
     """A stored row as a value."""
     edge = EdgeKey(*(row[name] for name in EdgeKey._fields))
     rest = (
-        "reporter", "direction", "count", "first_seen_ms", "last_seen_ms", "host", "server_name", "peer_address", "deny_id", "reason",
+        "reporter", "direction", "count", "first_seen_ms", "last_seen_ms",
+        "host", "server_name", "peer_address", "deny_id", "reason",
     )  # fmt: skip
     return Violation(row["id"], edge, Verdict(row["verdict"]), *(row[name] for name in rest))
 

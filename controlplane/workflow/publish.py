@@ -1,10 +1,10 @@
-"""Publishes: the policy in force, compiled for whoever is connected and concerned. The only caller of the compiler."""
+"""Publishes: what is in force, whom a change of it concerns, and the compiled snapshot of each workload. Sends nothing."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from controlplane.identity.spiffe import WorkloadId
 from controlplane.policy.documents import load_policy
@@ -15,7 +15,26 @@ from controlplane.topology.model import Kind, Port, Service, Topology, is_ip_add
 from controlplane.xds.compile import Compiler
 from controlplane.xds.snapshot import Snapshot
 
-Deliver = Callable[[Mapping[WorkloadId, Snapshot]], None]
+
+class CompileError(Exception):
+    """A workload's snapshot cannot be compiled: a mistake of the compiler, or a policy that should not have been approved."""
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """What everybody is to run now: the policy, and what exists, approved hosts included."""
+
+    policy: Policy
+    topology: Topology
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something else is in force. ``concerned`` certainly have something new; with ``everyone`` any other may have, too."""
+
+    revision: int
+    concerned: frozenset[WorkloadId]
+    everyone: bool
 
 
 def with_approved_hosts(topology: Topology, policy: Policy) -> Topology:
@@ -46,7 +65,7 @@ def load_active_policy(store: Store, default_mode: Mode) -> Policy:
 
 
 class Publisher:
-    """Holds the policy in force. Safe to call from several threads; ``deliver`` hands snapshots to the server."""
+    """Holds what is in force. Safe to call from several threads."""
 
     def __init__(self, store: Store, topology: Topology, compiler: Compiler, default_mode: Mode) -> None:
         self._store = store
@@ -54,24 +73,29 @@ class Publisher:
         self._compiler = compiler
         self._default_mode = default_mode
         self._lock = threading.Lock()
-        self._policy = load_active_policy(store, default_mode)
-        self._topology = with_approved_hosts(topology, self._policy)
-        self._deliver: Deliver = _nobody
-        self._watched: Callable[[], Iterable[WorkloadId]] = tuple
+        self._changed: Callable[[Change], None] = _nobody
+        policy = load_active_policy(store, default_mode)
+        # One value, so that whoever reads without the lock never sees a policy with another one's topology.
+        self._in_force = InForce(policy, with_approved_hosts(topology, policy))
 
-    def connect(self, deliver: Deliver, watched: Callable[[], Iterable[WorkloadId]]) -> None:
-        """Say who takes snapshots and whose are wanted."""
-        self._deliver, self._watched = deliver, watched
+    def connect(self, changed: Callable[[Change], None]) -> None:
+        """Say who hears of changes. It is called from whatever thread made the change, and must not wait."""
+        self._changed = changed
+
+    @property
+    def in_force(self) -> InForce:
+        """The policy and the topology that belong together."""
+        return self._in_force
 
     @property
     def policy(self) -> Policy:
         """The policy in force."""
-        return self._policy
+        return self._in_force.policy
 
     @property
     def topology(self) -> Topology:
         """What exists, approved hosts included."""
-        return self._topology
+        return self._in_force.topology
 
     @property
     def declared(self) -> Topology:
@@ -79,43 +103,41 @@ class Publisher:
         return self._declared
 
     def snapshot(self, workload: WorkloadId) -> Snapshot | None:
-        """What a workload's sidecars are to run now."""
-        with self._lock:
-            return self._compile(workload)
+        """What a workload's sidecars are to run now; ``None`` when the topology does not know it.
+
+        Raises:
+            CompileError: it cannot be compiled.
+        """
+        now = self._in_force
+        try:
+            return self._compiler.compile_snapshot(now.policy, now.topology, workload)
+        except (ValueError, KeyError) as error:
+            raise CompileError(f"revision {now.policy.revision}: {error}") from error
 
     def refresh(self) -> Policy:
-        """Read what is in force and publish to those whose part of it changed."""
+        """Read what is in force and tell of what changed."""
         with self._lock:
-            before, topology_before = self._policy, self._topology
-            self._policy = load_active_policy(self._store, self._default_mode)
-            self._topology = with_approved_hosts(self._declared, self._policy)
-            concerned = self._concerned(before, topology_before)
-            snapshots = {
-                workload: snapshot
-                for workload in self._watched()
-                if (concerned is None or workload in concerned) and (snapshot := self._compile(workload)) is not None
-            }
-            self._deliver(snapshots)
-            return self._policy
+            before = self._in_force
+            policy = load_active_policy(self._store, self._default_mode)
+            topology = with_approved_hosts(self._declared, policy)
+            # The same object where nothing differs: its indexes are made already.
+            after = self._in_force = InForce(policy, before.topology if topology == before.topology else topology)
+            self._changed(_change(before, after))
+            return policy
 
-    def _compile(self, workload: WorkloadId) -> Snapshot | None:
-        return self._compiler.compile_snapshot(self._policy, self._topology, workload)
 
-    def _concerned(self, before: Policy, topology_before: Topology) -> frozenset[WorkloadId] | None:
-        """Workloads whose snapshot may differ; ``None`` for all. A change of mode shows in every caller's upstreams."""
-        after = self._policy
-        if before.modes != after.modes or topology_before != self._topology:
-            return None
-        found: set[WorkloadId] = set()
-        for name in changed_services(before, after):
+def _change(before: InForce, after: InForce) -> Change:
+    """Whom a change concerns. One of modes, or of hosts outside, may show in every caller's upstreams."""
+    found: set[WorkloadId] = set()
+    for name in changed_services(before.policy, after.policy):
+        if name.namespace != EXTERNAL_NAMESPACE:
             found.add(WorkloadId(name.namespace, name.name))
-            for rule in {*before.of(name).rules} ^ {*after.of(name).rules}:
-                if not isinstance(rule.source, AddressSource):
-                    found.add(rule.source)
-        return frozenset(found)
+        for rule in {*before.policy.of(name).rules} ^ {*after.policy.of(name).rules}:
+            if not isinstance(rule.source, AddressSource):
+                found.add(rule.source)
+    everyone = before.policy.modes != after.policy.modes or before.topology is not after.topology
+    return Change(after.policy.revision, frozenset(found), everyone)
 
 
-def _nobody(_: Mapping[WorkloadId, Snapshot]) -> None:
-    """Before the server runs nobody takes snapshots."""
-
-
+def _nobody(_: Change) -> None:
+    """Before the server runs nobody follows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,6 +11,9 @@ from controlplane.identity.spiffe import SpiffeError, WorkloadId, parse_uri
 from controlplane.policy.evaluate import DenyId
 from controlplane.policy.rules import EXTERNAL_NAMESPACE, Policy
 from controlplane.topology.model import ServiceName, Topology, is_ip_address
+
+#: Anything else (a pattern, an address in brackets) names no host that could be approved.
+_HOST = re.compile(r"[a-z0-9_]([a-z0-9._-]{0,251}[a-z0-9_])?\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,29 +38,40 @@ class Observed:
     reason: str = ""
 
 
-def flows_of(observed: Observed, reporter: WorkloadId, topology: Topology, policy: Policy, trust_domain: str) -> Iterator[Flow]:
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What observations are read against: what exists, what is in force, and the time (Unix milliseconds)."""
+
+    topology: Topology
+    policy: Policy
+    trust_domain: str
+    now_ms: int
+
+
+def flows_of(observed: Observed, reporter: WorkloadId, given: Surroundings) -> Iterator[Flow]:
     """The flow, and for one that was only reported (would-deny) also the use of the edge that it is."""
     if observed.inbound:
-        edge = _inbound_edge(observed, reporter, topology, trust_domain)
+        edge, learns = _inbound_edge(observed, reporter, given), True
     else:
-        edge = _outbound_edge(observed, reporter, topology)
-    if observed.verdict is not Verdict.DENIED:
+        edge, learns = _outbound_edge(observed, reporter, given.topology)
+    if observed.verdict is not Verdict.DENIED and learns:
         path = observed.path if observed.protocol == "grpc" else ""
-        yield _flow(observed, edge._replace(path=path), Verdict.ALLOWED, reporter, "")
+        yield _flow(observed, edge._replace(path=path), Verdict.ALLOWED, reporter, "", given.now_ms)
     if observed.verdict is not Verdict.ALLOWED:
-        deny_id = observed.deny_id or _handshake_deny_id(observed, reporter, policy)
-        yield _flow(observed, edge._replace(path=observed.path), observed.verdict, reporter, deny_id)
+        deny_id = observed.deny_id or _handshake_deny_id(observed, reporter, given.policy)
+        yield _flow(observed, edge._replace(path=observed.path), observed.verdict, reporter, deny_id, given.now_ms)
 
 
-def _flow(observed: Observed, edge: EdgeKey, verdict: Verdict, reporter: WorkloadId, deny_id: str) -> Flow:
+def _flow(observed: Observed, edge: EdgeKey, verdict: Verdict, reporter: WorkloadId, deny_id: str, now_ms: int) -> Flow:
+    """Times ahead of ours are another clock's error: nothing was seen in the future."""
     return Flow(
         edge=edge,
         verdict=verdict,
         reporter=str(reporter),
         direction="in" if observed.inbound else "out",
         count=observed.count,
-        first_seen_ms=observed.first_seen_ms,
-        last_seen_ms=observed.last_seen_ms,
+        first_seen_ms=min(observed.first_seen_ms, now_ms),
+        last_seen_ms=min(observed.last_seen_ms, now_ms),
         host=observed.host,
         server_name=observed.server_name,
         peer_address=observed.peer_address,
@@ -73,14 +88,14 @@ def _handshake_deny_id(observed: Observed, reporter: WorkloadId, policy: Policy)
     return str(DenyId(service, policy.of(service).revision))
 
 
-def _inbound_edge(observed: Observed, reporter: WorkloadId, topology: Topology, trust_domain: str) -> EdgeKey:
+def _inbound_edge(observed: Observed, reporter: WorkloadId, given: Surroundings) -> EdgeKey:
     source = f"ip:{observed.peer_address}"
     if observed.peer_id:
         try:
-            source = str(parse_uri(observed.peer_id, trust_domain))
+            source = str(parse_uri(observed.peer_id, given.trust_domain))
         except SpiffeError:
             source = f"ip:{observed.peer_address}"
-    service = topology.by_workload.get(reporter)
+    service = given.topology.by_workload.get(reporter)
     port, protocol = observed.port, observed.protocol
     if service is not None:
         declared = service.port(port) or next((p for p in service.ports if p.target == port), None)
@@ -90,7 +105,8 @@ def _inbound_edge(observed: Observed, reporter: WorkloadId, topology: Topology, 
     return EdgeKey(source, str(reporter), port, protocol, observed.method)
 
 
-def _outbound_edge(observed: Observed, reporter: WorkloadId, topology: Topology) -> EdgeKey:
+def _outbound_edge(observed: Observed, reporter: WorkloadId, topology: Topology) -> tuple[EdgeKey, bool]:
+    """The edge, and whether its use may be learned from here: what reaches a meshed service is its own sidecar's to report."""
     found = topology.resolve_dialled(topology.by_workload.get(reporter), observed.dialled_address, observed.port)
     host = _host_name(observed)
     if found is None and host:
@@ -98,11 +114,11 @@ def _outbound_edge(observed: Observed, reporter: WorkloadId, topology: Topology)
         found = None if external is None else (external, observed.port)
     if found is None:
         destination = ServiceName(EXTERNAL_NAMESPACE, host or observed.dialled_address)
-        return EdgeKey(str(reporter), str(destination), observed.port, observed.protocol, observed.method)
+        return EdgeKey(str(reporter), str(destination), observed.port, observed.protocol, observed.method), True
     service, port = found
     declared = service.port(port)
     protocol = _protocol(declared.protocol, observed.protocol) if declared else observed.protocol
-    return EdgeKey(str(reporter), str(service.name), port, protocol, observed.method)
+    return EdgeKey(str(reporter), str(service.name), port, protocol, observed.method), not service.meshed
 
 
 def _protocol(declared: str, seen: str) -> str:
@@ -111,8 +127,10 @@ def _protocol(declared: str, seen: str) -> str:
 
 
 def _host_name(observed: Observed) -> str:
-    name = observed.server_name or observed.host.rpartition(":")[0] or observed.host
-    if observed.host and not observed.server_name and not observed.host.rpartition(":")[2].isdigit():
-        name = observed.host
+    """The host that was asked for, by SNI or else by authority without its port; empty for an address or no host name."""
+    name = observed.server_name
+    if not name:
+        host, colon, port = observed.host.rpartition(":")
+        name = host if colon and port.isdigit() else observed.host
     name = name.lower().rstrip(".")
-    return "" if is_ip_address(name) else name
+    return name if _HOST.match(name) and not is_ip_address(name) else ""

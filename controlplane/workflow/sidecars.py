@@ -6,96 +6,144 @@ Hears the streams' events on the server's event loop; never decides what a sidec
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
 
 import structlog
 
 from controlplane.store.interface import SidecarRow, Store, StoreError
 
-FLUSH_INTERVAL_SECONDS = 0.5
+FLUSH_INTERVAL_SECONDS = 0.25
+MAX_MESSAGE_CHARACTERS = 2_000
 _log = structlog.get_logger("picket.sidecars")
 
 
+@dataclass(slots=True)
+class _State:
+    """A `SidecarRow` that changes, without what only telemetry writes; pushes are too many to make a new row for each."""
+
+    workload: str
+    instance: str
+    connected: bool = False
+    connected_ms: int | None = None
+    sent_version: str = ""
+    acked_version: str = ""
+    revision: int = 0
+    nack_type: str = ""
+    nack_message: str = ""
+    nack_ms: int | None = None
+    agent_version: str = ""
+    envoy_version: str = ""
+    capture: str = ""
+    certificate_not_after_ms: int | None = None
+    streams: int = 0
+
+    def row(self) -> SidecarRow:
+        """What is stored."""
+        return SidecarRow(**{name: getattr(self, name) for name in _KEPT})
+
+
+_KEPT = tuple(field.name for field in fields(_State) if field.name != "streams")
+Key = tuple[str, str]
+
+
 class SidecarStates:
-    """One row per (workload, instance)."""
+    """One state per (workload, instance)."""
 
     def __init__(self, store: Store, clock_ms: Callable[[], int]) -> None:
         self._store = store
         self._clock_ms = clock_ms
-        # Whoever was connected to a control plane that ended is not connected to this one yet.
-        self._rows = {(row.workload, row.instance): replace(row, connected=False) for row in store.sidecars()}
-        self._streams: dict[tuple[str, str], int] = {}
-        self._dirty: set[tuple[str, str]] = {key for key, row in self._rows.items() if row.connected_ms is not None}
+        self._states: dict[Key, _State] = {}
+        self._dirty: set[Key] = set()
+        self._stopping = asyncio.Event()
+        for row in store.sidecars():
+            key = (row.workload, row.instance)
+            state = self._states[key] = _State(**{name: getattr(row, name) for name in _KEPT})
+            if state.connected:
+                # Whoever was connected to a control plane that ended is not connected to this one yet.
+                state.connected = False
+                self._dirty.add(key)
 
     @property
     def connected_count(self) -> int:
-        """Sidecars with a stream."""
-        return len(self._streams)
+        """Sidecars with a stream. May be asked from any thread, as the next."""
+        return sum(1 for state in tuple(self._states.values()) if state.connected)
 
     @property
     def nacked_count(self) -> int:
-        """Sidecars that refused what they were last sent."""
-        return sum(1 for row in self._rows.values() if row.nack_ms is not None and row.connected)
+        """Connected sidecars that refused what they were last sent."""
+        return sum(1 for state in tuple(self._states.values()) if state.connected and state.nack_type)
 
     def connected(self, workload: str, instance: str, version: str) -> None:
         """A stream began."""
-        key = (workload, instance)
-        self._streams[key] = self._streams.get(key, 0) + 1
-        self._change(key, connected=True, connected_ms=self._clock_ms(), sent_version=version)
+        state = self._changed(workload, instance)
+        state.streams += 1
+        state.connected, state.connected_ms, state.sent_version = True, self._clock_ms(), version
 
     def disconnected(self, workload: str, instance: str) -> None:
         """A stream ended; the sidecar may have another one already."""
-        key = (workload, instance)
-        left = self._streams.pop(key, 1) - 1
-        if left > 0:
-            self._streams[key] = left
-        else:
-            self._change(key, connected=False)
+        state = self._changed(workload, instance)
+        state.streams = max(state.streams - 1, 0)
+        state.connected = state.streams > 0
 
     def sent(self, workload: str, instance: str, version: str) -> None:
         """Something of a snapshot went out."""
-        row = self._rows.get((workload, instance))
-        if row is None or row.sent_version != version:
-            self._change((workload, instance), sent_version=version)
+        state = self._states.get((workload, instance))
+        if state is None or state.sent_version != version:
+            self._changed(workload, instance).sent_version = version
 
     def acked(self, workload: str, instance: str, short_type: str, version: str, revision: int, *, settled: bool) -> None:
         """The sidecar took a response; ``settled`` when it now has the whole snapshot."""
-        key = (workload, instance)
-        row = self._rows.get(key)
-        if row is not None and row.nack_type == short_type:
-            self._change(key, nack_type="", nack_message="", nack_ms=None)
-            row = self._rows[key]
-        if settled and (row is None or not row.nack_type):
-            self._change(key, acked_version=version, revision=revision)
+        state = self._states.get((workload, instance))
+        if state is not None and state.nack_type == short_type:
+            state = self._changed(workload, instance)
+            state.nack_type, state.nack_message, state.nack_ms = "", "", None
+        if settled:
+            self.runs(workload, instance, version, revision)
+
+    def runs(self, workload: str, instance: str, version: str, revision: int) -> None:
+        """The sidecar has all that this revision asks of it, unless it refused some of it."""
+        state = self._states.get((workload, instance))
+        if state is None or (state.revision, state.acked_version) != (revision, version):
+            state = self._changed(workload, instance)
+            if not state.nack_type:
+                state.acked_version, state.revision = version, revision
 
     def nacked(self, workload: str, instance: str, short_type: str, message: str) -> None:
         """The sidecar refused a response and keeps what it had."""
-        key = (workload, instance)
-        self._change(key, nack_type=short_type, nack_message=message[:2000], nack_ms=self._clock_ms())
+        state = self._changed(workload, instance)
+        state.nack_type, state.nack_message, state.nack_ms = short_type, message[:MAX_MESSAGE_CHARACTERS], self._clock_ms()
 
     def announced(
         self, workload: str, instance: str, agent: str, envoy: str, capture: str, certificate_not_after_ms: int
     ) -> None:
         """What a sidecar says of itself."""
-        self._change(
-            (workload, instance),
-            agent_version=agent,
-            envoy_version=envoy,
-            capture=capture,
-            certificate_not_after_ms=certificate_not_after_ms or None,
-        )
+        state = self._changed(workload, instance)
+        state.agent_version, state.envoy_version, state.capture = agent, envoy, capture
+        state.certificate_not_after_ms = certificate_not_after_ms or None
 
-    def _change(self, key: tuple[str, str], **fields: object) -> None:
-        row = self._rows.get(key) or SidecarRow(*key)
-        self._rows[key] = replace(row, **fields)  # type: ignore[arg-type]  # the callers above name fields of SidecarRow
+    def _changed(self, workload: str, instance: str) -> _State:
+        """The state, which is about to change."""
+        key = (workload, instance)
+        state = self._states.get(key)
+        if state is None:
+            state = self._states[key] = _State(workload, instance)
         self._dirty.add(key)
+        return state
 
     async def run(self) -> None:
-        """Write what changed, until cancelled."""
-        while True:
-            await asyncio.sleep(FLUSH_INTERVAL_SECONDS)
+        """Write what changed, until `close`, and then once more."""
+        while not self._stopping.is_set():
+            try:
+                async with asyncio.timeout(FLUSH_INTERVAL_SECONDS):
+                    await self._stopping.wait()
+            except TimeoutError:
+                pass
             await self.flush()
+
+    def close(self) -> None:
+        """Let `run` end once everything is written."""
+        self._stopping.set()
 
     async def flush(self) -> None:
         """Write what changed."""
@@ -103,11 +151,11 @@ class SidecarStates:
         if not dirty:
             return
         try:
-            await asyncio.to_thread(self._write, [self._rows[key] for key in sorted(dirty)])
+            await asyncio.to_thread(self._write, [self._states[key].row() for key in sorted(dirty)])
         except StoreError as error:
             self._dirty |= dirty
             _log.error("sidecar states not stored", error=str(error))
 
-    def _write(self, rows: list[SidecarRow]) -> None:
+    def _write(self, rows: Iterable[SidecarRow]) -> None:
         with self._store.transaction() as transaction:
             transaction.save_sidecars(rows)
