@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
-from collections.abc import Mapping
+from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -17,6 +18,7 @@ from controlplane.demo.services.messages import MAX_LINE_BYTES, Answer, Ask, Cal
 GRACE_SECONDS = 60.0
 _RETRY_SECONDS = 0.1
 _DECODER = msgspec.json.Decoder(Answer)
+T = TypeVar("T")
 
 
 class DriverError(Exception):
@@ -113,13 +115,11 @@ class Markers:
         return f"{self._prefix}-{next(self._numbers)}"
 
 
-async def connect_all(applications: Mapping[str, Application], timeout_seconds: float) -> list[str]:
-    """Connect to all of them. Returns the names of those that were not there in time."""
-    tasks = {name: asyncio.create_task(application.connect()) for name, application in applications.items()}
-    _, late = await asyncio.wait(tasks.values(), timeout=timeout_seconds)
-    for task in late:
-        task.cancel()
-    for task in tasks.values():
-        with suppress(asyncio.CancelledError):
-            await task
-    return [name for name, task in tasks.items() if task in late]
+async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Do things at the same time. Where one of them fails the others are cancelled, and its error is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in work]
+    except BaseExceptionGroup as several:
+        raise several.exceptions[0] from None
+    return [task.result() for task in tasks]

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 PREFIX = "picket-demo-"
 
@@ -64,8 +66,12 @@ def namespaces(prefix: str = PREFIX) -> list[str]:
 
 
 def remove(names: Iterable[str]) -> None:
-    """Remove namespaces and with them all that is in them."""
+    """Remove namespaces and with them all that is in them, processes as well: nobody else's can be there."""
     for name in names:
+        inside = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True, check=False).stdout
+        for pid in inside.split():
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
         subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
 
 

@@ -141,6 +141,16 @@ class Plan:
         return target.address, port.target if port else use.port
 
 
+    def listening(self) -> Iterator[tuple[str, int, str]]:
+        """Every address and port at which something of the demo is going to listen, and whose it is."""
+        for place in self.placed.values():
+            name = str(place.service.name)
+            for port in place.service.ports:
+                yield from ((address, port.target, name) for address in dict.fromkeys((place.address, place.bind_address)))
+            for listener in place.service.upstream_listeners:
+                yield listener.address, listener.listen_port, f"{name} to call {listener.service}"
+
+
 #: What is asked of a port for which nothing is declared.
 _DEFAULTS = {GRPC: ("POST", "/picket.demo.Probe/Call"), **dict.fromkeys(HTTP, ("GET", "/"))}
 

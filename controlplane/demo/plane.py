@@ -1,4 +1,4 @@
-"""What the demo asks of the control plane, over the API that everybody uses. Decides nothing; blocks, so it is called in threads."""
+"""What the demo asks of the control plane, over the API that everybody uses. Decides nothing."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,7 +53,7 @@ class Processes:
             command = [
                 sys.executable, "-m", "sidecar.main", "--join", str(join), "--state", str(place.state),
                 "--capture", self._plan.capture, "--instance", place.namespace, "--report-interval-seconds", "0.5",
-                *(["--app-user", f"{user[0]}:{user[1]}"] if user is not None else []), "--", *command,
+                "--drain-seconds", "0", "--", *command,
             ]  # fmt: skip
         self._start_at(place, command)
 
@@ -88,9 +89,14 @@ class Processes:
                 found.append(f"{name} ended with {process.returncode}: {log}")
         return found
 
+    @property
+    def logs(self) -> Path:
+        """Where everybody's output goes."""
+        return self.root / "logs"
+
     def log_file(self, name: str) -> Path:
-        """Where a process's standard error goes."""
-        return self.root / "logs" / f"{name.replace('/', '.')}.log"
+        """Where a process's output goes."""
+        return self.logs / f"{name.replace('/', '.')}.log"
 
     def stop(self, timeout_seconds: float = 10.0) -> None:
         """End everything, services first, and wait."""
@@ -113,9 +119,10 @@ def _stop(processes: Sequence[subprocess.Popen[bytes]], timeout_seconds: float) 
     for process in processes:
         if process.poll() is None:
             process.terminate()
+    deadline = time.monotonic() + timeout_seconds
     for process in processes:
         try:
-            process.wait(timeout_seconds)
+            process.wait(max(0.1, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
+
+from controlplane.api.schemas import ProposedEdge, Violation
+
+#: How many blocked connections are shown; all of them are in the log.
+BLOCKED_ROWS = 12
+MAX_ASKS = 38
+MAX_FAILURES = 10
 
 
 @dataclass(slots=True)
@@ -53,40 +61,43 @@ class Report:
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
 
 
-def edges_table(edges: Sequence[Mapping[str, Any]]) -> Table:
+def edges_table(edges: Sequence[ProposedEdge]) -> Table:
     """The learned graph, as it stands for review."""
-    table = Table(title="Learned edges, for review", title_justify="left", box=None, pad_edge=False)
-    for name in ("#", "source", "", "destination", "asks for", "seen"):
-        table.add_column(name, justify="right" if name in {"#", "seen"} else "left", no_wrap=True)
-    for number, edge in enumerate(edges, 1):
+    table = _table("Learned edges, for review", ("#", "source", "", "destination", "asks for", "seen"))
+    for edge in edges:
+        destination = f"{short(edge.destination)}:{edge.port}"
+        table.add_row(str(edge.row), Text(short(edge.source)), "→", Text(destination), Text(_asks(edge)), str(edge.count))
+    return table
+
+
+def _asks(edge: ProposedEdge) -> str:
+    if not edge.http:
+        return edge.protocol
+    is_grpc = edge.protocol == "grpc"
+    names = [match.path.rpartition("/")[2] if is_grpc else f"{match.method} {match.path}".strip() for match in edge.http]
+    shown = ", ".join(names)
+    return f"{edge.protocol} {shown if len(shown) <= MAX_ASKS else f'{names[0]} and {len(names) - 1} more'}"
+
+
+def blocked_table(log: Sequence[Violation]) -> Table:
+    """Some of the blocked connections, from all over the log."""
+    blocked = [violation for violation in log if violation.verdict == "denied"]
+    step = max(1, len(blocked) // BLOCKED_ROWS)
+    shown = blocked[::step][:BLOCKED_ROWS]
+    title = f"Blocked connections, {len(shown)} of {len(blocked)}"
+    table = _table(title, ("source", "", "destination", "by", "deny ID"))
+    for violation in shown:
         table.add_row(
-            str(number), short(edge["source"]), "→", f"{short(edge['destination'])}:{edge['port']}",
-            _asks(edge), str(edge["count"]),
+            Text(short(violation.source)), "→", Text(f"{short(violation.destination)}:{violation.port}"),
+            "source" if violation.direction == "out" else "destination", Text(violation.deny_id),
         )  # fmt: skip
     return table
 
 
-def _asks(edge: Mapping[str, Any]) -> str:
-    http = edge.get("http") or []
-    if not http:
-        return str(edge["protocol"])
-    methods = [f"{match.get('method', '')} {match.get('path', '')}".strip() for match in http]
-    shown = methods[0] if edge["protocol"] != "grpc" else methods[0].rpartition("/")[2]
-    return f"{edge['protocol']} {shown}" + (f" and {len(methods) - 1} more" if len(methods) > 1 else "")
-
-
-def blocked_table(violations: Sequence[Mapping[str, Any]], limit: int = 12) -> Table:
-    """The newest blocked connections."""
-    title = f"Blocked connections ({min(limit, len(violations))} of {len(violations)})"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for name in ("source", "", "destination", "asked for", "verdict", "deny ID"):
-        table.add_column(name, no_wrap=True)
-    for violation in violations[:limit]:
-        asked = f"{violation.get('method', '')} {violation.get('path', '')}".strip() or violation["protocol"]
-        table.add_row(
-            short(violation["source"]), "→", f"{short(violation['destination'])}:{violation['port']}", asked[:34],
-            violation["verdict"], violation["deny_id"],
-        )  # fmt: skip
+def _table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
+    for name in columns:
+        table.add_column(name, justify="right" if name in {"#", "seen"} else "left", no_wrap=True)
     return table
 
 
@@ -100,7 +111,7 @@ def summary(report: Report, console: Console) -> None:
     good, bad = "[green]✓[/green]", "[red]✗[/red]"
 
     def line(fine: bool, text: str) -> None:  # noqa: FBT001  # a line's sign, beside its text
-        console.print(f"  {good if fine else bad} {text}", highlight=False)
+        console.print(f"  {good if fine else bad} {text}", highlight=False, soft_wrap=True)
 
     line(not report.edges_missing and not report.edges_extra,
          f"{report.edges_learned} of {report.edges_expected} declared edges learned, {len(report.edges_extra)} others")
@@ -112,5 +123,7 @@ def summary(report: Report, console: Console) -> None:
     line(not report.bypass_delivered and report.bypass_recorded == report.bypass_attempts,
          f"{report.bypass_attempts} calls around the own sidecar with a stolen identity, {report.bypass_delivered} delivered, "
          f"{report.bypass_recorded} in the log")  # fmt: skip
-    for failure in report.failures[:10]:
-        line(False, failure)
+    for failure in report.failures[:MAX_FAILURES]:
+        line(False, escape(failure))
+    if len(report.failures) > MAX_FAILURES:
+        console.print(f"    and {len(report.failures) - MAX_FAILURES} more", highlight=False)

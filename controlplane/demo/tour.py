@@ -1,16 +1,16 @@
-"""The calls of a demo: what is expected to go through, and what must not. Makes them, counts what arrived, finds them in the log."""
+"""The calls of a demo: those that are expected, and those that must not arrive. Makes them and finds them again; never judges."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
 from controlplane.api.schemas import Violation
-from controlplane.demo.driver import Application, Markers
+from controlplane.demo.driver import Application, Markers, together
 from controlplane.demo.plan import Placed, Plan, Use
 from controlplane.demo.services.messages import Call, Outcome, Received
 from controlplane.topology.model import ServiceName
@@ -31,6 +31,7 @@ class Attempt:
     order: Call
     source: str
     direction: str = "out"
+    expected: bool = False
 
     def __str__(self) -> str:
         what = f"{self.order.method} {self.order.path}".strip()
@@ -55,7 +56,7 @@ class Tour:
 
     def expected(self) -> list[Attempt]:
         """Every declared request, as the source's application makes it."""
-        return [self._own(use, EXPECTED_TIMEOUT_SECONDS) for use in self._plan.expected()]
+        return [replace(self._own(use, EXPECTED_TIMEOUT_SECONDS), expected=True) for use in self._plan.expected()]
 
     def unexpected(self) -> list[Attempt]:
         """Every pair that is no edge, as the source's application makes it: the source's own sidecar has to refuse."""
@@ -78,7 +79,7 @@ class Tour:
         return Attempt(use, caller, order, caller.flow_source, "out" if caller.service.meshed else "in")
 
     def _foreign(self, use: Use, stolen: Stolen, source: str) -> Attempt:
-        intruder = self._plan.intruders[hash((use.source, use.destination)) % len(self._plan.intruders)]
+        intruder = self._plan.intruders[self._plan.placed[use.source].index % len(self._plan.intruders)]
         order = self._order(use, self._plan.endpoint(use), UNEXPECTED_TIMEOUT_SECONDS, intruder.address)
         order = msgspec.structs.replace(order, identity_file=stolen.identity_file, peers_file=stolen.peers_file)
         return Attempt(use, intruder, order, source or intruder.flow_source, "in")
@@ -88,6 +89,12 @@ class Tour:
             0, *dialled, use.protocol, self._markers.next(), use.destination.name, use.method, use.path, timeout_seconds,
             self._authority_file, source_address=source_address,
         )  # fmt: skip
+
+
+def mixed(*several: Sequence[Attempt]) -> list[Attempt]:
+    """All of them in one order that begins and ends with some of each, the same in every run."""
+    placed = [((number + 0.5) / len(attempts), attempt) for attempts in several for number, attempt in enumerate(attempts)]
+    return [attempt for _, attempt in sorted(placed, key=lambda item: item[0])]
 
 
 async def make(attempts: Sequence[Attempt], applications: Mapping[ServiceName, Application]) -> list[tuple[Attempt, Outcome]]:
@@ -102,9 +109,7 @@ async def make(attempts: Sequence[Attempt], applications: Mapping[ServiceName, A
         async with room:
             return attempt, await applications[attempt.caller.service.name].call(attempt.order)
 
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(attempt)) for attempt in attempts]
-    return [task.result() for task in tasks]
+    return await together(one(attempt) for attempt in attempts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +119,14 @@ class Arrived:
     marked: frozenset[tuple[ServiceName, str]]
     unmarked: Mapping[tuple[ServiceName, int], int]
 
-    def has(self, attempt: Attempt) -> bool:
+    def at_its_destination(self, attempt: Attempt) -> bool:
         """Whether an attempt's call arrived where it was meant to go."""
         return (attempt.use.destination, attempt.order.marker) in self.marked
+
+    def anywhere(self, attempts: Iterable[Attempt]) -> list[Attempt]:
+        """The attempts whose call arrived, wherever that was."""
+        seen = {marker for _, marker in self.marked}
+        return [attempt for attempt in attempts if attempt.order.marker in seen]
 
 
 async def ask(applications: Mapping[ServiceName, Application]) -> Arrived:
@@ -126,7 +136,7 @@ async def ask(applications: Mapping[ServiceName, Application]) -> Arrived:
         DriverError: an application is gone.
     """
     names = list(applications)
-    answers: list[Received] = await asyncio.gather(*(applications[name].received() for name in names))
+    answers: list[Received] = await together(applications[name].received() for name in names)
     both = list(zip(names, answers, strict=True))
     return Arrived(
         frozenset((name, marker) for name, answer in both for marker in answer.marked),

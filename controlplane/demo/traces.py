@@ -66,24 +66,29 @@ def clean_leftovers() -> int:
 
 
 def _clean(root: Path) -> None:
-    processes = []
-    listed = root / "processes"
-    if listed.exists():
-        for line in listed.read_text().splitlines():
-            number_text, _, ticks = line.partition(" ")
-            if ticks and start_ticks(int(number_text)) == ticks:
-                processes.append((int(number_text), ticks))
+    processes = _noted(root / "processes")
+    run = f"{network.PREFIX}{root.name.removeprefix(ROOT_PREFIX)}"
+    has_namespaces = shutil.which("ip") is not None and os.geteuid() == 0
     for number in (signal.SIGTERM, signal.SIGKILL):
-        processes = [(pid, ticks) for pid, ticks in processes if start_ticks(pid) == ticks]
+        processes = [(pid, ticks) for pid, ticks in processes if _alive(pid, ticks)]
         for pid, _ in processes:
             _signal(pid, number)
         deadline = time.monotonic() + _STOP_SECONDS
         while time.monotonic() < deadline and any(_alive(pid, ticks) for pid, ticks in processes):
-            time.sleep(0.05)
-    run = f"{network.PREFIX}{root.name.removeprefix(ROOT_PREFIX)}"
-    if shutil.which("ip") is not None and os.geteuid() == 0:
+            time.sleep(0.02)
+    if has_namespaces:
         network.remove(network.namespaces(f"{run}-"))
     shutil.rmtree(root, ignore_errors=True)
+
+
+def _noted(file: Path) -> list[tuple[int, str]]:
+    """Process numbers and starts; a crash may have left half a line, which is nobody's."""
+    try:
+        lines = file.read_bytes().decode("ascii", "replace").splitlines()
+    except OSError:
+        return []
+    parts = [line.split() for line in lines]
+    return [(int(part[0]), part[1]) for part in parts if len(part) == 2 and all(text.isdecimal() for text in part)]
 
 
 def _alive(pid: int, ticks: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ctypes
 import os
 import signal
 import sys
@@ -15,6 +16,8 @@ from controlplane.demo.services.application import Application, ListenError
 from controlplane.demo.services.arrivals import Arrivals
 from controlplane.demo.services.control import Control
 from controlplane.demo.services.messages import Spec
+
+_PR_SET_PDEATHSIG = 1
 
 
 def main() -> int:
@@ -33,11 +36,28 @@ def main() -> int:
 
 
 def _take_on(spec: Spec) -> None:
-    """Become the user that the application is to be, before anything is served."""
-    if spec.user >= 0 and os.geteuid() != spec.user:
-        os.setgroups([])
-        os.setgid(spec.group)
-        os.setuid(spec.user)
+    """Become the user that the application is to be, before anything is served.
+
+    The program does it itself and not the one that starts it: where Python is in a directory that is root's alone, all that
+    is needed has to be imported before.
+    """
+    if spec.user < 0 or os.geteuid() == spec.user:
+        return
+    if not all(_open_to_all(Path(place)) for place in (sys.base_prefix, sys.prefix, __file__)):
+        from controlplane.demo.services import rpc  # noqa: F401, PLC0415  # see above; otherwise only who needs it pays for it
+    parent = os.getppid()
+    os.setgroups([])
+    os.setresgid(spec.group, spec.group, spec.group)
+    os.setresuid(spec.user, spec.user, spec.user)
+    # A change of user forgets that this program is to end with its parent: prctl(2), PR_SET_PDEATHSIG.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _open_to_all(path: Path) -> bool:
+    resolved = path.resolve()
+    return all(place.stat().st_mode & 0o001 for place in (*resolved.parents, resolved if resolved.is_dir() else resolved.parent))
 
 
 async def _run(spec: Spec) -> None:
