@@ -22,6 +22,7 @@ from sidecar.envoy import Envoy, EnvoyError, find_envoy
 from sidecar.identity import Identity, IdentityError, IdentityKeeper
 from sidecar.relay import Relay
 from sidecar.relayserver import RelayServer, RelayServerError
+from sidecar.reporter import Reporter
 from sidecar.reports import Reports
 from sidecar.settings import PROXY_ID, Settings
 from sidecar.spool import Spool, SpoolError
@@ -78,6 +79,10 @@ class Agent:
             binds_low_ports=user is not None and not redirected,
             held=lock,
         )
+        self._reporter = Reporter(
+            paths.access_log, self._spool, workload=join.workload, reopen=self._envoy.reopen_logs,
+            interval_seconds=settings.report_interval_seconds,
+        )  # fmt: skip
         self._redirect: Redirect | None = None
         if redirected:
             self._redirect = Redirect(
@@ -113,6 +118,8 @@ class Agent:
             asyncio.create_task(self._uplink.run()),
             asyncio.create_task(self._kept.run()),
         }
+        reporting = asyncio.create_task(self._reporter.run())
+        background.add(reporting)
         application = asyncio.create_task(self._run_application())
         stopped = asyncio.create_task(stop.wait())
         try:
@@ -124,7 +131,7 @@ class Agent:
                 application.cancel()
                 await asyncio.wait({application})
             _log.info("stopping why=%s", "the application ended" if application in done else "asked to")
-            return await self._shut_down()
+            return await self._shut_down(reporting)
         finally:
             for task in (*background, application, stopped):
                 task.cancel()
@@ -149,7 +156,7 @@ class Agent:
         _log.info("application started pid=%d", self._application.pid)
         await self._application.wait()
 
-    async def _shut_down(self) -> int:
+    async def _shut_down(self, reporting: asyncio.Task[None]) -> int:
         """Drain, end the application, end Envoy, send what is left to report. Returns the exit code."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._settings.drain_seconds
@@ -163,6 +170,9 @@ class Agent:
             code = await application.stop(max(KILL_GRACE_SECONDS, deadline - loop.time()))
             _log.info("application ended code=%d", code)
         await self._envoy.stop()
+        reporting.cancel()
+        await asyncio.wait({reporting})
+        await self._reporter.finish()
         if self._uplink.is_connected:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LAST_REPORTS_SECONDS):

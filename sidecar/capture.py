@@ -57,7 +57,7 @@ table inet {TABLE} {{
     iifname != "lo" tcp dport {{ {OUTBOUND_PORT}, {INBOUND_PORT} }} drop
   }}
   chain output {{
-    type nat hook output priority dstnat; policy accept;
+    type nat hook output priority -100; policy accept;
     {own.format(verdict="return")}
     oifname "lo" return
     {excluded}meta l4proto tcp redirect to :{OUTBOUND_PORT}

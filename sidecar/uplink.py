@@ -136,9 +136,11 @@ class Uplink:
             await asyncio.sleep(_lasting_pause_seconds())
 
     async def _announcements(self, opened: grpc.aio.Channel, identity: Identity, said: SidecarInfo) -> Ended:
-        """Tell what changed, a few times a minute at most."""
+        """Tell what changed: soon after the start, when Envoy has told its version, then a few times a minute at most."""
+        pause_seconds = 1.0
         while True:
-            await asyncio.sleep(ANNOUNCE_CHECK_SECONDS)
+            await asyncio.sleep(pause_seconds)
+            pause_seconds = min(2 * pause_seconds, ANNOUNCE_CHECK_SECONDS)
             now = self._info(identity)
             if now == said:
                 continue
