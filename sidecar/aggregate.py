@@ -119,9 +119,9 @@ class Window:
         return observations, lost
 
     def _begin(self, key: Key, start: int, seen: int) -> _Sums | None:
-        """Sums for a use that has none; ``None`` for a line of another workload."""
+        """Sums for a use that has none; ``None`` for what this sidecar cannot report: another workload's, or no port."""
         use = Use(*key)
-        if use.service != (self._workload if use.direction == INBOUND else ""):
+        if not 0 < use.port < 65536 or use.service != (self._workload if use.direction == INBOUND else ""):
             return None
         if use.path or use.host or use.server_name:
             bare = use._replace(path="", host="", server_name="")

@@ -138,6 +138,7 @@ class Reporter:
     async def _cut_if_due(self) -> None:
         if self._log.is_due:
             self._log.cut()
+            self._asked_at = float("-inf")
         now = asyncio.get_running_loop().time()
         if not self._log.wants_reopening or now - self._asked_at < RETRY_SECONDS:
             return
