@@ -5,6 +5,7 @@ from __future__ import annotations
 import flask
 
 from controlplane.api import shapes
+from controlplane.api.names import service_named
 from controlplane.api.reading import read_query, write
 from controlplane.api.requests import MapQuery
 from controlplane.api.schemas import Map
@@ -22,7 +23,8 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
         policy, topology = services.publisher.policy, services.publisher.topology
         edges = chart(policy, services.review.learned(), topology)
         if query.service:
-            edges = [charted for charted in edges if query.service in {charted.edge.source, charted.edge.destination}]
+            name = str(service_named(topology, query.service, "query.service"))
+            edges = [charted for charted in edges if name in {charted.edge.source, charted.edge.destination}]
         return write(
             Map(
                 revision=policy.revision,

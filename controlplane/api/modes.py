@@ -8,13 +8,14 @@ import flask
 
 from controlplane.api import outcomes
 from controlplane.api.access import actor
+from controlplane.api.names import service_named
 from controlplane.api.problems import problem
 from controlplane.api.reading import read_body, read_query, write
 from controlplane.api.requests import ModesBody, Nothing
 from controlplane.api.schemas import Modes, ServiceMode
 from controlplane.api.services import ApiServices
 from controlplane.policy.rules import Mode
-from controlplane.topology.model import ServiceName, parse_service_name
+from controlplane.topology.model import ServiceName
 
 
 def blueprint(services: ApiServices) -> flask.Blueprint:
@@ -48,13 +49,6 @@ def _names(services: ApiServices, body: ModesBody) -> list[ServiceName]:
     if body.services is None:
         # A host that only a rule names follows its source's mode: setting one for it would outlive the rule.
         return sorted(services.publisher.declared.services)
-    names = []
-    for index, text in enumerate(body.services):
-        try:
-            names.append(parse_service_name(text))
-        except ValueError as error:
-            where = f"body.services[{index}]"
-            raise problem(
-                HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", str(error), where=where, remedy="write namespace/name"
-            ) from error
+    topology = services.publisher.topology
+    names = [service_named(topology, text, f"body.services[{index}]") for index, text in enumerate(body.services)]
     return list(dict.fromkeys(names))

@@ -54,7 +54,8 @@ def respond(document: Problem) -> flask.Response:
 
 
 def install(app: flask.Flask) -> None:
-    """Let every failure of a request end in a problem document."""
+    """Let every failure of a request end in a problem document, and what is our fault in the log."""
+    app.logger.disabled = True  # it would write the same again, as text among lines of JSON
 
     @app.errorhandler(ApiProblemError)
     def expected(error: ApiProblemError) -> flask.Response:

@@ -7,11 +7,11 @@ from http import HTTPStatus
 import flask
 
 from controlplane.api import schemas, shapes
+from controlplane.api.names import service_named
 from controlplane.api.problems import problem
 from controlplane.api.reading import read_query, write
 from controlplane.api.requests import ConfigQuery, Nothing
 from controlplane.api.services import ApiServices
-from controlplane.identity.spiffe import SpiffeError, WorkloadId
 
 
 def blueprint(services: ApiServices) -> flask.Blueprint:
@@ -24,22 +24,19 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
         listed = [shapes.sidecar(row) for row in services.store.sidecars()]
         return write(schemas.Sidecars(services.publisher.policy.revision, listed))
 
-    @routes.get("/sidecars/<namespace>/<account>/config")
-    def config(namespace: str, account: str) -> flask.Response:
+    @routes.get("/sidecars/<path:name>/config")
+    def config(name: str) -> flask.Response:
         query = read_query(ConfigQuery)
         from controlplane.api.decoded import decode  # noqa: PLC0415  # the typed view takes half a second to import
 
-        try:
-            snapshot = services.publisher.snapshot(WorkloadId(namespace, account))
-        except SpiffeError:
-            snapshot = None
+        topology = services.publisher.topology
+        service = topology.services[service_named(topology, name, "path")]
+        snapshot = services.publisher.snapshot(service.workload)
         if snapshot is None:
-            raise problem(
-                HTTPStatus.NOT_FOUND, "missing", f"no service in the topology has the workload {namespace[:80]}/{account[:80]}",
-                where="path", remedy="list the map's services",
-            )  # fmt: skip
+            detail = f"{service.name} is outside the mesh: it has no sidecar"
+            raise problem(HTTPStatus.NOT_FOUND, "missing", detail, where="path", remedy="name a service in the mesh")
         views = decode(snapshot, query.type)
         resources = [schemas.Resource(view.type, view.name, view.version, view.content) for view in views]
-        return write(schemas.SidecarConfig(f"{namespace}/{account}", snapshot.revision, snapshot.version, resources))
+        return write(schemas.SidecarConfig(str(service.workload), snapshot.revision, snapshot.version, resources))
 
     return routes

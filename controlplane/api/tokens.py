@@ -8,6 +8,7 @@ import flask
 import msgspec
 
 from controlplane.api.access import actor
+from controlplane.api.names import service_named
 from controlplane.api.problems import problem
 from controlplane.api.reading import read_body
 from controlplane.api.requests import TokenBody
@@ -21,10 +22,12 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
     @routes.post("/tokens")
     def create() -> flask.Response:
         body = read_body(TokenBody)
+        topology = services.publisher.topology
+        workload = str(topology.services[service_named(topology, body.workload, "body.workload")].workload)
         try:
-            document = services.new_join_token(body.workload, body.lifetime_seconds, actor())
+            document = services.new_join_token(workload, body.lifetime_seconds, actor())
         except ValueError as error:
-            remedy = "name a service of the topology"
+            remedy = "name a service in the mesh"
             raise problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", str(error), where="body.workload", remedy=remedy) from error
         return flask.Response(msgspec.json.encode(document), int(HTTPStatus.CREATED), content_type="application/json")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import flask
 
 from controlplane.api import shapes
+from controlplane.api.names import end_named
 from controlplane.api.reading import read_query, write
 from controlplane.api.requests import ViolationCountQuery, ViolationsQuery
 from controlplane.api.schemas import ViolationCount, Violations
@@ -20,28 +21,28 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
     """The routes."""
     routes = flask.Blueprint("violations", __name__)
 
+    def wanted(query: ViolationCountQuery, after_id: int) -> ViolationFilter:
+        topology = services.publisher.topology
+        return ViolationFilter(
+            after_id=after_id,
+            since_ms=query.since_ms,
+            source=end_named(topology, query.source),
+            destination=end_named(topology, query.destination),
+            verdict=Verdict(query.verdict) if query.verdict else None,
+            port=query.port,
+            text=query.text,
+        )
+
     @routes.get("/violations")
     def several() -> flask.Response:
         query = read_query(ViolationsQuery)
         after_id = 0 if query.after_id is None else query.after_id or _FROM_THE_FIRST
-        found = services.store.violations(_filter(query, after_id), query.limit)
+        found = services.store.violations(wanted(query, after_id), query.limit)
         last_id = max([violation.id for violation in found], default=query.after_id or 0)
         return write(Violations([shapes.violation(violation) for violation in found], last_id))
 
     @routes.get("/violations/count")
     def count() -> flask.Response:
-        return write(ViolationCount(services.store.count_violations(_filter(read_query(ViolationCountQuery), 0))))
+        return write(ViolationCount(services.store.count_violations(wanted(read_query(ViolationCountQuery), 0))))
 
     return routes
-
-
-def _filter(query: ViolationCountQuery, after_id: int) -> ViolationFilter:
-    return ViolationFilter(
-        after_id=after_id,
-        since_ms=query.since_ms,
-        source=query.source,
-        destination=query.destination,
-        verdict=Verdict(query.verdict) if query.verdict else None,
-        port=query.port,
-        text=query.text,
-    )

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from controlplane.cli.connection import Session, connected
-from controlplane.cli.output import cell, console, moment, show_json, table
+from controlplane.cli.output import cell, clock, console, show_json, table
 
 
 @click.command("audit", short_help="Show who did what.")
@@ -29,7 +29,7 @@ def audit(session: Session, limit: int) -> None:
     shown = table(["when", "who", "what", "to", "detail"])
     for event in found["events"]:
         shown.add_row(
-            cell(moment(event["at_ms"])),
+            cell(clock(event["at_ms"])),
             cell(event["actor"]),
             cell(event["action"]),
             cell(event["subject"]),

@@ -22,7 +22,6 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     show_default=True,
     help="How traffic reaches the sidecars.",
 )
-@click.option("--keep-logs", is_flag=True, help="Keep the logs of everything that ran.")
 @click.pass_context
 def demo(context: click.Context, /, **options: Any) -> None:
     """Start services behind real Envoys, learn who talks to whom, approve it, enforce it, and try everything else."""

@@ -61,8 +61,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"{error.format_message()} (see `{command} --help`)", 2)
     except click.ClickException as error:
         return _fail(error.format_message(), 1)
-    except click.Abort:
-        return _fail("stopped", 130)
+    except click.Abort as error:
+        interrupted = isinstance(error.__cause__, KeyboardInterrupt)
+        return _fail("interrupted" if interrupted else "nothing was done", 130 if interrupted else 1)
     except NotFoundError as error:
         return _fail(str(error), 1)
     except BrokenPipeError:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from controlplane.cli.connection import Session, connected
-from controlplane.cli.output import ago, asks_for, cell, console, full, plural, short, show_json, table
+from controlplane.cli.output import ago, asks_for, cell, console, plural, short, show_json, table
 
 
 @click.command("map", short_help="Show who talks to whom.")
@@ -16,7 +16,7 @@ from controlplane.cli.output import ago, asks_for, cell, console, full, plural, 
 @connected
 def show_map(session: Session, service: str | None, *, only_new: bool) -> None:
     """Show the edges that were seen or are approved; with SERVICE, those from it and to it."""
-    found = session.get("/map", {"service": full(service) if service else None, "limit": 100_000})
+    found = session.get("/map", {"service": service, "limit": 100_000})
     if only_new:
         found["edges"] = [edge for edge in found["edges"] if not edge["approved"]]
     if session.output == "json":

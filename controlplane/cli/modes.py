@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from controlplane.cli.connection import Session, connected
-from controlplane.cli.output import cell, console, full, short, show_json, table
+from controlplane.cli.output import cell, console, short, show_json, table
 
 MODES = ("learn", "audit", "enforce", "quarantine")
 
@@ -33,7 +33,7 @@ def mode(session: Session, words: tuple[str, ...], *, every: bool, yes: bool, co
         raise click.UsageError("name services before the mode, or say --all")
     if every and wanted == "quarantine" and not yes:
         click.confirm("Quarantine cuts every service off from every other. Do it?", abort=True, err=True)
-    body: dict[str, object] = {"all": True} if every else {"services": [full(name) for name in services]}
+    body: dict[str, object] = {"all": True} if every else {"services": list(services)}
     found = session.put("/modes", {"mode": wanted, "comment": comment} | body)
     if session.output == "json":
         show_json(found)

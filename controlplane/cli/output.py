@@ -68,14 +68,14 @@ def short(name: str) -> str:
     return name.removeprefix("default/")
 
 
-def full(name: str) -> str:
-    """A name with its namespace, as the API writes it."""
-    return name if "/" in name or ":" in name else f"default/{name}"
-
-
 def moment(at_ms: int | None) -> str:
     """A time on this machine's clock; ``-`` when it never happened."""
     return "-" if at_ms is None else datetime.fromtimestamp(at_ms / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def clock(at_ms: int | None) -> str:
+    """A time on this machine's clock, for tables: without its date where that is today."""
+    return moment(at_ms).removeprefix(datetime.now().astimezone().strftime("%Y-%m-%d "))
 
 
 def ago(at_ms: int | None) -> str:

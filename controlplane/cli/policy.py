@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from controlplane.cli.connection import Session, connected
-from controlplane.cli.output import cell, clean, console, full, match_text, moment, plural, short, show_json, table
+from controlplane.cli.output import cell, clean, clock, console, match_text, plural, short, show_json, table
 from controlplane.cli.review import show_published
 
 _RANGE = re.compile(r"([0-9]{1,12})?(?:\.\.([0-9]{1,12})?)?")
@@ -27,7 +27,9 @@ def show(session: Session, revision: int | None, service: str | None) -> None:
     """Show the rules in force, or those of REVISION."""
     found = session.get("/policy" if revision is None else f"/policy/revisions/{revision}")
     if service:
-        found["services"] = [listed for listed in found["services"] if listed["service"] == full(service)]
+        found["services"] = [
+            listed for listed in found["services"] if service in {listed["service"], listed["service"].partition("/")[2]}
+        ]
     if session.output == "json":
         show_json(found)
         return
@@ -68,7 +70,7 @@ def revisions(session: Session, limit: int) -> None:
     shown = table([">#", "", "made", "by", ">services", ">rules", "note"])
     for item in found["revisions"]:
         shown.add_row(
-            str(item["revision"]), "in force" if item["active"] else "", cell(moment(item["created_ms"])), cell(item["author"]),
+            str(item["revision"]), "in force" if item["active"] else "", cell(clock(item["created_ms"])), cell(item["author"]),
             cell(item["service_count"]), cell(item["rule_count"]), cell(item["note"]),
         )  # fmt: skip
     out.print(shown)
@@ -87,7 +89,7 @@ def diff(session: Session, revisions: str | None) -> None:
     if session.output == "json":
         show_json(found)
         return
-    click.echo(f"revision {found['before']} to {found['after']}: {plural(len(found['changes']), 'rule')} differ")
+    click.echo(f"revision {found['before']} to {found['after']}: {plural(len(found['changes']), 'difference')}")
     for line in found["text"].splitlines():
         click.echo(clean(line))
 

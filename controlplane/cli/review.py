@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from controlplane.cli.connection import Session, connected
-from controlplane.cli.output import ago, cell, console, match_text, moment, plural, short, show_json, table
+from controlplane.cli.output import ago, cell, clock, console, match_text, plural, short, show_json, table
 
 MAX_ROWS = 10_000
 _PART = re.compile(r"([1-9][0-9]{0,5})(?:-([1-9][0-9]{0,5}))?")
@@ -67,8 +67,8 @@ def _list(session: Session, found: dict[str, Any]) -> None:
     for item in found["proposals"]:
         revision = "-" if item["revision"] is None else item["revision"]
         shown.add_row(
-            str(item["number"]), cell(item["status"]), cell(item["edge_count"]), cell(moment(item["created_ms"])),
-            cell(moment(item["decided_ms"])), cell(item["decided_by"] or "-"), cell(revision), cell(item["comment"]),
+            str(item["number"]), cell(item["status"]), cell(item["edge_count"]), cell(clock(item["created_ms"])),
+            cell(clock(item["decided_ms"])), cell(item["decided_by"] or "-"), cell(revision), cell(item["comment"]),
         )  # fmt: skip
     out.print(shown)
     waiting = next((item["number"] for item in found["proposals"] if item["status"] == "open"), None)

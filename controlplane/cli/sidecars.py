@@ -8,7 +8,7 @@ from urllib.parse import quote
 import click
 
 from controlplane.cli.connection import Session, connected
-from controlplane.cli.output import ago, cell, console, full, plural, short, show_json, table, until
+from controlplane.cli.output import ago, cell, console, plural, short, show_json, table, until
 
 _STYLES = {"ack": "", "pending": "yellow", "nack": "red", "away": "yellow"}
 
@@ -72,9 +72,7 @@ def _row(item: dict[str, Any]) -> list[Any]:
 @connected
 def config(session: Session, name: str, kind: str | None) -> None:
     """Show the Envoy configuration that the sidecars of workload NAME are sent, as protobuf JSON."""
-    namespace, _, account = full(name).partition("/")
-    path = f"/sidecars/{quote(namespace, safe='')}/{quote(account, safe='')}/config"
-    found = session.get(path, {"type": kind.upper() if kind else None})
+    found = session.get(f"/sidecars/{quote(name)}/config", {"type": kind.upper() if kind else None})
     if session.output == "json":
         show_json(found)
         return

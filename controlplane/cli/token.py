@@ -9,7 +9,7 @@ import click
 
 from controlplane.api import places
 from controlplane.cli.connection import NotFoundError, Session, connected
-from controlplane.cli.output import full, show_json
+from controlplane.cli.output import show_json
 
 
 @click.command("token", short_help="Let a new sidecar join.")
@@ -33,9 +33,9 @@ def token(session: Session, workload: str, output_file: Path | None, lifetime_se
 
     It holds a token that is good once: give it to `picket sidecar --join FILE`.
     """
-    name = full(workload)
+    document = session.post("/tokens", {"workload": workload, "lifetime_seconds": lifetime_seconds})
+    name = document["workload"]
     file = output_file or Path(f"{name.replace('/', '.')}.join.json")
-    document = session.post("/tokens", {"workload": name, "lifetime_seconds": lifetime_seconds})
     try:
         places.write_private(file, json.dumps(document, indent=1) + "\n")
     except places.PlaceError as error:

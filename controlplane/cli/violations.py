@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from controlplane.cli.connection import Session, connected
-from controlplane.cli.output import cell, clean, console, full, moment, plural, short, show_json, show_json_line, table
+from controlplane.cli.output import cell, clean, clock, console, moment, plural, short, show_json, show_json_line, table
 
 FOLLOW_INTERVAL_SECONDS = 0.5
 _PAGE = 1000
@@ -54,8 +54,8 @@ def violations(
 ) -> None:
     """Show flows that the allow-list does not hold: who called what, what became of it, and the deny ID that says why."""
     wanted: dict[str, str | int | None] = {
-        "source": full(source) if source else None,
-        "destination": full(destination) if destination else None,
+        "source": source,
+        "destination": destination,
         "verdict": verdict,
         "port": port,
         "text": text,
@@ -83,7 +83,7 @@ def violations(
 
 def _row(item: dict[str, Any]) -> list[Any]:
     return [
-        cell(moment(item["last_seen_ms"])),
+        cell(clock(item["last_seen_ms"])),
         cell(short(item["source"])),
         "→",
         cell(f"{short(item['destination'])}:{item['port']}"),

@@ -1,0 +1,116 @@
+"""The API on real sockets: who may connect, as whom, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import socket
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import flask
+import pytest
+
+from controlplane.api.client import ApiError, Client, UnreachableError
+from controlplane.api.listen import ApiServer, ListenError
+from controlplane.settings import Listen
+from tests.harness.plane import TOKEN, Plane
+
+USER = pwd.getpwuid(os.getuid()).pw_name
+
+
+@pytest.fixture
+def unix(plane: Plane, tmp_path: Path) -> Iterator[str]:
+    """The API on a Unix socket, without a token."""
+    with plane.listening(f"unix:{tmp_path}/api.sock", token=None) as address:
+        yield address
+
+
+@pytest.fixture
+def tcp(plane: Plane) -> Iterator[str]:
+    """The API on a free port of loopback."""
+    with plane.listening("127.0.0.1:0") as address:
+        yield address
+
+
+def test_a_unix_socket_is_its_users_alone(unix: str, plane: Plane) -> None:
+    """Its mode lets nobody else in, and the kernel says who came: no token, and the claim does not count."""
+    assert stat.S_IMODE(Path(unix.removeprefix("unix:")).stat().st_mode) == 0o600
+    Client(unix, actor="somebody-else").put("/api/v1/modes", {"mode": "audit", "services": ["frontend"]})
+    assert plane.store.audit(1)[0].actor == USER
+
+
+def test_a_tcp_port_asks_for_the_token(tcp: str, plane: Plane) -> None:
+    assert tcp.startswith("http://127.0.0.1:")
+    for token in (None, "wrong"):
+        with pytest.raises(ApiError) as refused:
+            Client(tcp, token).get("/api/v1/map")
+        assert refused.value.status == 401
+    Client(tcp, TOKEN, "alice").put("/api/v1/modes", {"mode": "audit", "services": ["frontend"]})
+    assert plane.store.audit(1)[0].actor == "alice (via token)"
+
+
+def test_an_ipv6_address_is_served(plane: Plane) -> None:
+    try:
+        with plane.listening("[::1]:0") as address:
+            assert Client(address, TOKEN).get("/api/v1/map")["revision"] == 0
+            assert address.startswith("http://[::1]:")
+    except ListenError:
+        pytest.skip("no IPv6 on this machine's loopback")
+
+
+def test_an_address_in_use_is_told(tcp: str, plane: Plane, tmp_path: Path) -> None:
+    port = int(tcp.rpartition(":")[2])
+    with pytest.raises(ListenError, match=f"127.0.0.1:{port}: Address already in use; choose another"):
+        ApiServer(plane.app(), Listen(host="127.0.0.1", port=port))
+    with pytest.raises(ListenError, match=r"nowhere/api\.sock: No such file"):
+        ApiServer(plane.app(), Listen(path=f"{tmp_path}/nowhere/api.sock"))
+    with pytest.raises(ListenError, match="choose another with --api-listen"):
+        ApiServer(plane.app(), Listen(host="no-such-host.invalid", port=1))
+
+
+def test_a_stopped_listener_is_gone(plane: Plane, tmp_path: Path) -> None:
+    before = threading.active_count()
+    for address in (f"unix:{tmp_path}/api.sock", "127.0.0.1:0"):
+        with plane.listening(address) as where:
+            Client(where, TOKEN).get("/api/v1/map")
+        with pytest.raises(UnreachableError):
+            Client(where, TOKEN).get("/api/v1/map")
+    assert not (tmp_path / "api.sock").exists()
+    assert threading.active_count() == before
+
+
+def test_a_request_under_way_is_finished_before_the_end() -> None:
+    arrived, go_on = threading.Event(), threading.Event()
+    app = flask.Flask("slow")
+
+    @app.get("/")
+    def slow() -> dict[str, str]:
+        arrived.set()
+        go_on.wait(10)
+        return {"done": "yes"}
+
+    server = ApiServer(app, Listen(host="127.0.0.1", port=0))
+    answers: list[object] = []
+    caller = threading.Thread(target=lambda: answers.append(Client(server.address).get("/")))
+    caller.start()
+    assert arrived.wait(10)
+    closing = threading.Thread(target=server.close)
+    closing.start()
+    go_on.set()
+    closing.join()
+    caller.join()
+    assert answers == [{"done": "yes"}]
+
+
+def test_a_body_far_too_large_is_not_read(tcp: str) -> None:
+    """It is refused by its announced length."""
+    host, _, port = tcp.removeprefix("http://").rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(
+            b"POST /api/v1/tokens HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 99999999999\r\n\r\n"
+        )
+        assert connection.recv(100).startswith(b"HTTP/1.1 413 ")

@@ -1,0 +1,82 @@
+"""Violations: filtered, followed and counted."""
+
+from __future__ import annotations
+
+import pytest
+from flask.testing import FlaskClient
+
+from controlplane.flows.model import Verdict
+from tests.harness.plane import PAY, REDIS, Plane
+
+
+@pytest.fixture
+def refused(plane: Plane) -> Plane:
+    """Three violations, in the order 1, 2, 3 of their ids; the second was seen last."""
+    plane.violate(PAY._replace(path="/charge"), seen_ms=100, count=2)
+    plane.violate(REDIS._replace(source="ip:10.9.9.9"), Verdict.WOULD_DENY, seen_ms=900)
+    plane.violate(REDIS._replace(source="default/frontend"), seen_ms=500)
+    return plane
+
+
+def ids(api: FlaskClient, query: str = "") -> list[int]:
+    return [item["id"] for item in api.get(f"/api/v1/violations{query}").get_json()["violations"]]
+
+
+def test_a_violation_says_who_called_what_and_why_not(refused: Plane, api: FlaskClient) -> None:
+    found = api.get("/api/v1/violations?text=charge").get_json()
+    assert found == {
+        "violations": [
+            {
+                "id": 1, "source": "default/frontend", "destination": "shop/pay", "port": 443, "protocol": "http", "method": "POST",
+                "path": "/charge", "verdict": "denied", "deny_id": "deny:shop/pay@r1", "count": 2, "first_seen_ms": 100,
+                "last_seen_ms": 100, "reporter": "shop/cart", "direction": "in", "host": "", "server_name": "", "peer_address": "",
+                "reason": "",
+            }
+        ],
+        "last_id": 1,
+    }  # fmt: skip
+
+
+def test_they_come_newest_first(refused: Plane, api: FlaskClient) -> None:
+    assert ids(api) == [2, 3, 1]
+    assert ids(api, "?limit=1") == [2]
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        ("source=default/frontend", {1, 3}),
+        ("source=frontend", {1, 3}),
+        ("source=ip:10.9.9.9", {2}),
+        ("destination=shop/redis", {2, 3}),
+        ("destination=pay", {1}),
+        ("destination=nobody", set()),
+        ("verdict=would-deny", {2}),
+        ("verdict=denied", {1, 3}),
+        ("port=443", {1}),
+        ("since_ms=500", {2, 3}),
+        ("text=%25", set()),
+        ("source=frontend&port=6379", {3}),
+    ],
+)
+def test_they_can_be_filtered_and_counted(refused: Plane, api: FlaskClient, query: str, wanted: set[int]) -> None:
+    assert set(ids(api, f"?{query}")) == wanted
+    count = sum(2 if number == 1 else 1 for number in wanted)
+    assert api.get(f"/api/v1/violations/count?{query}").get_json() == {"count": count}
+
+
+def test_following_shows_each_once_in_the_order_of_ids(refused: Plane, api: FlaskClient) -> None:
+    """From the first: ids count from 1, and after 0 comes all there is."""
+    seen, after = [], 0
+    for _ in range(4):
+        page = api.get(f"/api/v1/violations?after_id={after}&limit=2").get_json()
+        seen += [item["id"] for item in page["violations"]]
+        after = page["last_id"]
+    assert (seen, after) == ([1, 2, 3], 3)
+    refused.violate(PAY._replace(path="/new"))
+    assert ids(api, f"?after_id={after}") == [4]
+
+
+def test_nothing_to_follow_stays_where_it_was(api: FlaskClient) -> None:
+    assert api.get("/api/v1/violations?after_id=7").get_json() == {"violations": [], "last_id": 7}
+    assert api.get("/api/v1/violations").get_json() == {"violations": [], "last_id": 0}

@@ -1,0 +1,174 @@
+"""The commands of the loop, for people and for programs alike."""
+
+from __future__ import annotations
+
+import pytest
+
+from controlplane.flows.model import Verdict
+from controlplane.store.interface import SidecarRow
+from tests.controlplane.cli.conftest import Picket
+from tests.harness.plane import ADD_CART, GET_CART, PAY, REDIS, Plane
+
+
+@pytest.fixture
+def learned(plane: Plane) -> Plane:
+    """Three edges wait for review."""
+    plane.learn(GET_CART, ADD_CART, PAY, REDIS)
+    return plane
+
+
+def lines(text: str) -> list[list[str]]:
+    """A table's cells: columns stand two spaces apart."""
+    return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in text.splitlines()]
+
+
+def test_the_map_shows_edges_and_what_is_approved(learned: Plane, picket: Picket) -> None:
+    shown = picket("map")
+    assert (shown.code, shown.err) == (0, "")
+    assert lines(shown.out)[0] == ["revision 0: 3 edges, 0 approved"]
+    row = next(line for line in lines(shown.out) if "shop/cart:7070" in line)
+    assert row[0] == "frontend"
+    assert row[3] == "grpc POST /shop.Cart/Add, POST /shop.Cart/Get"
+    assert row[-2:] == ["no", "learn"]
+    assert [edge["destination"] for edge in picket("map", "-o", "json").json["edges"]] == ["shop/cart", "shop/pay", "shop/redis"]
+
+
+def test_the_map_of_one_service_and_of_what_is_new(learned: Plane, picket: Picket) -> None:
+    picket("approve", "1")
+    picket("proposals")
+    picket("approve", "1", "--rows", "1")
+    assert [e["destination"] for e in picket("map", "shop/redis", "-o", "json").json["edges"]] == ["shop/redis"]
+    assert [e["destination"] for e in picket("map", "--new", "-o", "json").json["edges"]] == ["shop/pay", "shop/redis"]
+
+
+def test_the_review_from_proposal_to_revision(learned: Plane, picket: Picket) -> None:
+    assert "`picket proposals 1` shows what it asks for" in picket("proposals").out
+    shown = picket("proposals", "1")
+    assert "proposal 1, open: 3 edges that revision 0 does not hold" in shown.out
+    # Every method that is asked for is shown: nobody can approve what is not.
+    assert "/shop.Cart/Add" in shown.out
+    assert "/shop.Cart/Get" in shown.out
+    assert [edge["row"] for edge in picket("proposals", "1", "-o", "json").json["edges"]] == [1, 2, 3]
+    approved = picket("approve", "1", "--rows", "1,3", "--comment", "as reviewed")
+    assert approved.out == "revision 1 is in force; it changes frontend, shop/cart, shop/redis\n"
+    assert picket("proposals", "-o", "json").json["proposals"][0]["edge_count"] == 1
+    assert picket("reject", "2", "-m", "not that").out == "proposal 2 is rejected\n"
+    assert [item["status"] for item in picket("proposals", "-o", "json").json["proposals"]] == ["rejected", "approved"]
+
+
+def test_nothing_to_review_is_said(plane: Plane, picket: Picket) -> None:
+    assert picket("proposals").out.startswith("nothing to review")
+    assert picket("proposals", "-o", "json").json == {"proposals": []}
+
+
+@pytest.mark.parametrize("rows", ["0", "a", "3-1", "1-", "1-20000", "", "1,,2", "1;2", "-1"])
+def test_rows_that_are_none_are_refused_before_anything_is_sent(learned: Plane, picket: Picket, rows: str) -> None:
+    picket("proposals")
+    result = picket("approve", "1", f"--rows={rows}")
+    assert (result.code, result.out) == (2, "")
+    assert learned.store.revisions(1) == []
+
+
+def test_modes_are_shown_and_set(plane: Plane, picket: Picket) -> None:
+    assert ["frontend", "learn", "default"] in lines(picket("mode").out)
+    assert picket("mode", "cart", "frontend", "enforce").out == "2 services in mode enforce\n"
+    assert ["shop/cart", "enforce"] in lines(picket("mode").out)
+    assert picket("mode", "--all", "audit", "-o", "json").json == {"detail": "6 services in mode audit"}
+    modes = {item["mode"] for item in picket("mode", "-o", "json").json["services"]}
+    assert modes == {"audit"}
+
+
+@pytest.mark.parametrize("words", [["cart"], ["enforce"], ["cart", "bogus"], ["--all"], ["--all", "cart", "enforce"]])
+def test_a_mode_is_wanted_last(plane: Plane, picket: Picket, words: list[str]) -> None:
+    assert picket("mode", *words).code == 2
+    assert plane.store.modes() == {}
+
+
+def test_quarantining_everything_is_asked_about(plane: Plane, picket: Picket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: "n")
+    result = picket("mode", "--all", "quarantine")
+    assert (result.code, plane.store.modes()) == (1, {})
+    assert picket("mode", "--all", "quarantine", "--yes").code == 0
+    assert len(plane.store.modes()) == 6
+
+
+def test_revisions_are_shown_compared_and_rolled_back(learned: Plane, picket: Picket) -> None:
+    assert picket("policy", "revisions").out == "no revision yet: nothing was approved\n"
+    picket("proposals")
+    picket("approve", "1", "-m", "first")
+    assert "revision 1, in force: 3 rules for 3 services" in picket("policy", "show").out
+    assert [s["service"] for s in picket("policy", "show", "--service", "cart", "-o", "json").json["services"]] == ["shop/cart"]
+    assert "+ shop/cart -> :6379  anything" in picket("policy", "diff").out
+    assert picket("policy", "rollback", "0").out.startswith("revision 2 is in force")
+    assert "- shop/cart -> :6379  anything" in picket("policy", "diff", "1..").out
+    assert picket("policy", "diff", "0..2", "-o", "json").json["changes"] == []
+    assert picket("policy", "diff", "1", "-o", "json").json["before"] == 0
+    assert [item["revision"] for item in picket("policy", "revisions", "-o", "json").json["revisions"]] == [2, 1]
+    assert picket("policy", "show", "1", "-o", "json").json["active"] is False
+    assert picket("policy", "diff", "one..two").code == 2
+
+
+def test_violations_are_shown_with_their_total(plane: Plane, picket: Picket) -> None:
+    assert picket("violations").out == "no violations\n"
+    plane.violate(PAY._replace(path="/charge"), count=7)
+    plane.violate(REDIS._replace(source="ip:10.9.9.9"), Verdict.WOULD_DENY)
+    shown = picket("violations")
+    assert lines(shown.out)[0] == ["8 violations in all; 2 rows"]
+    row = next(line for line in lines(shown.out) if "shop/pay:443" in line)
+    assert row[-4:] == ["POST /charge", "denied", "7", "deny:shop/pay@r1"]
+    assert [item["id"] for item in picket("violations", "--verdict", "would-deny", "-o", "json").json["violations"]] == [2]
+    assert picket("violations", "--source", "nobody").out == "no violations match\n"
+    assert picket("violations", "--destination", "pay", "--port", "443", "--text", "charge", "-o", "json").json["last_id"] == 1
+    assert picket("violations", "--since", "5m").out == "no violations match\n"
+    assert picket("violations", "--since", "5 minutes").code == 2
+
+
+def test_what_came_over_the_wire_does_not_drive_the_terminal(plane: Plane, picket: Picket) -> None:
+    """An attacker chooses paths and hosts; escapes and text that reverses its direction are written out."""
+    plane.violate(PAY._replace(path="/\x1b]0;owned\x07\u202e\x9b31m"))
+    for arguments in (["violations"], ["violations", "-o", "json"]):
+        out = picket(*arguments).out
+        assert out.replace("\n", "").replace("→", "").isprintable()
+        assert "owned" in out
+
+
+def test_sidecars_are_shown_with_what_they_refused(plane: Plane, picket: Picket) -> None:
+    assert picket("sidecars").out.startswith("no sidecar was ever here")
+    plane.sidecar(SidecarRow("shop/cart", "cart-0", True, 1, "v1", "v1", 3, envoy_version="1.40.0"))
+    refused = SidecarRow(
+        "default/frontend", "front-0", True, 1, "v2", "v1", nack_type="LDS", nack_message="no such filter", nack_ms=1
+    )
+    plane.sidecar(refused)
+    shown = picket("sidecars")
+    assert "2 sidecars, 1 with all that they were sent" in shown.out
+    assert ["shop/cart", "cart-0", "ack", "3", "-", "-", "0", "-", "1.40.0"] in lines(shown.out)
+    assert "frontend (front-0) refused LDS" in shown.out
+    assert "no such filter" in shown.out
+    assert [item["state"] for item in picket("sidecars", "-o", "json").json["sidecars"]] == ["nack", "ack"]
+
+
+@pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince212")
+def test_what_a_sidecar_is_sent_is_shown(plane: Plane, picket: Picket) -> None:
+    shown = picket("sidecars", "config", "cart", "--type", "sds")
+    assert shown.out.startswith("shop/cart: revision 0, version ")
+    assert '"trustedCa"' in shown.out
+    found = picket("sidecars", "config", "shop/cart", "-o", "json").json
+    assert found["workload"] == "shop/cart"
+    assert picket("sidecars", "config", "nobody").code == 1
+
+
+def test_the_audit_log_names_who_did_what(learned: Plane, picket: Picket) -> None:
+    assert picket("audit").out == "nothing was done yet\n"
+    picket("proposals")
+    picket("approve", "1", "-m", "fine")
+    assert "proposal:approve" in picket("audit").out
+    (event,) = picket("audit", "-o", "json").json["events"]
+    assert event["detail"]["comment"] == "fine"
+
+
+def test_what_the_control_plane_refuses_is_one_line_with_a_remedy(learned: Plane, picket: Picket) -> None:
+    picket("proposals")
+    picket("approve", "1")
+    result = picket("approve", "1")
+    assert (result.code, result.out) == (1, "")
+    assert result.err == "picket: proposal 1 is approved, not open; list proposals, and review the open one\n"

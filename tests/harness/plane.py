@@ -1,0 +1,119 @@
+"""A control plane without its gRPC side: a real SQLite store, publisher, review and API over a small shop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import flask
+
+from controlplane.api.app import ApiServices, HealthReport, create_app
+from controlplane.api.listen import ApiServer
+from controlplane.flows.model import EdgeKey, Flow, Verdict
+from controlplane.identity.spiffe import parse_workload
+from controlplane.policy.rules import Mode
+from controlplane.settings import Listen, parse_listen
+from controlplane.store.interface import SidecarRow
+from controlplane.store.sql import SqlStore, open_store
+from controlplane.topology.document import parse_topology
+from controlplane.workflow.publish import Publisher
+from controlplane.workflow.review import Review
+from controlplane.xds.compile import Compiler
+from controlplane.xds.tls import Trust
+
+TOKEN = "a-token-for-tests-only"
+SHOP = b"""
+services:
+- {name: frontend, kind: service, addresses: [10.1.0.1], endpoints: [10.0.0.1], ports: [{port: 80, protocol: http}]}
+- {name: cart, namespace: shop, kind: service, addresses: [10.1.0.2], endpoints: [10.0.0.2], ports: [{port: 7070, protocol: grpc}]}
+- {name: pay, namespace: shop, kind: service, addresses: [10.1.0.3], endpoints: [10.0.0.3], ports: [{port: 443, protocol: http}]}
+- {name: redis, namespace: shop, kind: service, addresses: [10.1.0.4], endpoints: [10.0.0.4], ports: [{port: 6379, protocol: tcp}]}
+- {name: redis, namespace: ops, kind: service, addresses: [10.1.0.5], endpoints: [10.0.0.5], ports: [{port: 6379, protocol: tcp}]}
+- {name: api.example.com, namespace: outside, kind: external, ports: [{port: 443, protocol: https}]}
+"""
+GET_CART = EdgeKey("default/frontend", "shop/cart", 7070, "grpc", "POST", "/shop.Cart/Get")
+ADD_CART = GET_CART._replace(path="/shop.Cart/Add")
+PAY = EdgeKey("default/frontend", "shop/pay", 443, "http", "POST")
+REDIS = EdgeKey("shop/cart", "shop/redis", 6379, "tcp")
+
+
+@dataclass
+class Plane:
+    """The parts; ``now_ms`` is its clock, which stands still."""
+
+    store: SqlStore
+    publisher: Publisher
+    review: Review
+    now_ms: int = 1_000_000
+    reasons: tuple[str, ...] = ()
+    tokens: list[tuple[str, int, str]] = field(default_factory=list)
+    _sequence: int = 0
+
+    def learn(self, *edges: EdgeKey, count: int = 1, seen_ms: int = 500) -> None:
+        """Have edges used."""
+        self._record(*(Flow(edge, Verdict.ALLOWED, "shop/cart", "in", count, seen_ms, seen_ms) for edge in edges))
+
+    def violate(self, edge: EdgeKey, verdict: Verdict = Verdict.DENIED, *, seen_ms: int = 700, count: int = 1) -> None:
+        """Have an edge refused."""
+        deny_id = f"deny:{edge.destination}@r1" if verdict is Verdict.DENIED else ""
+        self._record(Flow(edge, verdict, "shop/cart", "in", count, seen_ms, seen_ms, deny_id=deny_id))
+
+    def _record(self, *flows: Flow) -> None:
+        self._sequence += 1
+        with self.store.transaction() as transaction:
+            transaction.record_batch("shop/cart", "cart-0", "a" * 32, self._sequence, flows, 0, self.now_ms)
+
+    def sidecar(self, row: SidecarRow) -> None:
+        """Have a sidecar's state."""
+        with self.store.transaction() as transaction:
+            transaction.save_sidecars([row])
+
+    def services(self, token: str | None = TOKEN) -> ApiServices:
+        """What the API gets."""
+        return ApiServices(
+            store=self.store,
+            review=self.review,
+            publisher=self.publisher,
+            clock_ms=lambda: self.now_ms,
+            health=lambda: HealthReport(live=True, ready=not self.reasons, reasons=self.reasons),
+            metrics=lambda: b"picket_policy_revision 0.0\n",
+            new_join_token=self._join,
+            token=token,
+            host_names=("mesh.example.org", "0.0.0.0"),
+        )
+
+    def _join(self, workload: str, lifetime_seconds: int, actor: str) -> dict[str, object]:
+        name = parse_workload(workload)
+        if name not in self.publisher.topology.by_workload:
+            raise ValueError(f"no service in the topology has the workload {name}")
+        self.tokens.append((str(name), lifetime_seconds, actor))
+        return {"workload": str(name), "token": "picket-join-secret"}
+
+    def app(self) -> flask.Flask:
+        """The API."""
+        return create_app(self.services())
+
+    @contextmanager
+    def listening(self, address: str, token: str | None = TOKEN) -> Iterator[str]:
+        """The API on a real socket; its address."""
+        listen: Listen = parse_listen(address, "test")
+        server = ApiServer(create_app(self.services(token)), listen)
+        try:
+            yield server.address
+        finally:
+            server.close()
+
+
+@contextmanager
+def plane(directory: Path) -> Iterator[Plane]:
+    """A new control plane with an empty store."""
+    store = open_store(f"sqlite:///{directory}/picket.db")
+    try:
+        topology = parse_topology(SHOP, "shop.yaml").topology
+        publisher = Publisher(store, topology, Compiler(Trust("picket.test", b"-----BEGIN CERTIFICATE-----\n")), Mode.LEARN)
+        made = Plane(store, publisher, Review(store, publisher, lambda: made.now_ms))
+        yield made
+    finally:
+        store.close()
