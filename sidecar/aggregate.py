@@ -1,7 +1,7 @@
 """Counts the uses of edges within a window, and knows what is new. Never reads a file, and never decides what a line means.
 
 A request is counted once, also when it goes on for hours and is logged every few seconds meanwhile. What clients can make
-up (paths, hosts) is bounded: beyond the bound only the path and the host are dropped, never the count.
+up (methods, paths, hosts) is bounded: beyond the bound only that is dropped, never the count.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from sidecar.accesslog import (
     read_lines,
 )
 
-#: Different paths and hosts of one peer, port and method that are told apart within a window.
+#: Different methods of one peer and port, and paths and hosts of one method, that are told apart within a window.
+MAX_METHODS = 50
 MAX_DETAILS = 100
 #: So many kinds of uses end a window before its time.
 MAX_USES = 10_000
@@ -60,7 +61,7 @@ class Window:
         self._workload = workload
         self._resumed_ms = watermark_ms
         self._uses: dict[Key, _Sums] = {}
-        self._details: dict[Key, set[tuple[str, str, str]]] = {}
+        self._told_apart: dict[Key, set[tuple[str, ...]]] = {}
         self._known: dict[Key, int] = {}  # violations and when they were seen last
         self._open: dict[int, tuple[Key, int]] = {}  # by hash: what it was counted as, and when it was seen last
 
@@ -114,7 +115,7 @@ class Window:
         self.lost = 0
         self.has_news = False
         if ends_window:
-            self._details = {}
+            self._told_apart = {}
             self._forget()
         return observations, lost
 
@@ -123,18 +124,27 @@ class Window:
         use = Use(*key)
         if not 0 < use.port < 65536 or use.service != (self._workload if use.direction == INBOUND else ""):
             return None
-        if use.path or use.host or use.server_name:
-            bare = use._replace(path="", host="", server_name="")
-            details = self._details.setdefault(bare, set())
-            detail = (use.path, use.host, use.server_name)
-            if detail not in details and len(details) >= MAX_DETAILS:
-                key = bare
-            else:
-                details.add(detail)
+        if use.method or use.path or use.host or use.server_name:
+            key = use = self._bounded(use)
         if use.verdict != ALLOWED:
             self.has_news = self.has_news or key not in self._known
             self._known[key] = seen
         return self._uses.setdefault(key, [0, start, seen])
+
+    def _bounded(self, use: Use) -> Use:
+        """The use without what there are too many of already."""
+        method = use._replace(path="", host="", server_name="")
+        peer = method._replace(method="")
+        if not self._has_room(peer, (use.method,), MAX_METHODS):
+            return peer
+        return use if self._has_room(method, (use.path, use.host, use.server_name), MAX_DETAILS) else method
+
+    def _has_room(self, group: Key, member: tuple[str, ...], limit: int) -> bool:
+        members = self._told_apart.setdefault(group, set())
+        if member not in members and len(members) >= limit:
+            return False
+        members.add(member)
+        return True
 
     def _is_first(self, line: Line, key: Key, seen: int) -> bool:
         """Whether a request or connection that took long was not counted before, or not as what it turned out to be."""

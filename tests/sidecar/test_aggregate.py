@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from protos.picket.v1.telemetry_pb2 import ALLOWED, DENIED, WOULD_DENY, Batch, Observation
 from sidecar import aggregate
-from sidecar.aggregate import MAX_DETAILS, Window
+from sidecar.aggregate import MAX_DETAILS, MAX_METHODS, Window
 from tests.sidecar.envoylines import http, http_out, tcp
 from tests.sidecar.received import received
 
@@ -85,6 +85,19 @@ def test_hosts_and_grpc_paths_are_bounded_too() -> None:
         counted.add(http_out(host=f"h{n}.test") + http(path=f"/s/{n}", ctype="application/grpc"))
     observations, _ = take(counted)
     assert (len(observations), sum(seen.count for seen in observations)) == (2 * MAX_DETAILS + 2, 4 * MAX_DETAILS)
+
+
+def test_methods_that_a_client_makes_up_are_bounded_and_ask_for_nothing() -> None:
+    """HTTP/2 takes any token for a method; a use without one adds nothing to what is learned beside the others."""
+    counted = window()
+    for n in range(2 * MAX_METHODS):
+        counted.add(http(method=f"M{n}") + http(method=f"M{n}", path=f"/{n}", detail=DENIED_BY_LIST))
+    observations, _ = take(counted)
+    assert (len(observations), sum(seen.count for seen in observations)) == (2 * MAX_METHODS + 2, 4 * MAX_METHODS)
+    assert {(seen.verdict, seen.count, seen.path) for seen in observations if not seen.method} == {
+        (ALLOWED, MAX_METHODS, ""),
+        (DENIED, MAX_METHODS, ""),
+    }
 
 
 def test_a_window_says_when_it_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
