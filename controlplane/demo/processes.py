@@ -53,7 +53,8 @@ class Processes:
             command = [
                 sys.executable, "-m", "sidecar.main", "--join", str(join), "--state", str(place.state),
                 "--capture", self._plan.capture, "--instance", place.namespace, "--report-interval-seconds", "0.5",
-                "--drain-seconds", "0", "--", *command,
+                # The application becomes its own user itself: only root can reach its program everywhere.
+                "--drain-seconds", "0", *(["--app-user", "0:0"] if self.privileged else []), "--", *command,
             ]  # fmt: skip
         self._start_at(place, command)
 

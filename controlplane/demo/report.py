@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -15,7 +15,7 @@ from controlplane.api.schemas import ProposedEdge, Violation
 
 #: How many blocked connections are shown; all of them are in the log.
 BLOCKED_ROWS = 12
-MAX_ASKS = 38
+MAX_ASKS = 30
 MAX_FAILURES = 10
 
 
@@ -85,12 +85,10 @@ def blocked_table(log: Sequence[Violation]) -> Table:
     step = max(1, len(blocked) // BLOCKED_ROWS)
     shown = blocked[::step][:BLOCKED_ROWS]
     title = f"Blocked connections, {len(shown)} of {len(blocked)}"
-    table = _table(title, ("source", "", "destination", "by", "deny ID"))
+    table = _table(title, ("source", "", "destination", "deny ID"))
     for violation in shown:
-        table.add_row(
-            Text(short(violation.source)), "→", Text(f"{short(violation.destination)}:{violation.port}"),
-            "source" if violation.direction == "out" else "destination", Text(violation.deny_id),
-        )  # fmt: skip
+        destination = f"{short(violation.destination)}:{violation.port}"
+        table.add_row(Text(short(violation.source)), "→", Text(destination), Text(violation.deny_id))
     return table
 
 
@@ -106,13 +104,22 @@ def short(name: str) -> str:
     return name.removeprefix("default/")
 
 
-def summary(report: Report, console: Console) -> None:
-    """The result in a few lines."""
+def summary(report: Report, console: Console, *, ended_early: bool) -> None:
+    """The result in a few lines; only why, where a demo ended before there was one."""
     good, bad = "[green]✓[/green]", "[red]✗[/red]"
 
     def line(fine: bool, text: str) -> None:  # noqa: FBT001  # a line's sign, beside its text
         console.print(f"  {good if fine else bad} {text}", highlight=False, soft_wrap=True)
 
+    if not ended_early:
+        _findings(report, line)
+    for failure in report.failures[:MAX_FAILURES]:
+        line(False, escape(failure))
+    if len(report.failures) > MAX_FAILURES:
+        console.print(f"    and {len(report.failures) - MAX_FAILURES} more", highlight=False)
+
+
+def _findings(report: Report, line: Callable[[bool, str], None]) -> None:
     line(not report.edges_missing and not report.edges_extra,
          f"{report.edges_learned} of {report.edges_expected} declared edges learned, {len(report.edges_extra)} others")
     line(not report.expected_failed, f"{report.expected_requests} expected requests, {report.expected_failed} failed")
@@ -123,7 +130,3 @@ def summary(report: Report, console: Console) -> None:
     line(not report.bypass_delivered and report.bypass_recorded == report.bypass_attempts,
          f"{report.bypass_attempts} calls around the own sidecar with a stolen identity, {report.bypass_delivered} delivered, "
          f"{report.bypass_recorded} in the log")  # fmt: skip
-    for failure in report.failures[:MAX_FAILURES]:
-        line(False, escape(failure))
-    if len(report.failures) > MAX_FAILURES:
-        console.print(f"    and {len(report.failures) - MAX_FAILURES} more", highlight=False)

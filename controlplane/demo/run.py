@@ -111,7 +111,7 @@ async def _run(options: DemoOptions, plan: Plan, traces: Traces, progress: Progr
             report.failures.append(failed)
         finished = True
         stays = not options.once and not failed
-        _conclude(options, progress, report, stages)
+        _conclude(options, progress, report, stages, ended_early=bool(failed))
         if stays:
             _invite(progress, mesh)
             await _stay(mesh, progress)
@@ -139,13 +139,13 @@ async def _failure(stages: Stages) -> str:
     return ""
 
 
-def _conclude(options: DemoOptions, progress: Progress, report: Report, stages: Stages) -> None:
+def _conclude(options: DemoOptions, progress: Progress, report: Report, stages: Stages, *, ended_early: bool) -> None:
     console = progress.console
     if stages.log:
         console.print()
         console.print(blocked_table(stages.log))
     console.print()
-    summary(report, console)
+    summary(report, console, ended_early=ended_early)
     if options.report is not None:
         options.report.write_bytes(report.json())
         progress.say(f"Report: {escape(str(options.report))}")
