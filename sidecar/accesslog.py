@@ -155,10 +155,10 @@ def _reported(line: Line) -> str | None:
     """The name under which something passed that is not approved; ``None`` when it is approved."""
     if line.shadow_result == "denied":
         return line.shadow or ""
-    for name in (line.route, line.chain):
-        if name is not None and name.startswith("would-deny:"):
-            return name[len(_REPORTED) :]
-    return None
+    route, chain = line.route, line.chain
+    if route is not None and route.startswith("would-deny:"):
+        return route[len(_REPORTED) :]
+    return chain[len(_REPORTED) :] if chain is not None and chain.startswith("would-deny:") else None
 
 
 def _request(line: Line, denied: str | None) -> Key | None:
@@ -166,15 +166,18 @@ def _request(line: Line, denied: str | None) -> Key | None:
     if method is None:
         return None  # refused by the codec: there was no request
     protocol = "grpc" if content is not None and content.lower().startswith("application/grpc") else "http"
-    path = (line.path or "")[:MAX_PATH_CHARACTERS]
     if denied is not None:
-        return _use(line, DENIED, protocol, method, path, denied, line.detail or "")
+        return _use(line, DENIED, protocol, method, _path(line), denied, line.detail or "")
     if line.cluster is None:
         return None  # answered by Envoy itself (a bad request): it reached nobody
     reported = _reported(line)
     if reported is not None:
-        return _use(line, WOULD_DENY, protocol, method, path, reported, "")
-    return _allowed(line, protocol, method, path if protocol == "grpc" else "")
+        return _use(line, WOULD_DENY, protocol, method, _path(line), reported, "")
+    return _allowed(line, protocol, method, _path(line) if protocol == "grpc" else "")
+
+
+def _path(line: Line) -> str:
+    return (line.path or "")[:MAX_PATH_CHARACTERS]
 
 
 def _connection(line: Line, denied: str | None) -> Key | None:

@@ -86,7 +86,6 @@ class Window:
             if not 0 < start <= seen <= MAX_TIME_MS:
                 lost += 1
                 continue
-            latest = max(latest, seen)
             try:
                 key = key_of(line)
             except UnreadableError:
@@ -102,8 +101,8 @@ class Window:
                     continue
             if (duration is not None and duration < _SHORT_MS) or self._is_first(line, key, seen):
                 sums[0] += 1
-            sums[1] = min(sums[1], start)
-            sums[2] = max(sums[2], seen)
+            if start < sums[1] or seen > sums[2]:
+                sums[1], sums[2], latest = min(sums[1], start), max(sums[2], seen), max(latest, seen)
         self.watermark_ms = latest
         self.lost += lost
 
@@ -129,7 +128,7 @@ class Window:
         if use.verdict != ALLOWED:
             self.has_news = self.has_news or key not in self._known
             self._known[key] = seen
-        return self._uses.setdefault(key, [0, start, seen])
+        return self._uses.setdefault(key, [0, start, 0])
 
     def _bounded(self, use: Use) -> Use:
         """The use without what there are too many of already."""
