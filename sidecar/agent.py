@@ -59,7 +59,7 @@ class Agent:
         try:
             program = find_envoy(settings.envoy)
             lock = prepare(paths, user)
-            self._spool = Spool.open(paths.spool, instance=settings.instance)
+            self._spool = Spool.open(paths.spool, instance=settings.instance, owner=join.workload)
         except (EnvoyError, StateError, SpoolError) as error:
             raise StartError(str(error)) from error
         self._relay = Relay(lastgood.load(paths.last_good, join.spiffe_id))
