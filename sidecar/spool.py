@@ -11,24 +11,19 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from protos.picket.v1 import telemetry_pb2
 from sidecar import segment
+from sidecar.batches import batches_of
 from sidecar.recovery import SUFFIX, UNKEPT, Recovered, Stored, VersionError, recover, rename
 
-MAX_BATCH_BYTES = 1024 * 1024
-MAX_OBSERVATIONS = 10_000
 MAX_SPOOL_BYTES = 64 * 1024 * 1024
 #: A file that grew to this is not added to any more.
 SEGMENT_BYTES = 4 * 1024 * 1024
 #: More is not read into memory at once, whatever the limit says.
 _MAX_READ_BYTES = 4 * 1024 * 1024
-#: Epoch, instance, sequence and lost of a batch.
-_BATCH_RESERVE_BYTES = 1024
-#: Tag and length of an observation in its batch.
-_TAG_BYTES = 8
 _MAX_LOST = 2**53 - 1
 _log = logging.getLogger("picket.spool")
 
@@ -114,18 +109,21 @@ class Spool:
     def after(self, sequence: int, limit: int) -> list[tuple[int, bytes]]:
         """Up to ``limit`` waiting batches above a sequence, in order: (sequence, serialised ``picket.v1.Batch``).
 
-        Raises:
-            SpoolError: a file changed or went away under a running agent.
+        Batches whose file was damaged under the running agent are given up and counted as lost.
         """
         found: list[tuple[int, bytes]] = []
         size = 0
         above = max(sequence, self._acknowledged)
-        for stored in self._stored:
+        for stored in list(self._stored):
             if stored.last <= above:
                 continue
             if len(found) >= limit or (found and size + stored.length > _MAX_READ_BYTES):
                 break
-            found += ((number, body) for number, body in enumerate(self._bodies(stored), stored.first) if number > above)
+            bodies = _bodies(stored)
+            if not bodies:
+                self._drop(stored)
+                self.lost += stored.last - stored.first + 1
+            found += ((number, body) for number, body in enumerate(bodies, stored.first) if number > above)
             size += stored.length
         return found[:limit]
 
@@ -136,9 +134,7 @@ class Spool:
             return
         self._acknowledged = max(self._acknowledged, sequence)
         while self._stored and self._stored[0].last <= self._acknowledged:
-            stored = self._stored.popleft()
-            self._in_file[stored.path] -= 1
-            self.waiting_bytes -= stored.length
+            self._drop(self._stored[0])
         self._remove_done()
 
     async def wait_for(self, sequence: int) -> None:
@@ -170,8 +166,12 @@ class Spool:
 
     async def _append(self, observations: list[telemetry_pb2.Observation], lost: int, cursor: bytes) -> bool:
         async with self._appending:
-            lost = min(self.lost + lost, _MAX_LOST)
-            bodies = list(self._batches(observations, lost))
+            told = self.lost
+            bodies = list(
+                batches_of(
+                    observations, epoch=self.epoch, sequence=self._next, instance=self._instance, lost=min(told + lost, _MAX_LOST)
+                )
+            )
             if bodies and self.waiting_bytes + sum(map(len, bodies)) > self._max_bytes:
                 _log.warning("spool full, reports are being lost waiting_bytes=%d", self.waiting_bytes)
                 await self._not_kept(observations, lost, cursor)
@@ -183,7 +183,8 @@ class Spool:
                 self._active = None  # what a failed write left there is not to be built on
                 await self._not_kept(observations, lost, cursor)
                 return False
-            self.cursor, self.lost = cursor, 0
+            self.cursor = cursor
+            self.lost -= told
             self._active, self._active_bytes = stored.path, stored.offset + stored.length
             self._in_file.setdefault(stored.path, 0)
             if bodies:
@@ -207,25 +208,8 @@ class Spool:
         segment.create(path, start + record)
         return Stored(entry.first_sequence, last, path, len(start), len(record))
 
-    def _batches(self, observations: Sequence[telemetry_pb2.Observation], lost: int) -> Iterator[bytes]:
-        """Serialised batches within the bounds of the wire; one without observations only to tell of a loss."""
-        sequence = self._next
-        batch = telemetry_pb2.Batch(epoch=self.epoch, sequence=sequence, instance=self._instance, lost=lost)
-        size = _BATCH_RESERVE_BYTES
-        for seen in observations:
-            length = seen.ByteSize() + 8
-            if size + length > MAX_BATCH_BYTES or len(batch.observations) >= MAX_OBSERVATIONS:
-                yield batch.SerializeToString()
-                sequence += 1
-                batch = telemetry_pb2.Batch(epoch=self.epoch, sequence=sequence, instance=self._instance)
-                size = _BATCH_RESERVE_BYTES
-            batch.observations.append(seen)
-            size += length
-        if batch.observations or batch.lost:
-            yield batch.SerializeToString()
-
     async def _not_kept(self, observations: Sequence[telemetry_pb2.Observation], lost: int, cursor: bytes) -> None:
-        self.lost = min(lost + sum(max(1, seen.count) for seen in observations), _MAX_LOST)
+        self.lost = min(self.lost + lost + sum(max(1, seen.count) for seen in observations), _MAX_LOST)
         self.cursor = cursor
         if not self.lost:
             return
@@ -240,6 +224,11 @@ class Spool:
         self._in_file[stored.path] += 1
         self.waiting_bytes += stored.length
 
+    def _drop(self, stored: Stored) -> None:
+        self._stored.remove(stored)
+        self._in_file[stored.path] -= 1
+        self.waiting_bytes -= stored.length
+
     def _remove_done(self) -> None:
         """Remove files of which nothing waits; the newest stays, it knows the epoch and the cursor."""
         newest = next(reversed(self._in_file), None)
@@ -250,12 +239,16 @@ class Spool:
                 _log.warning("acknowledged reports not removed file=%s reason=%r", path, error.strerror)
             del self._in_file[path]
 
-    def _bodies(self, stored: Stored) -> list[bytes]:
-        try:
-            with stored.path.open("rb") as file:
-                record = segment.read_record(file, stored.offset, stored.length)
-        except OSError as error:
-            raise SpoolError(f"{stored.path}: cannot be read: {error.strerror}; restart the sidecar") from error
-        if not isinstance(record, segment.Entry) or len(record.bodies) != stored.last - stored.first + 1:
-            raise SpoolError(f"{stored.path}: changed under the running sidecar; restart it")
+
+def _bodies(stored: Stored) -> list[bytes]:
+    """The batches of a record; none when it cannot be read any more."""
+    try:
+        with stored.path.open("rb") as file:
+            record = segment.read_record(file, stored.offset, stored.length)
+    except OSError as error:
+        _log.error("reports cannot be read and are lost file=%s reason=%r", stored.path, error.strerror)
+        return []
+    if isinstance(record, segment.Entry) and len(record.bodies) == stored.last - stored.first + 1:
         return record.bodies
+    _log.error("reports are lost, their file was damaged file=%s", stored.path)
+    return []

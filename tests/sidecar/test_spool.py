@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from protos.picket.v1 import telemetry_pb2
 from sidecar import segment, spool
-from sidecar.spool import MAX_OBSERVATIONS, Spool, SpoolError
+from sidecar.batches import MAX_OBSERVATIONS
+from sidecar.spool import Spool, SpoolError
 from tests.sidecar.received import received
 
 
@@ -113,6 +114,21 @@ async def test_a_number_that_was_skipped_after_damage_wakes_nobody(tmp_path: Pat
     await again.append([seen(2)], lost=0, cursor=b"")
     await waiter
     assert waiting(again) == [(again.last_sequence, 2)]
+
+
+async def test_what_was_damaged_under_the_running_agent_is_given_up_and_counted(tmp_path: Path) -> None:
+    opened = open_spool(tmp_path)
+    for count in (1, 2, 3):
+        await opened.append([seen(count)], lost=0, cursor=b"")
+    file = tmp_path / "000000000001.spool"
+    content = file.read_bytes()
+    file.write_bytes(content.replace(opened.after(1, 1)[0][1], b"?" * len(opened.after(1, 1)[0][1])))
+    assert waiting(opened) == [(1, 1), (3, 3)]
+    assert (opened.waiting_batches, opened.lost) == (2, 1)
+    await opened.append([seen(4)], lost=0, cursor=b"")
+    assert [received(body).lost for _, body in opened.after(3, 9)] == [1]
+    opened.acknowledge(opened.epoch, 4)
+    assert (opened.waiting_batches, opened.waiting_bytes) == (0, 0)
 
 
 async def test_many_observations_are_split_within_the_bounds_of_the_wire(tmp_path: Path) -> None:
