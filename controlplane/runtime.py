@@ -182,7 +182,9 @@ class ControlPlane:
         await asyncio.gather(self._enrollment.stop(STOP_GRACE_SECONDS), self._mesh.stop(STOP_GRACE_SECONDS))
         if self._api is not None:
             await asyncio.to_thread(self._api.close)
-            places.address_file(self._settings.data).unlink(missing_ok=True)
+            file = places.address_file(self._settings.data)
+            if places.read_address(file) == self._api.address:  # and not another control plane's by now
+                file.unlink(missing_ok=True)
         self._recorder.close()
         self._states.close()
         if "snapshots" in self._background:

@@ -15,6 +15,7 @@ from typing import Any
 
 from envoy_data_plane.google.protobuf import Any as PackedAny
 from google.protobuf import any_pb2, json_format
+from google.protobuf.message import DecodeError
 
 from controlplane.xds import types
 from controlplane.xds.snapshot import Snapshot
@@ -42,10 +43,10 @@ def decode(snapshot: Snapshot, short_type: str | None = None) -> Iterator[View]:
 
 
 def decode_any(body: bytes) -> dict[str, Any]:
-    """A serialised ``google.protobuf.Any`` as protobuf JSON. What no library here knows is named, not shown."""
+    """A serialised ``google.protobuf.Any`` as protobuf JSON. What no library here can read is named, not shown."""
     try:
         return decode_typed(body)
-    except TypeError:
+    except (TypeError, ValueError, EOFError):
         # envoy-data-plane 2.2 lacks a few types that Envoy has, such as xds.type.matcher.v3.IPMatcher.
         return _decode_by_descriptors(body)
 
@@ -55,6 +56,7 @@ def decode_typed(body: bytes) -> dict[str, Any]:
 
     Raises:
         TypeError: it lacks a type.
+        ValueError, EOFError: these bytes are no such message.
     """
     for package in _packages(body):
         with suppress(ModuleNotFoundError):
@@ -73,7 +75,7 @@ def _decode_by_descriptors(body: bytes) -> dict[str, Any]:
     packed = any_pb2.Any.FromString(body)
     try:
         shown: dict[str, Any] = json_format.MessageToDict(packed)
-    except TypeError as error:
+    except (TypeError, DecodeError) as error:
         return {"@type": packed.type_url, "undecoded": str(error)}
     return shown
 

@@ -20,7 +20,8 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
     @routes.get("/map")
     def show() -> flask.Response:
         query = read_query(MapQuery)
-        policy, topology = services.publisher.policy, services.publisher.topology
+        now = services.publisher.in_force
+        policy, topology = now.policy, now.topology
         edges = chart(policy, services.review.learned(), topology)
         if query.service:
             name = str(service_named(topology, query.service, "query.service"))

@@ -63,6 +63,8 @@ class ApiServer:
         """
         self._path = Path(listen.path) if listen.path else None
         self._socket = _unix_socket(self._path) if self._path else _tcp_socket(listen)
+        #: Where it really listens: ``unix:/path`` or ``http://host:port``.
+        self.address = f"unix:{self._path}" if self._path else _http_address(self._socket)
         self._server = create_server(
             app,
             sockets=[self._socket],
@@ -78,14 +80,6 @@ class ApiServer:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="picket-api", daemon=True)
         self._thread.start()
-
-    @property
-    def address(self) -> str:
-        """Where it really listens: ``unix:/path`` or ``http://host:port``."""
-        if self._path is not None:
-            return f"unix:{self._path}"
-        host, port = self._socket.getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def close(self) -> None:
         """Take no more requests, and finish those that run."""
@@ -107,6 +101,11 @@ class ApiServer:
         server.task_dispatcher.shutdown(timeout=STOP_SECONDS)
         server.asyncore.loop(timeout=0, map=connections, use_poll=True, count=1)
         server.asyncore.close_all(connections)
+
+
+def _http_address(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _tcp_socket(listen: Listen) -> socket.socket:

@@ -25,8 +25,9 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
     @routes.get("/modes")
     def show() -> flask.Response:
         read_query(Nothing)
-        policy = services.publisher.policy
-        names = sorted({*services.publisher.topology.services, *policy.modes})
+        now = services.publisher.in_force
+        policy = now.policy
+        names = sorted({*now.topology.services, *policy.modes})
         listed = [ServiceMode(str(name), str(policy.mode(name)), name not in policy.modes) for name in names]
         return write(Modes(str(policy.default_mode), listed))
 

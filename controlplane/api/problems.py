@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException
 
 from controlplane.policy.documents import DocumentError
 from controlplane.store.interface import StoreError
+from controlplane.workflow.publish import CompileError
 
 MEDIA_TYPE = "application/problem+json"
 _log = structlog.get_logger("picket.api")
@@ -66,6 +67,12 @@ def install(app: flask.Flask) -> None:
         _log.error("store failed", path=flask.request.path, error=str(error))
         remedy = "see /readyz and the control plane's log"
         return respond(Problem("urn:picket:problem:store", "Service Unavailable", 503, f"{error}", "", remedy))
+
+    @app.errorhandler(CompileError)
+    def compile_failed(error: CompileError) -> flask.Response:
+        _log.error("snapshot does not compile", path=flask.request.path, error=str(error))
+        remedy = "roll back to the revision before, and report it"
+        return respond(Problem("urn:picket:problem:compile", "Internal Server Error", 500, f"{error}", "", remedy))
 
     @app.errorhandler(DocumentError)
     def document_failed(error: DocumentError) -> flask.Response:

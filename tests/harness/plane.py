@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -46,6 +48,7 @@ class Plane:
     store: SqlStore
     publisher: Publisher
     review: Review
+    directory: Path
     now_ms: int = 1_000_000
     reasons: tuple[str, ...] = ()
     tokens: list[tuple[str, int, str]] = field(default_factory=list)
@@ -95,6 +98,11 @@ class Plane:
         """The API."""
         return create_app(self.services())
 
+    @property
+    def socket(self) -> str:
+        """Where it may listen."""
+        return f"unix:{self.directory}/api.sock"
+
     @contextmanager
     def listening(self, address: str, token: str | None = TOKEN) -> Iterator[str]:
         """The API on a real socket; its address."""
@@ -107,13 +115,15 @@ class Plane:
 
 
 @contextmanager
-def plane(directory: Path) -> Iterator[Plane]:
-    """A new control plane with an empty store."""
+def plane() -> Iterator[Plane]:
+    """A new control plane with an empty store, in a directory that is short enough for a socket's path."""
+    directory = Path(tempfile.mkdtemp(prefix="picket-plane-"))
     store = open_store(f"sqlite:///{directory}/picket.db")
     try:
         topology = parse_topology(SHOP, "shop.yaml").topology
         publisher = Publisher(store, topology, Compiler(Trust("picket.test", b"-----BEGIN CERTIFICATE-----\n")), Mode.LEARN)
-        made = Plane(store, publisher, Review(store, publisher, lambda: made.now_ms))
+        made = Plane(store, publisher, Review(store, publisher, lambda: made.now_ms), directory)
         yield made
     finally:
         store.close()
+        shutil.rmtree(directory)

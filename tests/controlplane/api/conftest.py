@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
@@ -13,9 +12,9 @@ from tests.harness.plane import plane as make_plane
 
 
 @pytest.fixture
-def plane(tmp_path: Path) -> Iterator[Plane]:
+def plane() -> Iterator[Plane]:
     """A control plane that has learned nothing yet."""
-    with make_plane(tmp_path) as made:
+    with make_plane() as made:
         yield made
 
 

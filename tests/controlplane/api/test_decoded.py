@@ -85,6 +85,13 @@ def test_an_unknown_type_is_named_and_not_shown(typed_view: ModuleType) -> None:
     assert "Thing" in shown["undecoded"]
 
 
+def test_bytes_that_are_no_message_are_named(typed_view: ModuleType) -> None:
+    type_url = "type.googleapis.com/envoy.config.listener.v3.Listener"
+    shown = typed_view.decode_any(PackedAny(type_url=type_url, value=b"\x0a\xff").SerializeToString())
+    assert shown["@type"] == type_url
+    assert "undecoded" in shown
+
+
 def test_the_order_is_that_of_pushes(typed_view: ModuleType) -> None:
     kinds = [view.type for view in typed_view.decode(snapshot(Mode.ENFORCE))]
     order = [types.SHORT_NAMES[type_url] for type_url in types.PUSH_ORDER]

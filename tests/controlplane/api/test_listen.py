@@ -22,9 +22,9 @@ USER = pwd.getpwuid(os.getuid()).pw_name
 
 
 @pytest.fixture
-def unix(plane: Plane, tmp_path: Path) -> Iterator[str]:
+def unix(plane: Plane) -> Iterator[str]:
     """The API on a Unix socket, without a token."""
-    with plane.listening(f"unix:{tmp_path}/api.sock", token=None) as address:
+    with plane.listening(plane.socket, token=None) as address:
         yield address
 
 
@@ -71,14 +71,14 @@ def test_an_address_in_use_is_told(tcp: str, plane: Plane, tmp_path: Path) -> No
         ApiServer(plane.app(), Listen(host="no-such-host.invalid", port=1))
 
 
-def test_a_stopped_listener_is_gone(plane: Plane, tmp_path: Path) -> None:
+def test_a_stopped_listener_is_gone(plane: Plane) -> None:
     before = threading.active_count()
-    for address in (f"unix:{tmp_path}/api.sock", "127.0.0.1:0"):
+    for address in (plane.socket, "127.0.0.1:0"):
         with plane.listening(address) as where:
             Client(where, TOKEN).get("/api/v1/map")
         with pytest.raises(UnreachableError):
             Client(where, TOKEN).get("/api/v1/map")
-    assert not (tmp_path / "api.sock").exists()
+    assert not (plane.directory / "api.sock").exists()
     assert threading.active_count() == before
 
 

@@ -42,9 +42,9 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def plane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plane]:
+def plane(monkeypatch: pytest.MonkeyPatch) -> Iterator[Plane]:
     """A control plane, found by PICKET_SERVER."""
-    with make_plane(tmp_path) as made, made.listening(f"unix:{tmp_path}/api.sock") as address:
+    with make_plane() as made, made.listening(made.socket) as address:
         monkeypatch.setenv("PICKET_SERVER", address)
         yield made
 

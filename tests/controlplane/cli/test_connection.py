@@ -22,9 +22,9 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def hidden(tmp_path: Path) -> Iterator[Plane]:
+def hidden() -> Iterator[Plane]:
     """A control plane that nothing in the environment names."""
-    with make_plane(tmp_path) as made:
+    with make_plane() as made:
         yield made
 
 

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO
 
 from tests.harness.plane import PAY, plane
@@ -35,10 +34,10 @@ def line_of(stream: IO[str] | None) -> str:
     return line.rstrip("\n")
 
 
-def test_each_violation_is_shown_once_as_it_comes(tmp_path: Path) -> None:
-    with plane(tmp_path) as made:
+def test_each_violation_is_shown_once_as_it_comes() -> None:
+    with plane() as made:
         made.violate(PAY._replace(path="/first"), seen_ms=0, count=2)
-        with made.listening(f"unix:{tmp_path}/api.sock") as address, following(address) as process:
+        with made.listening(made.socket) as address, following(address) as process:
             first = line_of(process.stdout)
             assert first == "1970-01-01 00:00:00  denied      frontend -> shop/pay:443  POST /first  x2  deny:shop/pay@r1"
             for path in ("/second", "/third"):
@@ -49,10 +48,10 @@ def test_each_violation_is_shown_once_as_it_comes(tmp_path: Path) -> None:
             assert (process.returncode, out, err) == (0, "", "")
 
 
-def test_a_control_plane_that_was_away_is_waited_for(tmp_path: Path) -> None:
-    with plane(tmp_path) as made:
+def test_a_control_plane_that_was_away_is_waited_for() -> None:
+    with plane() as made:
         made.violate(PAY._replace(path="/first"))
-        with made.listening(f"unix:{tmp_path}/api.sock") as address:
+        with made.listening(made.socket) as address:
             waiting = following(address, "--output", "json")
             process = waiting.__enter__()
             try:
@@ -63,7 +62,7 @@ def test_a_control_plane_that_was_away_is_waited_for(tmp_path: Path) -> None:
         try:
             assert "waiting for it" in line_of(process.stderr)
             made.violate(PAY._replace(path="/meanwhile"))
-            with made.listening(f"unix:{tmp_path}/api.sock"):
+            with made.listening(made.socket):
                 assert json.loads(line_of(process.stdout))["path"] == "/meanwhile"
         finally:
             waiting.__exit__(None, None, None)
