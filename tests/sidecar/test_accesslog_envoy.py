@@ -205,6 +205,10 @@ async def test_peers_without_a_certificate_that_counts(tmp_path: Path, port: int
         seen = await stage.observed(lambda s: s.reason.endswith(f"it called itself {WEB.uri(TRUST_DOMAIN)}"))
         assert (seen.verdict, seen.peer_id, seen.port, seen.count) == (DENIED, "", port, 1)
 
+        assert await call(TCP_PORT, b"PING", stage.envoy.client_context(WEB)) == b"PING"
+        await stage.observed(lambda s: s.verdict == ALLOWED)
+        assert sum(seen.count for seen in stage.everything) == 3, "several lines tell of each handshake"
+
 
 async def test_audited(tmp_path: Path) -> None:
     async with scene(Mode.AUDIT, tmp_path) as stage:
