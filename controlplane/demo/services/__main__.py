@@ -44,7 +44,9 @@ def _take_on(spec: Spec) -> None:
     if spec.user < 0 or os.geteuid() == spec.user:
         return
     if not all(_open_to_all(Path(place)) for place in (sys.base_prefix, sys.prefix, __file__)):
-        from controlplane.demo.services import rpc  # noqa: F401, PLC0415  # see above; otherwise only who needs it pays for it
+        import encodings.idna  # noqa: F401, PLC0415  # TLS asks for it when it says a host's name
+
+        from controlplane.demo.services import rpc  # noqa: F401, PLC0415  # only who needs it is to pay for it, otherwise
     parent = os.getppid()
     os.setgroups([])
     os.setresgid(spec.group, spec.group, spec.group)

@@ -52,6 +52,12 @@ class Control:
 
     async def _accept(self, reader: Reader, writer: Writer) -> None:
         tasks: set[asyncio.Task[None]] = set()
+
+        def done(task: asyncio.Task[None]) -> None:
+            tasks.discard(task)
+            if not task.cancelled() and task.exception() is not None:
+                writer.close()  # the demo is to notice at once; what it was is in the log
+
         try:
             if _peer_user(writer.get_extra_info("socket")) not in self._users:
                 return
@@ -62,7 +68,7 @@ class Control:
                 else:
                     task = asyncio.create_task(self._call(order, writer))
                     tasks.add(task)
-                    task.add_done_callback(tasks.discard)
+                    task.add_done_callback(done)
         except (OSError, ValueError):
             pass  # the demo is gone, or what came is not of the demo
         finally:
