@@ -89,9 +89,10 @@ class Reporter:
                 await self._keep_if_due()
             ended = self._log.end()
             self._window.add(ended.lines, ended.lost)
+            await self._keep(ends_window=True)
         except OSError as error:
+            # What was not kept is still in the log, for the next start.
             _log.error("the end of the access log cannot be read reason=%r", str(error))
-        await self._keep(ends_window=True)
         self._log.close()
 
     async def _step(self) -> bool:
