@@ -7,6 +7,8 @@ import secrets
 import stat
 from pathlib import Path
 
+#: `default_data` for people.
+DEFAULT_DATA_SHOWN = "/var/lib/picket; not root: $XDG_STATE_HOME/picket"
 MIN_TOKEN_LENGTH = 16
 _MAX_BYTES = 4096
 

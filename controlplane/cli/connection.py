@@ -61,7 +61,7 @@ _OPTIONS = (
         type=click.Path(path_type=Path),
         envvar="PICKET_DATA",
         default=places.default_data,
-        show_default="/var/lib/picket, or $XDG_STATE_HOME/picket",
+        show_default=places.DEFAULT_DATA_SHOWN,
         help="The control plane's data directory, where its address and token are.",
     ),
     click.option(

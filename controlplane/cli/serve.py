@@ -34,7 +34,7 @@ SETTINGS = (
     ),
     _setting(
         "data", "Directory for the database, the CA and the API's token.", type=_PATH, default=places.default_data,
-        show_default="/var/lib/picket; not root: $XDG_STATE_HOME/picket",
+        show_default=places.DEFAULT_DATA_SHOWN,
     ),
     _setting("topology", "YAML file with the services of the mesh.", type=_PATH, required=True),
     _setting(
