@@ -17,7 +17,7 @@ from controlplane.topology.model import Kind, Port, Service, ServiceName, Upstre
 MAX_SERVICES = 200
 #: Applications that nobody declared: they dial with stolen identities, past every sidecar but the destination's.
 INTRUDERS = 2
-#: Where ports go that only root may listen on, where nobody is root.
+#: Where ports go that applications may not listen on: they are not root.
 LOW_PORT_SHIFT = 20_000
 _PARAMETER = re.compile(r"\{[^{}]*\}|\*+")
 
@@ -161,8 +161,8 @@ def _requests(edge: ExpectedEdge, protocol: str) -> list[tuple[str, str]]:
     return [(request.method, _PARAMETER.sub("1", request.path)) for request in edge.requests]
 
 
-def make_plan(document: TopologyDocument, directory: Path, capture: str, run: str, *, privileged: bool) -> Plan:
-    """Give every service its addresses and files.
+def make_plan(document: TopologyDocument, directory: Path, capture: str, run: str, lowest_port: int) -> Plan:
+    """Give every service its addresses and files. ``lowest_port`` is the first on which an application may listen.
 
     Raises:
         PlanError: no services, or too many, or an edge that cannot be shown.
@@ -174,10 +174,9 @@ def make_plan(document: TopologyDocument, directory: Path, capture: str, run: st
         if edge.source == edge.destination:
             raise PlanError(f"{edge.source} calls itself: what stays within a workload passes no sidecar and cannot be shown")
     placed = {}
-    low = 0 if capture == "redirect" or privileged else 1024
-    services = [replace(service, ports=_distinct_ports(service, low)) for service in services]
+    services = [replace(service, ports=_distinct_ports(service, lowest_port)) for service in services]
     for index, service in enumerate(services, 1):
-        located = _redirected(index, service) if capture == "redirect" else _explicit(index, service, services, low)
+        located = _redirected(index, service) if capture == "redirect" else _explicit(index, service, services, lowest_port)
         placed[service.name] = Placed(index, located, directory / f"{index:03d}", f"{run}-{index}")
     intruders = tuple(_intruder(len(services) + number, directory, capture, run) for number in range(1, INTRUDERS + 1))
     return Plan(capture, document, placed, intruders)

@@ -47,6 +47,13 @@ def choose_capture(wanted: str) -> tuple[str, str]:
     return ("explicit", missing) if missing else ("redirect", "")
 
 
+def lowest_port(capture: str) -> int:
+    """The first port on which somebody who is not root may listen; in a namespace of its own that is every port."""
+    if capture == "redirect":
+        return 1
+    return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+
+
 def check_envoy() -> None:
     """Look where sidecars are going to look, so that it is told once and not by each of them.
 

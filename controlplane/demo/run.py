@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -69,7 +68,7 @@ def run_demo(options: DemoOptions) -> int:
     with _no_signals():
         traces = Traces()
     try:
-        plan = make_plan(document, traces.root, capture, traces.run, privileged=os.geteuid() == 0)
+        plan = make_plan(document, traces.root, capture, traces.run, preflight.lowest_port(capture))
         preflight.check_ports(plan)
         _introduce(progress, file, document, capture, why)
         report = Report(topology=file.stem, capture=capture, services=len(document.topology.services))

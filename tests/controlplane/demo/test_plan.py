@@ -29,16 +29,16 @@ edges:
 """
 
 
-def planned(text: bytes, capture: str = "redirect", *, privileged: bool = True) -> Plan:
+def planned(text: bytes, capture: str = "redirect", lowest_port: int = 1) -> Plan:
     """A plan in a directory that is never made."""
-    return make_plan(parse_topology(text, "small.yaml"), Path("/tmp/none"), capture, "picket-demo-x", privileged=privileged)
+    return make_plan(parse_topology(text, "small.yaml"), Path("/tmp/none"), capture, "picket-demo-x", lowest_port)
 
 
 @pytest.mark.parametrize("capture", ["redirect", "explicit"])
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
 def test_nothing_listens_where_something_else_does(file: Path, capture: str) -> None:
     """Every address and port is somebody's alone."""
-    plan = make_plan(load_topology(file), Path("/tmp/none"), capture, "run", privileged=False)
+    plan = make_plan(load_topology(file), Path("/tmp/none"), capture, "run", 1024)
     places = [(address, port) for address, port, _ in plan.listening() if address != "0.0.0.0"]
     assert len(places) == len(set(places))
     assert all(ipaddress.ip_address(address).is_private or ipaddress.ip_address(address).is_loopback for address, _ in places)
@@ -48,7 +48,7 @@ def test_nothing_listens_where_something_else_does(file: Path, capture: str) -> 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
 def test_the_control_plane_reads_the_file_that_is_written_for_it(file: Path, capture: str) -> None:
     """The plan survives the way through the topology file."""
-    plan = make_plan(load_topology(file), Path("/tmp/none"), capture, "run", privileged=True)
+    plan = make_plan(load_topology(file), Path("/tmp/none"), capture, "run", 1)
     read = parse_topology(topology_file(plan), "topology.yaml")
     assert read.topology.services == {name: place.service for name, place in plan.placed.items()}
 
@@ -56,7 +56,7 @@ def test_the_control_plane_reads_the_file_that_is_written_for_it(file: Path, cap
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
 def test_expected_and_unexpected_are_all_pairs_and_never_the_same(file: Path) -> None:
     """Every port of every other service is either declared for a source, or is tried as what must not be."""
-    plan = make_plan(load_topology(file), Path("/tmp/none"), "redirect", "run", privileged=True)
+    plan = make_plan(load_topology(file), Path("/tmp/none"), "redirect", "run", 1)
     expected = {(use.source, use.destination, use.port) for use in plan.expected()}
     unexpected = [(use.source, use.destination, use.port) for use in plan.unexpected()]
     assert len(unexpected) == len(set(unexpected))
@@ -73,7 +73,7 @@ def test_expected_and_unexpected_are_all_pairs_and_never_the_same(file: Path) ->
 
 def test_the_full_size_of_online_boutique() -> None:
     """The numbers that the demo shows."""
-    plan = make_plan(load_topology(DEFAULT_TOPOLOGY), Path("/tmp/none"), "redirect", "run", privileged=True)
+    plan = make_plan(load_topology(DEFAULT_TOPOLOGY), Path("/tmp/none"), "redirect", "run", 1)
     assert (len(plan.placed), len(plan.document.edges)) == (13, 17)
     # Twelve services have one port and are called by twelve others; the load generator has none and calls all twelve.
     assert len(list(plan.unexpected())) == 12 * 11 + 12 - 17
@@ -99,7 +99,7 @@ def test_ports_that_share_a_target_get_targets_of_their_own() -> None:
 
 def test_without_rights_low_ports_move() -> None:
     """Who is not root cannot listen below 1024."""
-    plan = planned(SMALL, "explicit", privileged=False)
+    plan = planned(SMALL, "explicit", 1024)
     assert min(port for _, port, _ in plan.listening()) >= 1024
     use = next(use for use in plan.expected() if use.port == 80)
     assert plan.dialled(use)[1] == 20080
