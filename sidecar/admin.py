@@ -45,7 +45,7 @@ class Admin:
                 return await self._exchange(method, path)
         except TimeoutError as error:
             raise AdminError(f"{path}: no answer from Envoy within {TIMEOUT_SECONDS:g} seconds") from error
-        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as error:
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError, IndexError) as error:
             raise AdminError(f"{path}: {error}") from error
 
     async def _exchange(self, method: str, path: str) -> Answer:

@@ -57,10 +57,9 @@ class Identity:
         """Whether peers accept it now."""
         return now_seconds < self.not_after_seconds
 
-    def renewal_seconds(self, jitter: float) -> float:
-        """When to renew, as Unix seconds: at 50 to 66 % of the lifetime, by a ``jitter`` of 0 to 1."""
-        lifetime = self.not_after_seconds - self.not_before_seconds
-        return self.not_before_seconds + lifetime * (_EARLIEST + (_LATEST - _EARLIEST) * jitter)
+    def renewal_seconds(self, since_seconds: float, jitter: float) -> float:
+        """When to renew, as Unix seconds: at 50 to 66 % (by a ``jitter`` of 0 to 1) of the time from ``since_seconds`` to the end."""
+        return since_seconds + (self.not_after_seconds - since_seconds) * (_EARLIEST + (_LATEST - _EARLIEST) * jitter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ class Issued:
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """The control plane did not answer; trying again makes sense."""
+    """No answer was to be had; trying again makes sense."""
 
     reason: str
 
@@ -207,7 +206,7 @@ class IdentityKeeper:
             self.current = found
             self._say_expired(found)
             return False
-        self._use(found)
+        self._use(found, found.not_before_seconds)
         return True
 
     async def run(self) -> None:
@@ -246,7 +245,10 @@ class IdentityKeeper:
             return Refused(
                 f"there is no join token; make one with `picket token {self._join.workload}` and put it into the join file"
             )
-        key_pem, csr = await asyncio.to_thread(new_key)
+        try:
+            key_pem, csr = await asyncio.to_thread(new_key)
+        except IdentityError as error:
+            return Unreachable(str(error))  # a machine out of memory, say: what is there stays good meanwhile
         answer = await (self._certifier.renew(valid, csr) if valid is not None else self._certifier.enroll(token, csr))
         if not isinstance(answer, Issued):
             return answer
@@ -266,7 +268,8 @@ class IdentityKeeper:
             await asyncio.to_thread(save, self._path, identity)
         except IdentityError as error:
             _log.error("identity not on disk, a restart will need a new token reason=%r", str(error))
-        self._use(identity)
+        # From now on, not from its beginning, which the authority dates back.
+        self._use(identity, self._clock())
         how = "renew" if valid else "enroll"
         _log.info("certificate issued how=%s id=%s not_after=%d", how, identity.spiffe_id, identity.not_after_seconds)
         return identity
@@ -281,9 +284,9 @@ class IdentityKeeper:
             _log.warning("join file not read again reason=%r", str(error))
             return self._join.token
 
-    def _use(self, identity: Identity) -> None:
+    def _use(self, identity: Identity, since_seconds: float) -> None:
         self.current = identity
-        self._renewal = identity.renewal_seconds(self._random.random())
+        self._renewal = identity.renewal_seconds(since_seconds, self._random.random())
         self._changed(identity)
 
     def _say_expired(self, identity: Identity) -> None:

@@ -23,6 +23,7 @@ MAX_RESOURCES_OF_A_TYPE = 50_000
 MAX_NAME_CHARACTERS = 4096
 #: Changes that follow each other closely are written once.
 DEBOUNCE_SECONDS = 0.1
+RETRY_SECONDS = 5.0
 _MAGIC = b"picket-last-good-1\n"
 _HEADER = struct.Struct("<IQ")  # CRC-32 of the body, length of the body in bytes
 _log = logging.getLogger("picket.lastgood")
@@ -108,12 +109,13 @@ def save(path: Path, content: bytes) -> None:
 
 
 class Writer:
-    """Writes what is kept some moments after it changed, and at the end. A failure is logged and tried again at the next change."""
+    """Writes what is kept some moments after it changed, and at the end. A failure is logged and tried again."""
 
     def __init__(self, path: Path, content: Callable[[], bytes]) -> None:
         self._path = path
         self._content = content
         self._changed = asyncio.Event()
+        self._writing = asyncio.Lock()
 
     def changed(self) -> None:
         """Something is to be written."""
@@ -125,16 +127,19 @@ class Writer:
             await self._changed.wait()
             await asyncio.sleep(DEBOUNCE_SECONDS)
             # A write that has begun is finished: a cancelled one could otherwise overtake the last.
-            await asyncio.shield(asyncio.ensure_future(self.flush()))
+            if not await asyncio.shield(asyncio.ensure_future(self.flush())):
+                await asyncio.sleep(RETRY_SECONDS)
 
-    async def flush(self) -> None:
-        """Write now what was not written yet."""
-        if not self._changed.is_set():
-            return
-        self._changed.clear()
-        try:
-            await asyncio.to_thread(save, self._path, self._content())
-        except LastGoodError as error:
-            self._changed.set()
-            _log.error("configuration not kept reason=%r", str(error))
-            await asyncio.sleep(1)
+    async def flush(self) -> bool:
+        """Write now what was not written yet. Whether it is on disk."""
+        async with self._writing:
+            if not self._changed.is_set():
+                return True
+            self._changed.clear()
+            try:
+                await asyncio.to_thread(save, self._path, self._content())
+            except LastGoodError as error:
+                self._changed.set()
+                _log.error("configuration not kept reason=%r", str(error))
+                return False
+            return True

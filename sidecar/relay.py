@@ -85,6 +85,7 @@ class _Type:
     answered: bool = False  # Envoy was sent something of this type on this stream
     synced: bool = False  # the upstream stream knows the subscription
     pending: set[str] = field(default_factory=set)  # nonces that Envoy has not answered
+    unfit: set[str] = field(default_factory=set)  # kept resources that this Envoy refuses
 
     def wants(self, name: str) -> bool:
         return self.wildcard or name in self.names
@@ -173,11 +174,14 @@ class Relay:
                 if state.known.get(resource.name) != resource.version:
                     state.known[resource.name] = UNSURE
             local = request.response_nonce.startswith("l:")
+            if local:
+                state.unfit.update(resource.name for resource in response.resources)
             refused: list[Action] = [Refused(request.type_url, request.error_detail.message, local)]
             return refused if local else refused + self._local(request.type_url)
         kept = self.last_good.setdefault(request.type_url, {})
         for resource in response.resources:
             state.known[resource.name] = resource.version
+            state.unfit.discard(resource.name)
             kept[resource.name] = resource.SerializeToString()
         for name in removed:
             state.known.pop(name, None)
@@ -275,7 +279,7 @@ class Relay:
             return []
         on_the_way = {r.name for nonce in state.pending for r in self._sent[nonce].resources}
         names = kept.keys() if state.wildcard else kept.keys() & state.names
-        missing = sorted(name for name in names if state.lacks(name) and name not in on_the_way)
+        missing = sorted(name for name in names if state.lacks(name) and name not in on_the_way | state.unfit)
         if not missing and (not state.wildcard or state.answered):
             return []
         self._nonces += 1

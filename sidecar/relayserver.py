@@ -16,6 +16,7 @@ import grpc
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest as Request
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse as Response
 
+from sidecar.race import first
 from sidecar.relay import Accepted, Action, CloseUpstream, Refused, Relay, ToEnvoy, ToUpstream
 from sidecar.sds import SecretStream
 
@@ -54,7 +55,7 @@ class RelayServer:
         self._accepted = accepted
         self._server: grpc.aio.Server | None = None
         self._to_envoy: asyncio.Queue[Response] = asyncio.Queue()
-        self._envoy_stream: asyncio.Task[Any] | None = None
+        self._replaced: asyncio.Event | None = None  # of Envoy's stream: set when a newer one begins
         self._present = asyncio.Event()
         self._upstream: Upstream | None = None
         self._secret = ("", b"")
@@ -130,42 +131,35 @@ class RelayServer:
 
     async def _ads(self, requests: AsyncIterator[Request], context: Context) -> None:
         """Envoy's stream; a newer one ends it, because only one Envoy runs at a time."""
-        task = asyncio.current_task()
-        if self._envoy_stream is not None:
-            self._envoy_stream.cancel()
-        self._envoy_stream = task
+        if self._replaced is not None:
+            self._replaced.set()
+        self._replaced = replaced = asyncio.Event()
         queue = self._to_envoy = asyncio.Queue()
+        self._present.clear()
         self._act(self._relay.on_envoy_opened())
         _log.info("envoy connected")
-        writer = asyncio.create_task(_write(queue, context))
         try:
-            async for request in requests:
-                if self._envoy_stream is not task:
-                    return
-                self._act(self._relay.on_envoy_request(request))
-                if self._relay.envoy_present:
-                    self._present.set()
+            await first(_until(replaced), self._read(requests), _write(queue, context))
         finally:
-            writer.cancel()
-            if self._envoy_stream is task:
-                self._envoy_stream = None
+            if self._replaced is replaced:
+                self._replaced = None
                 self._present.clear()
                 self._act(self._relay.on_envoy_closed())
                 _log.info("envoy disconnected")
+
+    async def _read(self, requests: AsyncIterator[Request]) -> None:
+        async for request in requests:
+            self._act(self._relay.on_envoy_request(request))
+            if self._relay.envoy_present:
+                self._present.set()
 
     async def _sds(self, requests: AsyncIterator[Request], context: Context) -> None:
         stream, queue = SecretStream(), asyncio.Queue[Response]()
         self._secret_streams[stream] = queue
         stream.on_identity(*self._secret)
-        writer = asyncio.create_task(_write(queue, context))
         try:
-            async for request in requests:
-                for response in stream.on_request(request):
-                    queue.put_nowait(response)
-                if stream.refused:
-                    _log.error("envoy refused the identity reason=%r", stream.refused[:500])
+            await first(_read_secrets(requests, stream, queue), _write(queue, context))
         finally:
-            writer.cancel()
             del self._secret_streams[stream]
 
     def _act(self, actions: Iterable[Action]) -> None:
@@ -193,6 +187,18 @@ class RelayServer:
         if upstream is not None:
             upstream.reason = reason
             upstream.closed.set()
+
+
+async def _read_secrets(requests: AsyncIterator[Request], stream: SecretStream, queue: asyncio.Queue[Response]) -> None:
+    async for request in requests:
+        for response in stream.on_request(request):
+            queue.put_nowait(response)
+        if stream.refused:
+            _log.error("envoy refused the identity reason=%r", stream.refused[:500])
+
+
+async def _until(happened: asyncio.Event) -> None:
+    await happened.wait()
 
 
 async def _write(queue: asyncio.Queue[Response], context: Context) -> None:

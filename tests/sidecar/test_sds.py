@@ -1,0 +1,76 @@
+"""The secret stream: Envoy gets its certificate when it asks and when it changes, and nothing else."""
+
+from __future__ import annotations
+
+from envoy.config.core.v3.base_pb2 import DataSource
+from envoy.extensions.transport_sockets.tls.v3.common_pb2 import TlsCertificate
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest as Request
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.sds import IDENTITY, SECRET_TYPE, SecretStream, identity_secret
+
+
+@given(st.binary(max_size=40_000), st.binary(max_size=300))
+def test_the_secret_written_by_hand_is_the_one_that_protobuf_reads(chain: bytes, key: bytes) -> None:
+    certificate = TlsCertificate(certificate_chain=DataSource(inline_bytes=chain), private_key=DataSource(inline_bytes=key))
+    assert Secret.FromString(identity_secret(chain, key)) == Secret(name=IDENTITY, tls_certificate=certificate)
+
+
+def subscribed(*names: str) -> Request:
+    return Request(type_url=SECRET_TYPE, resource_names_subscribe=names)
+
+
+def test_a_subscription_is_answered_with_the_identity_at_hand() -> None:
+    stream = SecretStream()
+    stream.on_identity("1", b"secret")
+    (response,) = stream.on_request(subscribed(IDENTITY))
+    assert [(r.name, r.version, r.resource.value) for r in response.resources] == [(IDENTITY, "1", b"secret")]
+    assert response.type_url == response.resources[0].resource.type_url == SECRET_TYPE
+
+
+def test_before_there_is_an_identity_envoy_waits_and_then_gets_it() -> None:
+    stream = SecretStream()
+    assert stream.on_request(subscribed(IDENTITY)) == []
+    assert len(stream.on_identity("1", b"secret")) == 1
+
+
+def test_an_ack_brings_nothing_and_a_new_identity_comes_once() -> None:
+    stream = SecretStream()
+    stream.on_identity("1", b"secret")
+    (response,) = stream.on_request(subscribed(IDENTITY))
+    assert stream.on_request(Request(type_url=SECRET_TYPE, response_nonce=response.nonce)) == []
+    (renewed,) = stream.on_identity("2", b"other")
+    assert renewed.nonce != response.nonce
+    assert stream.on_identity("2", b"other") == []
+
+
+def test_other_names_and_ended_subscriptions_get_nothing() -> None:
+    stream = SecretStream()
+    stream.on_identity("1", b"secret")
+    assert stream.on_request(subscribed("ca", "*")) == []
+    stream.on_request(subscribed(IDENTITY))
+    assert stream.on_request(Request(type_url=SECRET_TYPE, resource_names_unsubscribe=[IDENTITY])) == []
+    assert stream.on_identity("2", b"other") == []
+
+
+def test_an_envoy_that_has_the_version_is_not_sent_it_again() -> None:
+    stream = SecretStream()
+    stream.on_identity("1", b"secret")
+    request = subscribed(IDENTITY)
+    request.initial_resource_versions[IDENTITY] = "1"
+    assert stream.on_request(request) == []
+
+
+def test_a_nack_is_remembered_until_the_next_ack() -> None:
+    stream = SecretStream()
+    stream.on_identity("1", b"secret")
+    (response,) = stream.on_request(subscribed(IDENTITY))
+    nack = Request(type_url=SECRET_TYPE, response_nonce=response.nonce)
+    nack.error_detail.message = "bad key"
+    assert stream.on_request(nack) == []
+    assert stream.refused == "bad key"
+    (again,) = stream.on_identity("2", b"other")
+    stream.on_request(Request(type_url=SECRET_TYPE, response_nonce=again.nonce))
+    assert stream.refused == ""
