@@ -14,7 +14,7 @@ from controlplane.demo.certificate import make_certificate
 from controlplane.demo.driver import Application, together
 from controlplane.demo.plan import Placed, Plan
 from controlplane.demo.plane import POLL_SECONDS, Plane
-from controlplane.demo.processes import APPLICATION_USER, Processes
+from controlplane.demo.processes import APPLICATION_USER, CONTROL_PLANE, Processes
 from controlplane.demo.services.protocols import TLS
 from controlplane.demo.tour import Stolen
 from controlplane.demo.traces import Traces
@@ -23,8 +23,8 @@ from controlplane.topology.model import ServiceName
 #: Sidecars that start at a time, for each processor: more would only make each other slow.
 STARTING_PER_PROCESSOR = 4
 CONTROL_PLANE_TIMEOUT_SECONDS = 60.0
-#: Sixty sidecars on two slow processors take a while; one that fails is told at once.
-SIDECARS_TIMEOUT_SECONDS = 300.0
+#: What one sidecar and its application may take, beside others that start; one that ends is told at once.
+SIDECAR_TIMEOUT_SECONDS = 90.0
 Show = Callable[[str], None]
 
 
@@ -69,7 +69,7 @@ class Mesh:
             members = [(place.namespace, place.address) for place in self.plan.everybody]
             await asyncio.to_thread(network.create, self._traces.run, members)
         show("starting the control plane")
-        await self.wait("the control plane", self.plane.is_ready, CONTROL_PLANE_TIMEOUT_SECONDS)
+        await self.wait(CONTROL_PLANE, "ready", self.plane.is_ready, CONTROL_PLANE_TIMEOUT_SECONDS)
         room = asyncio.Semaphore(STARTING_PER_PROCESSOR * (os.cpu_count() or 1))
         done: list[Placed] = []
 
@@ -91,14 +91,14 @@ class Mesh:
             join = self._traces.root / f"join-{place.index:03d}.json"
             _write_private(join, await self.plane.join_document(str(place.service.workload)))
             self.processes.service(place, join)
-            await self.wait(f"the sidecar of {name}", lambda: self._runs(place), SIDECARS_TIMEOUT_SECONDS)
+            await self.wait(name, "running what its sidecar was sent", lambda: self._runs(place), SIDECAR_TIMEOUT_SECONDS)
         connecting = asyncio.create_task(self.applications[place.service.name].connect())
 
         async def connected() -> bool:
             return connecting.done()
 
         try:
-            await self.wait(f"the application {name}", connected, SIDECARS_TIMEOUT_SECONDS)
+            await self.wait(name, "listening", connected, SIDECAR_TIMEOUT_SECONDS)
         finally:
             connecting.cancel()
 
@@ -124,8 +124,8 @@ class Mesh:
         taken = [s for s in found if s.state == "ack" and s.sent_version != before.get(s.workload)]
         return len(taken) == len(self.plan.meshed)
 
-    async def wait(self, what: str, reached: Callable[[], Awaitable[bool]], timeout_seconds: float) -> None:
-        """Wait for something that has to happen.
+    async def wait(self, name: str, state: str, reached: Callable[[], Awaitable[bool]], timeout_seconds: float) -> None:
+        """Wait until the process of that name has come to a state.
 
         Raises:
             MeshError: it did not in time, or a process ended meanwhile.
@@ -136,7 +136,8 @@ class Mesh:
                     self.check()
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError as error:
-            raise MeshError(f"{what}: not there after {timeout_seconds:g} s; logs: {self.processes.logs}") from error
+            said = self.processes.last_words(name)
+            raise MeshError(f"{name} is not {state} after {timeout_seconds:g} s; the end of its log: {said}") from error
 
     def check(self) -> None:
         """Notice processes that ended.

@@ -15,6 +15,8 @@ from controlplane.demo.traces import Traces
 #: Applications run as nobody: they cannot read their sidecar's key.
 APPLICATION_USER = (65534, 65534)
 SVID_LIFETIME_SECONDS = 3600
+CONTROL_PLANE = "controlplane"
+_LAST_WORDS_BYTES = 600
 
 
 class Processes:
@@ -37,7 +39,7 @@ class Processes:
         topology = self.root / "topology.yaml"
         topology.write_bytes(topology_file(self._plan))
         self._start(
-            "controlplane",
+            CONTROL_PLANE,
             [
                 sys.executable, "-m", "controlplane.cli.entry", "controlplane", "--data", str(self.root / "controlplane"),
                 "--topology", str(topology), "--api-listen", api_listen, "--grpc-listen", grpc_listen,
@@ -86,9 +88,12 @@ class Processes:
         found = []
         for name, process in self._running.items():
             if process.poll() is not None:
-                log = self.log_file(name).read_bytes()[-400:].decode("utf-8", "replace").strip()
-                found.append(f"{name} ended with {process.returncode}: {log}")
+                found.append(f"{name} ended with {process.returncode}: {self.last_words(name)}")
         return found
+
+    def last_words(self, name: str) -> str:
+        """The end of a process's log."""
+        return self.log_file(name).read_bytes()[-_LAST_WORDS_BYTES:].decode("utf-8", "replace").strip()
 
     @property
     def logs(self) -> Path:
@@ -101,9 +106,9 @@ class Processes:
 
     def stop(self, timeout_seconds: float = 10.0) -> None:
         """End everything, services first, and wait."""
-        services = [process for name, process in self._running.items() if name != "controlplane"]
+        services = [process for name, process in self._running.items() if name != CONTROL_PLANE]
         _stop(services, timeout_seconds)
-        _stop([process for name, process in self._running.items() if name == "controlplane"], timeout_seconds)
+        _stop([process for name, process in self._running.items() if name == CONTROL_PLANE], timeout_seconds)
 
     def _start(self, name: str, command: Sequence[str]) -> None:
         log = self.log_file(name)

@@ -128,5 +128,5 @@ def _findings(report: Report, line: Callable[[bool, str], None]) -> None:
     line(report.violations_recorded == report.unexpected_attempts,
          f"{report.violations_recorded} of {report.unexpected_attempts} attempts are in the violation log")
     line(not report.bypass_delivered and report.bypass_recorded == report.bypass_attempts,
-         f"{report.bypass_attempts} calls around the own sidecar, with a stolen identity or none, {report.bypass_delivered} delivered, "
-         f"{report.bypass_recorded} in the log")  # fmt: skip
+         f"{report.bypass_attempts} calls around the own sidecar, with a stolen identity or none, "
+         f"{report.bypass_delivered} delivered, {report.bypass_recorded} in the log")  # fmt: skip

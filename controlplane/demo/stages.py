@@ -10,6 +10,7 @@ from controlplane.api.schemas import MapEdge, Proposal, Violation
 from controlplane.demo import tour
 from controlplane.demo.mesh import Mesh
 from controlplane.demo.plane import POLL_SECONDS
+from controlplane.demo.processes import CONTROL_PLANE
 from controlplane.demo.progress import Progress, Stage
 from controlplane.demo.report import Report, edges_table
 from controlplane.demo.reviewer import Decision, Reviewer
@@ -75,33 +76,32 @@ class Stages:
     # -- learn -------------------------------------------------------------------------------------------------------
 
     async def _learn(self, stage: Stage) -> None:
-        declared = {(str(e.source), str(e.destination), e.port) for e in self._mesh.plan.document.edges}
-        waiting = self._tour.expected()
-        total, seen, edges = len(waiting), set[tuple[str, str, int]](), list[MapEdge]()
+        attempts = self._tour.expected()
+        waiting, failed = attempts, list[tuple[Attempt, Outcome]]()
         deadline = time.monotonic() + LEARN_TIMEOUT_SECONDS
-        failed: list[tuple[Attempt, Outcome]] = []
         while time.monotonic() < deadline:
             if waiting:
                 outcomes = await tour.make(waiting, self._mesh.applications)
                 failed = [(attempt, outcome) for attempt, outcome in outcomes if outcome.result is not Result.ANSWERED]
                 waiting = [attempt for attempt, _ in failed]
-            edges = list(await self._mesh.plane.learned_edges())
-            seen = {self._named(edge) for edge in edges}
-            stage.show(f"{len(declared & seen)} of {len(declared)} declared edges seen")
-            if not waiting and declared <= seen:
+            edges = {self._named(edge): edge for edge in await self._mesh.plane.learned_edges()}
+            unseen = tour.unseen((attempt.use for attempt in attempts), edges)
+            stage.show(f"{len(attempts) - len(unseen)} of {len(attempts)} declared requests seen")
+            if not waiting and not unseen:
                 break
             self._mesh.check()
             await asyncio.sleep(POLL_SECONDS)
+        declared = {(str(e.source), str(e.destination), e.port) for e in self._mesh.plan.document.edges}
         self._report.edges_expected = len(declared)
-        self._report.edges_learned = len(seen)
-        self._report.edges_missing = sorted(map(_edge_text, declared - seen))
-        self._report.edges_extra = sorted(map(_edge_text, seen - declared))
+        self._report.edges_learned = len(edges)
+        self._report.edges_missing = sorted(map(_edge_text, declared - edges.keys()))
+        self._report.edges_extra = sorted(map(_edge_text, edges.keys() - declared))
         self._report.failures += [f"learn: {attempt}: {outcome.result} {outcome.detail}" for attempt, outcome in failed]
         stage.fine = not (self._report.edges_missing or self._report.edges_extra or waiting)
-        stage.result = f"{len(declared & seen)} of {len(declared)} declared edges seen, by {total} requests"
+        stage.result = f"{len(declared & edges.keys())} of {len(declared)} declared edges seen, by {len(attempts)} requests"
         self._took(stage)
 
-    def _named(self, edge: MapEdge) -> tuple[str, str, int]:
+    def _named(self, edge: MapEdge) -> tour.EdgeName:
         """An edge as the topology file calls it: a source outside the mesh is in the graph by its address."""
         outside = {p.flow_source: str(p.service.name) for p in self._mesh.plan.placed.values() if not p.service.meshed}
         return outside.get(edge.source, edge.source), edge.destination, edge.port
@@ -122,7 +122,7 @@ class Stages:
         stage.show("every service into the mode enforce")
         before = await self._mesh.versions()
         await self._mesh.plane.enforce_all()
-        await self._mesh.wait("enforcement in every sidecar", lambda: self._mesh.settled(before), ENFORCE_TIMEOUT_SECONDS)
+        await self._mesh.wait(CONTROL_PLANE, "obeyed by all", lambda: self._mesh.settled(before), ENFORCE_TIMEOUT_SECONDS)
         self._took(stage)
         revision = (await self._mesh.plane.sidecars()).revision
         stage.result = f"{len(self._mesh.plan.meshed)} sidecars drop what revision {revision} does not hold"
@@ -178,5 +178,5 @@ class Stages:
         self._report.failures += [f"not in the violation log: {attempt} ({attempt.direction})" for attempt in missing]
 
 
-def _edge_text(edge: tuple[str, str, int]) -> str:
+def _edge_text(edge: tour.EdgeName) -> str:
     return f"{edge[0]} -> {edge[1]}:{edge[2]}"

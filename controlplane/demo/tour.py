@@ -9,17 +9,21 @@ from pathlib import Path
 
 import msgspec
 
-from controlplane.api.schemas import Violation
+from controlplane.api.schemas import MapEdge, Violation
 from controlplane.demo.driver import Application, Markers, together
 from controlplane.demo.plan import Placed, Plan, Use
 from controlplane.demo.services.messages import Call, Outcome, Received
+from controlplane.demo.services.protocols import GRPC
 from controlplane.topology.model import ServiceName
+from controlplane.topology.protocol import Handling, handling
 
 #: Calls that are under way at a time, in all applications together.
 MAX_UNDER_WAY = 48
 EXPECTED_TIMEOUT_SECONDS = 20.0
 #: A refusal takes milliseconds; what is neither refused nor answered by then is not going to arrive.
 UNEXPECTED_TIMEOUT_SECONDS = 5.0
+#: Source, destination and port, as the topology file calls them.
+EdgeName = tuple[str, str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +146,18 @@ async def ask(applications: Mapping[ServiceName, Application]) -> Arrived:
         frozenset((name, marker) for name, answer in both for marker in answer.marked),
         {(name, port): count for name, answer in both for port, count in answer.unmarked.items()},
     )
+
+
+def unseen(uses: Iterable[Use], edges: Mapping[EdgeName, MapEdge]) -> list[Use]:
+    """The uses that are not in the learned graph yet, down to the method, and for gRPC the path."""
+    return [use for use in uses if not _is_seen(use, edges.get((str(use.source), str(use.destination), use.port)))]
+
+
+def _is_seen(use: Use, edge: MapEdge | None) -> bool:
+    if edge is None or handling(use.protocol) is not Handling.HTTP:
+        return edge is not None
+    paths = {use.path, ""} if use.protocol == GRPC else {""}
+    return any(match.method in {use.method, ""} and match.path in paths for match in edge.http)
 
 
 def recorded(attempts: Iterable[Attempt], log: Iterable[Violation]) -> list[Attempt]:
