@@ -58,7 +58,7 @@ class Identity:
         return now_seconds < self.not_after_seconds
 
     def renewal_seconds(self, since_seconds: float, jitter: float) -> float:
-        """When to renew, as Unix seconds: at 50 to 66 % (by a ``jitter`` of 0 to 1) of the time from ``since_seconds`` to the end."""
+        """When to renew, as Unix seconds: 50 to 66 % (by a ``jitter`` of 0 to 1) of the way from ``since_seconds`` to the end."""
         return since_seconds + (self.not_after_seconds - since_seconds) * (_EARLIEST + (_LATEST - _EARLIEST) * jitter)
 
 
