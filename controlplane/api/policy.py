@@ -10,7 +10,7 @@ from controlplane.api import outcomes, schemas, shapes
 from controlplane.api.access import actor
 from controlplane.api.problems import problem
 from controlplane.api.reading import read_body, read_number, read_query, write
-from controlplane.api.requests import DiffQuery, LimitQuery, Nothing, RollbackBody
+from controlplane.api.requests import DiffQuery, Nothing, RevisionsQuery, RollbackBody
 from controlplane.api.services import ApiServices
 from controlplane.policy.diff import diff, diff_text
 from controlplane.policy.documents import load_policy
@@ -44,7 +44,7 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
 
     @routes.get("/policy/revisions")
     def revisions() -> flask.Response:
-        query = read_query(LimitQuery)
+        query = read_query(RevisionsQuery)
         current = services.publisher.policy
         listed = [
             shapes.revision_summary(

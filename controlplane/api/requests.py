@@ -11,6 +11,8 @@ _Id = Annotated[int, Meta(ge=0, le=2**53)]
 _Comment = Annotated[str, Meta(max_length=1000)]
 _Name = Annotated[str, Meta(max_length=300)]
 _Limit = Annotated[int, Meta(ge=1, le=1000)]
+#: Each may hold the whole mesh.
+_FewDocuments = Annotated[int, Meta(ge=1, le=200)]
 ModeName = Literal["learn", "audit", "enforce", "quarantine"]
 
 
@@ -29,7 +31,7 @@ class ProposalsQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """``status`` keeps the proposals with it."""
 
     status: Literal["open", "approved", "rejected", "superseded"] | None = None
-    limit: _Limit = 50
+    limit: _FewDocuments = 20
 
 
 class ApproveBody(Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,6 +60,12 @@ class LimitQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """How many, newest first."""
 
     limit: _Limit = 50
+
+
+class RevisionsQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """How many, newest first."""
+
+    limit: _FewDocuments = 20
 
 
 class ConfigQuery(Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from controlplane.cli.connection import Session, connected
-from controlplane.cli.output import cell, clock, console, show_json, table
+from controlplane.cli.output import clock, console, show_json
 
 
 @click.command("audit", short_help="Show who did what.")
@@ -26,16 +26,12 @@ def audit(session: Session, limit: int) -> None:
     if not found["events"]:
         out.print("nothing was done yet")
         return
-    shown = table(["when", "who", "what", "to", "detail"])
+    from controlplane.cli.listing import Listing  # noqa: PLC0415  # `picket --help` does not pay for rich
+
+    listing = Listing("when", "who", "what", "to", "~detail")
     for event in found["events"]:
-        shown.add_row(
-            cell(clock(event["at_ms"])),
-            cell(event["actor"]),
-            cell(event["action"]),
-            cell(event["subject"]),
-            cell(_detail(event["detail"])),
-        )
-    out.print(shown)
+        listing.add(clock(event["at_ms"]), event["actor"], event["action"], event["subject"], _detail(event["detail"]))
+    listing.show(out)
 
 
 def _detail(detail: Any) -> str:

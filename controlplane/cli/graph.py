@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from controlplane.cli.connection import Session, connected
-from controlplane.cli.output import ago, asks_for, cell, console, plural, short, show_json, table
+from controlplane.cli.output import ago, asks_for, cell, console, plural, short, show_json
 
 
 @click.command("map", short_help="Show who talks to whom.")
@@ -26,21 +26,24 @@ def show_map(session: Session, service: str | None, *, only_new: bool) -> None:
     edges = found["edges"]
     approved = sum(1 for edge in edges if edge["approved"])
     out.print(f"revision {found['revision']}: {plural(len(edges), 'edge')}, {approved} approved")
-    if edges:
-        shown = table(["source", "", "destination", "asks for", ">seen", "last", "approved", "mode"])
-        for edge in edges:
-            shown.add_row(*_row(edge))
-        out.print(shown)
+    if not edges:
+        return
+    from controlplane.cli.listing import Listing  # noqa: PLC0415  # `picket --help` does not pay for rich
+
+    listing = Listing("source", "", "destination", "~asks for", ">seen", "last", "approved", "mode")
+    for edge in edges:
+        listing.add(*_row(edge))
+    listing.show(out)
 
 
 def _row(edge: dict[str, Any]) -> list[Any]:
     return [
-        cell(short(edge["source"])),
+        short(edge["source"]),
         "→",
-        cell(f"{short(edge['destination'])}:{edge['port']}"),
-        cell(asks_for(edge)),
-        cell(edge["count"]),
-        cell(ago(edge["last_seen_ms"]) if edge["learned"] else "never"),
+        f"{short(edge['destination'])}:{edge['port']}",
+        asks_for(edge),
+        edge["count"],
+        ago(edge["last_seen_ms"]) if edge["learned"] else "never",
         cell("yes") if edge["approved"] else cell("no", "yellow"),
-        cell(edge["mode"]),
+        edge["mode"],
     ]

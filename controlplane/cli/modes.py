@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from controlplane.cli.connection import Session, connected
-from controlplane.cli.output import cell, console, short, show_json, table
+from controlplane.cli.output import cell, console, short, show_json
 
 MODES = ("learn", "audit", "enforce", "quarantine")
 
@@ -46,7 +46,9 @@ def _show(session: Session) -> None:
     if session.output == "json":
         show_json(found)
         return
-    shown = table(["service", "mode", ""])
+    from controlplane.cli.listing import Listing  # noqa: PLC0415  # `picket --help` does not pay for rich
+
+    listing = Listing("service", "mode", "")
     for item in found["services"]:
-        shown.add_row(cell(short(item["service"])), cell(item["mode"]), cell("default" if item["is_default"] else "", "dim"))
-    console().print(shown)
+        listing.add(short(item["service"]), item["mode"], cell("default" if item["is_default"] else "", "dim"))
+    listing.show(console())

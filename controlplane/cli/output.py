@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,6 @@ import click
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
 #: Where nobody looks at a terminal, lines are as long as they are.
@@ -39,21 +38,18 @@ def console() -> Console:
     return Console(highlight=False, markup=False, emoji=False, width=None if terminal else _UNBOUNDED_WIDTH, no_color=not terminal)
 
 
-def table(columns: Sequence[str]) -> Table:
-    """A table without lines; a column whose name begins with ``>`` is of numbers. Cells fold, they are never cut."""
-    from rich.table import Table  # noqa: PLC0415  # as above
-
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
-    for name in columns:
-        made.add_column(name.removeprefix(">"), justify="right" if name.startswith(">") else "left", overflow="fold")
-    return made
-
-
 def cell(value: object, style: str = "") -> Text:
     """A cell's text, whatever it holds."""
     from rich.text import Text  # noqa: PLC0415  # as above
 
     return Text(clean(str(value)), style=style)
+
+
+def lines(texts: Iterable[str]) -> Text:
+    """A cell of several lines."""
+    from rich.text import Text  # noqa: PLC0415  # as above
+
+    return Text("\n").join(cell(text) for text in texts)
 
 
 def clean(text: str) -> str:
@@ -106,11 +102,17 @@ def plural(count: int, noun: str) -> str:
 
 
 def asks_for(edge: Mapping[str, Any], limit: int = 3) -> str:
-    """What an edge or rule sends: its protocol, and its methods and paths, the first few of them."""
-    matches = edge.get("http") or []
-    names = [match_text(match) for match in matches]
+    """What an edge sends: its protocol, and its methods and paths in short, the first few of them."""
+    protocol = edge["protocol"]
+    names = [_short_match(match, protocol) for match in edge["http"]]
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return " ".join(part for part in (edge.get("protocol", ""), ", ".join(names[:limit]) + more) if part)
+    return " ".join(part for part in (protocol, ", ".join(names[:limit]) + more) if part)
+
+
+def _short_match(match: Mapping[str, str], protocol: str) -> str:
+    """A gRPC path without its package: ``Cart/Get`` for ``POST /shop.v1.Cart/Get``."""
+    service, slash, method = match["path"].removeprefix("/").partition("/")
+    return f"{service.rpartition('.')[2]}/{method}" if protocol == "grpc" and slash else match_text(match)
 
 
 def match_text(match: Mapping[str, str]) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import click
 
 from controlplane.cli.connection import Session, connected
-from controlplane.cli.output import cell, clean, clock, console, match_text, plural, short, show_json, table
+from controlplane.cli.output import cell, clean, clock, console, lines, match_text, plural, short, show_json
 from controlplane.cli.review import show_published
 
 _RANGE = re.compile(r"([0-9]{1,12})?(?:\.\.([0-9]{1,12})?)?")
@@ -38,24 +37,20 @@ def show(session: Session, revision: int | None, service: str | None) -> None:
     note = f", by {found['author']}: {found['note']}" if found["author"] else ""
     counts = f"{plural(found['rule_count'], 'rule')} for {plural(found['service_count'], 'service')}"
     out.print(cell(f"revision {found['revision']}, {state}: {counts}{note}"))
-    if found["services"]:
-        shown = table(["destination", "", "source", "may send"])
-        for listed in found["services"]:
-            for rule in listed["rules"]:
-                shown.add_row(cell(f"{short(listed['service'])}:{rule['port']}"), "←", cell(short(rule["source"])), _may(rule))
-        out.print(shown)
+    if not found["services"]:
+        return
+    from controlplane.cli.listing import Listing  # noqa: PLC0415  # `picket --help` does not pay for rich
 
-
-def _may(rule: dict[str, Any]) -> Any:
-    made = cell("anything") if not rule["http"] else cell(match_text(rule["http"][0]))
-    for match in rule["http"][1:]:
-        made.append("\n")
-        made.append_text(cell(match_text(match)))
-    return made
+    listing = Listing("destination", "", "source", "~may send")
+    for listed in found["services"]:
+        for rule in listed["rules"]:
+            may = lines([match_text(match) for match in rule["http"]] or ["anything"])
+            listing.add(f"{short(listed['service'])}:{rule['port']}", "←", short(rule["source"]), may)
+    listing.show(out)
 
 
 @policy.command("revisions")
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True)
 @connected
 def revisions(session: Session, limit: int) -> None:
     """List revisions, newest first."""
@@ -67,13 +62,14 @@ def revisions(session: Session, limit: int) -> None:
     if not found["revisions"]:
         out.print("no revision yet: nothing was approved")
         return
-    shown = table([">#", "", "made", "by", ">services", ">rules", "note"])
+    from controlplane.cli.listing import Listing  # noqa: PLC0415  # `picket --help` does not pay for rich
+
+    listing = Listing(">#", "", "made", "by", ">services", ">rules", "note")
     for item in found["revisions"]:
-        shown.add_row(
-            str(item["revision"]), "in force" if item["active"] else "", cell(clock(item["created_ms"])), cell(item["author"]),
-            cell(item["service_count"]), cell(item["rule_count"]), cell(item["note"]),
-        )  # fmt: skip
-    out.print(shown)
+        state = "in force" if item["active"] else ""
+        counts = (item["service_count"], item["rule_count"])
+        listing.add(item["revision"], state, clock(item["created_ms"]), item["author"], *counts, item["note"])
+    listing.show(out)
 
 
 @policy.command("diff")

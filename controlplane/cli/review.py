@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from controlplane.cli.connection import Session, connected
-from controlplane.cli.output import ago, cell, clock, console, match_text, plural, short, show_json, table
+from controlplane.cli.output import ago, cell, clock, console, lines, match_text, plural, short, show_json
 
 MAX_ROWS = 10_000
 _PART = re.compile(r"([1-9][0-9]{0,5})(?:-([1-9][0-9]{0,5}))?")
@@ -31,28 +31,24 @@ def proposals(session: Session, number: int | None, status: str | None) -> None:
     out = console()
     edges = plural(found["edge_count"], "edge")
     out.print(f"proposal {number}, {found['status']}: {edges} that revision {found['base_revision']} does not hold")
-    shown = table([">#", "source", "", "destination", "asks for", ">seen", "first", "last"])
+    from controlplane.cli.listing import Listing  # noqa: PLC0415  # `picket --help` does not pay for rich
+
+    listing = Listing(">#", "source", "", "destination", "~asks for", ">seen", "first", "last")
     for edge in found["edges"]:
         destination = f"{short(edge['destination'])}:{edge['port']}"
-        times = (cell(ago(edge["first_seen_ms"])), cell(ago(edge["last_seen_ms"])))
-        shown.add_row(
-            str(edge["row"]), cell(short(edge["source"])), "→", cell(destination), _asks(edge), cell(edge["count"]), *times
-        )
-    out.print(shown)
+        times = (ago(edge["first_seen_ms"]), ago(edge["last_seen_ms"]))
+        listing.add(edge["row"], short(edge["source"]), "→", destination, _asks(edge), edge["count"], *times)
+    listing.show(out)
     if found["status"] == "open":
         out.print(f"\n`picket approve {number}` takes all of it, with `--rows 1,3-5` some of it; `picket reject {number}` none")
 
 
 def _asks(edge: dict[str, Any]) -> Any:
-    """All of it: nobody can approve what is not shown."""
-    matches = edge["http"]
-    if not matches:
-        return cell(f"{edge['protocol']}, anything")
-    made = cell(f"{edge['protocol']} {match_text(matches[0])}")
-    for match in matches[1:]:
-        made.append("\n")
-        made.append_text(cell(f"{' ' * len(edge['protocol'])} {match_text(match)}"))
-    return made
+    """All of it, each on a line: nobody can approve what is not shown."""
+    protocol = edge["protocol"]
+    # A gRPC call is always a POST.
+    texts = [match["path"] if protocol == "grpc" and match["path"] else match_text(match) for match in edge["http"]]
+    return lines([f"{protocol} {text}" for text in texts] or [f"{protocol}, anything"])
 
 
 def _list(session: Session, found: dict[str, Any]) -> None:
@@ -63,14 +59,15 @@ def _list(session: Session, found: dict[str, Any]) -> None:
     if not found["proposals"]:
         out.print("nothing to review: all that was seen is approved, or nothing was seen yet")
         return
-    shown = table([">#", "status", ">edges", "made", "decided", "by", "revision", "comment"])
+    from controlplane.cli.listing import Listing  # noqa: PLC0415  # `picket --help` does not pay for rich
+
+    listing = Listing(">#", "status", ">edges", "made", "decided", "by", "revision", "~comment")
     for item in found["proposals"]:
+        made, decided = clock(item["created_ms"]), clock(item["decided_ms"])
         revision = "-" if item["revision"] is None else item["revision"]
-        shown.add_row(
-            str(item["number"]), cell(item["status"]), cell(item["edge_count"]), cell(clock(item["created_ms"])),
-            cell(clock(item["decided_ms"])), cell(item["decided_by"] or "-"), cell(revision), cell(item["comment"]),
-        )  # fmt: skip
-    out.print(shown)
+        by = item["decided_by"] or "-"
+        listing.add(item["number"], item["status"], item["edge_count"], made, decided, by, revision, item["comment"])
+    listing.show(out)
     waiting = next((item["number"] for item in found["proposals"] if item["status"] == "open"), None)
     if waiting is not None:
         out.print(f"\n`picket proposals {waiting}` shows what it asks for")
@@ -128,7 +125,7 @@ def show_published(session: Session, found: dict[str, Any]) -> None:
 @_COMMENT
 @connected
 def reject(session: Session, number: int, comment: str) -> None:
-    """Reject proposal NUMBER: its edges are not proposed again."""
+    """Reject proposal NUMBER: its edges are not proposed again. It can still be approved."""
     found = session.post(f"/proposals/{number}/reject", {"comment": comment})
     if session.output == "json":
         show_json(found)

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import click
 
 from controlplane.cli.connection import Session, connected
-from controlplane.cli.output import ago, cell, console, plural, short, show_json, table, until
+from controlplane.cli.output import ago, cell, console, plural, short, show_json, until
 
 _STYLES = {"ack": "", "pending": "yellow", "nack": "red", "away": "yellow"}
 
@@ -33,10 +33,13 @@ def _show(session: Session) -> None:
         return
     fine = sum(1 for item in listed if item["state"] == "ack")
     out.print(f"revision {found['revision']} is in force; {plural(len(listed), 'sidecar')}, {fine} with all that they were sent")
-    shown = table(["workload", "instance", "state", ">rev", "last report", "blind since", ">lost", "certificate", "envoy"])
+    from controlplane.cli.listing import Listing  # noqa: PLC0415  # `picket --help` does not pay for rich
+
+    titles = ("workload", "~instance", "state", ">revision", "last report", "blind since", ">lost", "certificate ends")
+    listing = Listing(*titles)
     for item in listed:
-        shown.add_row(*_row(item))
-    out.print(shown)
+        listing.add(*_row(item))
+    listing.show(out)
     for item in listed:
         if item["nack"] is not None:
             nack = item["nack"]
@@ -49,15 +52,14 @@ def _show(session: Session) -> None:
 
 def _row(item: dict[str, Any]) -> list[Any]:
     return [
-        cell(short(item["workload"])),
-        cell(item["instance"]),
+        short(item["workload"]),
+        f"{item['instance']} (Envoy {item['envoy_version']})" if item["envoy_version"] else item["instance"],
         cell(item["state"], _STYLES.get(item["state"], "")),
-        cell(item["revision"]),
-        cell(ago(item["last_report_ms"])),
+        item["revision"],
+        ago(item["last_report_ms"]),
         cell(ago(item["blind_since_ms"]), "red" if item["blind_since_ms"] is not None else ""),
-        cell(item["lost"]),
-        cell(f"ends {until(item['certificate_not_after_ms'])}" if item["certificate_not_after_ms"] is not None else "-"),
-        cell(item["envoy_version"] or "-"),
+        item["lost"],
+        until(item["certificate_not_after_ms"]),
     ]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from controlplane.cli.connection import Session, connected
-from controlplane.cli.output import cell, clean, clock, console, moment, plural, short, show_json, show_json_line, table
+from controlplane.cli.output import cell, clean, clock, console, moment, plural, short, show_json, show_json_line
 
 FOLLOW_INTERVAL_SECONDS = 0.5
 _PAGE = 1000
@@ -75,31 +75,29 @@ def violations(
         out.print("no violations" if all(value is None for value in wanted.values()) else "no violations match")
         return
     out.print(f"{plural(total, 'violation')} in all; {'the newest ' if len(listed) == limit else ''}{plural(len(listed), 'row')}")
-    shown = table(["last seen", "source", "", "destination", "asked for", "verdict", ">count", "deny ID or reason"])
+    from controlplane.cli.listing import Listing  # noqa: PLC0415  # `picket --help` does not pay for rich
+
+    listing = Listing("last seen", "source", "", "destination", "~asked for", "~deny ID or reason", "verdict", ">count")
     for item in listed:
-        shown.add_row(*_row(item))
-    out.print(shown)
+        listing.add(*_row(item))
+    listing.show(out)
 
 
 def _row(item: dict[str, Any]) -> list[Any]:
     return [
-        cell(clock(item["last_seen_ms"])),
-        cell(short(item["source"])),
+        clock(item["last_seen_ms"]),
+        short(item["source"]),
         "→",
-        cell(f"{short(item['destination'])}:{item['port']}"),
-        cell(_asked(item)),
-        _verdict(item),
-        cell(item["count"]),
-        cell(_why(item)),
+        f"{short(item['destination'])}:{item['port']}",
+        _asked(item),
+        _why(item),
+        cell(item["verdict"], "red" if item["verdict"] == "denied" else "yellow"),
+        item["count"],
     ]
 
 
 def _asked(item: dict[str, Any]) -> str:
     return f"{item['method']} {item['path']}".strip() or str(item["protocol"])
-
-
-def _verdict(item: dict[str, Any]) -> Any:
-    return cell(item["verdict"], "red" if item["verdict"] == "denied" else "yellow")
 
 
 def _why(item: dict[str, Any]) -> str:

@@ -87,11 +87,10 @@ class Review:
             return transaction.add_proposal(policy.revision, dump_proposal(wanted), now_ms) if wanted else None
 
     def _rejected(self) -> set[str]:
-        """Edges that were rejected and not approved since; they are not proposed again by themselves."""
+        """Edges that were rejected; they are not proposed again by themselves."""
         keys: set[str] = set()
-        for proposal in reversed(self._store.proposals(None, 1000)):
-            if proposal.status == REJECTED:
-                keys.update(_key(edge) for edge in load_proposal(proposal.document))
+        for proposal in self._store.proposals(REJECTED, 1000):
+            keys.update(_key(edge) for edge in load_proposal(proposal.document))
         return keys
 
     def approve(
@@ -101,7 +100,7 @@ class Review:
         proposal = self._store.proposal(number)
         if proposal is None:
             return Refused(f"there is no proposal {number}", Why.MISSING)
-        if proposal.status != OPEN:
+        if proposal.status not in {OPEN, REJECTED}:  # minds change, and what was rejected is not proposed again
             return self._not_open(proposal)
         edges: Sequence[GraphEdge] = load_proposal(proposal.document)
         detail: dict[str, object] = {"proposal": number, "edges": len(edges), "comment": comment}
@@ -113,7 +112,9 @@ class Review:
             detail |= {"edges": len(edges), "rows": sorted(set(rows))}
         current = self._publisher.policy
         wanted = added(rule_sets(current), additions(edges))
-        return self._publish(current, wanted, actor, comment or f"proposal {number}", "proposal:approve", detail, number)
+        decides = number if proposal.status == OPEN else None
+        event = _Event("proposal:approve", str(number), comment or f"proposal {number}", detail, decides)
+        return self._publish(current, wanted, actor, event)
 
     def _not_open(self, proposal: StoredProposal) -> Refused:
         reason = f"proposal {proposal.number} is {proposal.status}, not open"
@@ -145,7 +146,8 @@ class Review:
         if stored is not None:
             wanted = rule_sets(load_policy(stored.document, number, policy.modes, policy.default_mode))
         note = comment or f"rollback to revision {number}"
-        return self._publish(policy, wanted, actor, note, "policy:rollback", {"to": number, "comment": comment}, None)
+        event = _Event("policy:rollback", str(number), note, {"to": number, "comment": comment})
+        return self._publish(policy, wanted, actor, event)
 
     def set_mode(self, services: Sequence[ServiceName], mode: Mode, actor: str, comment: str = "") -> Done | Refused:
         """Set the mode of services; published at once."""
@@ -161,34 +163,42 @@ class Review:
         self._publisher.refresh()
         return Done(f"{len(services)} service{'s' if len(services) != 1 else ''} in mode {mode}")
 
-    def _publish(
-        self, current: Policy, wanted: RuleSets, actor: str, note: str, action: str, detail: dict[str, object], proposal: int | None
-    ) -> Published | Refused:
+    def _publish(self, current: Policy, wanted: RuleSets, actor: str, event: _Event) -> Published | Refused:
         """Revision, decision and audit event in one transaction, then the push. ``wanted`` was made from ``current``."""
         try:
-            return self._commit(current, wanted, actor, note, action, detail, proposal)
+            return self._commit(current, wanted, actor, event)
         except _LostRaceError as error:
             self._publisher.refresh()
             return Refused(str(error), Why.CONFLICT)
 
-    def _commit(
-        self, current: Policy, wanted: RuleSets, actor: str, note: str, action: str, detail: dict[str, object], proposal: int | None
-    ) -> Published:
+    def _commit(self, current: Policy, wanted: RuleSets, actor: str, event: _Event) -> Published:
         now_ms = self._clock_ms()
         with self._store.transaction() as transaction:
             newest = next(iter(self._store.revisions(1)), None)
             number = (newest.number if newest else 0) + 1
             revised = revise(current, wanted, number)
-            stored = transaction.add_revision(actor, note, dump_policy(revised), now_ms)
+            stored = transaction.add_revision(actor, event.note, dump_policy(revised), now_ms)
             # Whoever was faster added rules that ``wanted`` does not hold: writing it would take them away again.
             if stored.number != number or self._store.active_revision() != current.revision:
                 raise _LostRaceError("another revision was published meanwhile; look at it and try again")
-            if proposal is not None and not transaction.decide_proposal(proposal, APPROVED, actor, note, number, now_ms):
-                raise _LostRaceError(f"proposal {proposal} is not open any more")
+            decides = event.decides
+            if decides is not None and not transaction.decide_proposal(decides, APPROVED, actor, event.note, number, now_ms):
+                raise _LostRaceError(f"proposal {decides} is not open any more")
             transaction.set_active_revision(number)
-            transaction.add_audit(actor, action, str(proposal or number), _json(detail | {"revision": number}), now_ms)
+            transaction.add_audit(actor, event.action, event.subject, _json(event.detail | {"revision": number}), now_ms)
         self._publisher.refresh()
         return Published(number, tuple(sorted(changed_services(current, revised))))
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """Why a revision is made, for the audit log; ``decides`` is the open proposal that it approves."""
+
+    action: str
+    subject: str
+    note: str
+    detail: dict[str, object]
+    decides: int | None = None
 
 
 class _LostRaceError(Exception):

@@ -83,6 +83,16 @@ def test_rejected_edges_are_not_proposed_again(learned: Plane, api: FlaskClient)
     assert learned.store.revisions(1) == []
 
 
+def test_what_was_rejected_can_still_be_approved(learned: Plane, api: FlaskClient) -> None:
+    """Minds change, and nobody else would bring these edges up again."""
+    api.get("/api/v1/proposals")
+    api.post("/api/v1/proposals/1/reject", json={})
+    assert api.post("/api/v1/proposals/1/approve", json={"rows": [2]}).get_json()["revision"] == 1
+    events = api.get("/api/v1/audit").get_json()["events"]
+    assert [(event["action"], event["subject"]) for event in events] == [("proposal:approve", "1"), ("proposal:reject", "1")]
+    assert [listed["service"] for listed in api.get("/api/v1/policy").get_json()["services"]] == ["shop/pay"]
+
+
 @pytest.mark.parametrize("action", ["approve", "reject"])
 def test_a_decided_proposal_cannot_be_decided_again(learned: Plane, api: FlaskClient, action: str) -> None:
     """Whoever looked at it before it was superseded is told which one is open now."""

@@ -28,7 +28,7 @@ def test_the_map_shows_edges_and_what_is_approved(learned: Plane, picket: Picket
     assert lines(shown.out)[0] == ["revision 0: 3 edges, 0 approved"]
     row = next(line for line in lines(shown.out) if "shop/cart:7070" in line)
     assert row[0] == "frontend"
-    assert row[3] == "grpc POST /shop.Cart/Add, POST /shop.Cart/Get"
+    assert row[3] == "grpc Cart/Add, Cart/Get"
     assert row[-2:] == ["no", "learn"]
     assert [edge["destination"] for edge in picket("map", "-o", "json").json["edges"]] == ["shop/cart", "shop/pay", "shop/redis"]
 
@@ -115,7 +115,7 @@ def test_violations_are_shown_with_their_total(plane: Plane, picket: Picket) -> 
     shown = picket("violations")
     assert lines(shown.out)[0] == ["8 violations in all; 2 rows"]
     row = next(line for line in lines(shown.out) if "shop/pay:443" in line)
-    assert row[-4:] == ["POST /charge", "denied", "7", "deny:shop/pay@r1"]
+    assert row[-4:] == ["POST /charge", "deny:shop/pay@r1", "denied", "7"]
     assert [item["id"] for item in picket("violations", "--verdict", "would-deny", "-o", "json").json["violations"]] == [2]
     assert picket("violations", "--source", "nobody").out == "no violations match\n"
     assert picket("violations", "--destination", "pay", "--port", "443", "--text", "charge", "-o", "json").json["last_id"] == 1
@@ -141,7 +141,7 @@ def test_sidecars_are_shown_with_what_they_refused(plane: Plane, picket: Picket)
     plane.sidecar(refused)
     shown = picket("sidecars")
     assert "2 sidecars, 1 with all that they were sent" in shown.out
-    assert ["shop/cart", "cart-0", "ack", "3", "-", "-", "0", "-", "1.40.0"] in lines(shown.out)
+    assert ["shop/cart", "cart-0 (Envoy 1.40.0)", "ack", "3", "-", "-", "0", "-"] in lines(shown.out)
     assert "frontend (front-0) refused LDS" in shown.out
     assert "no such filter" in shown.out
     assert [item["state"] for item in picket("sidecars", "-o", "json").json["sidecars"]] == ["nack", "ack"]
