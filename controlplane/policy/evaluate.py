@@ -103,14 +103,19 @@ def evaluate(policy: Policy, request: Request) -> Outcome:
     return Denied(deny_id) if mode is Mode.ENFORCE else WouldDeny(deny_id)
 
 
-def may_reach(policy: Policy, source: WorkloadId, destination: ServiceName) -> frozenset[int] | None:
-    """The ports of a destination that a source's own sidecar lets out; ``None`` means every port."""
+def may_reach(
+    policy: Policy, source: WorkloadId, destination: ServiceName, approved: frozenset[int] | None = None
+) -> frozenset[int] | None:
+    """The ports of a destination that a source's own sidecar lets out; ``None`` means every port.
+
+    ``approved`` is what `approved_ports` says, from a caller that has it already.
+    """
     mode = egress_mode(policy, source, destination)
     if policy.is_quarantined(source) or mode is Mode.QUARANTINE:
         return frozenset()
     if mode is not Mode.ENFORCE:
         return None
-    return approved_ports(policy, source, destination)
+    return approved_ports(policy, source, destination) if approved is None else approved
 
 
 def egress_mode(policy: Policy, source: WorkloadId, destination: ServiceName) -> Mode:

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from envoy.config.cluster.v3 import cluster_pb2
-from envoy.config.core.v3 import address_pb2, health_check_pb2, protocol_pb2
-from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
-from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.address_pb2 import TcpKeepalive
+from envoy.config.core.v3.health_check_pb2 import HEALTHY
+from envoy.config.core.v3.protocol_pb2 import Http1ProtocolOptions, Http2ProtocolOptions
+from envoy.config.endpoint.v3.endpoint_components_pb2 import Endpoint, LbEndpoint, LocalityLbEndpoints
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from google.protobuf import any_pb2
 
 from controlplane.topology.model import Port, Service
@@ -29,12 +32,12 @@ def mesh(service: Service, port: Port, trust: tls.Trust, *, inspected_http: bool
     """A meshed service's port over mTLS, its endpoints by EDS."""
     name = names.mesh_cluster(service.name, port.number, inspected_http=inspected_http)
     assignment = names.mesh_cluster(service.name, port.number)
-    cluster = _cluster(name, cluster_pb2.Cluster.EDS, http=inspected_http or handling(port.protocol) is Handling.HTTP)
+    cluster = _cluster(name, Cluster.EDS, http=inspected_http or handling(port.protocol) is Handling.HTTP)
     cluster.eds_cluster_config.CopyFrom(
-        cluster_pb2.Cluster.EdsClusterConfig(eds_config=from_control_plane(), service_name=assignment)
+        Cluster.EdsClusterConfig(eds_config=from_control_plane(), service_name=assignment)
     )
     cluster.transport_socket.CopyFrom(tls.upstream(trust, service.workload, tls.ALPN_HTTP if inspected_http else tls.ALPN))
-    return resource_of(types.CLUSTER, name, cluster, ((types.ENDPOINT, assignment), (types.SECRET, tls.BUNDLE)))
+    return resource_of(types.CLUSTER, name, cluster, ((types.ENDPOINT, assignment), (types.SECRET, tls.ROOTS)))
 
 
 def mesh_endpoints(service: Service, port: Port) -> Resource:
@@ -47,9 +50,11 @@ def external(service: Service, port: Port) -> Resource:
     """An external host's port, by the addresses that the topology gives or by DNS: never where the application says."""
     name = names.external_cluster(service.name, port.number)
     known = bool(service.endpoints)
-    kind = cluster_pb2.Cluster.STATIC if known else cluster_pb2.Cluster.STRICT_DNS
+    kind = Cluster.STATIC if known else Cluster.STRICT_DNS
     cluster = _cluster(name, kind, http=handling(port.protocol) is Handling.HTTP)
-    hosts = service.endpoints if known else (service.name.name,)
+    if not known:
+        cluster.dns_lookup_family = Cluster.ALL  # IPv4 where IPv6 leads nowhere, and the other way around
+    hosts = service.endpoints if known else (service.name.name.lower(),)
     cluster.load_assignment.CopyFrom(_assignment(name, ((host, port.target) for host in hosts)))
     return resource_of(types.CLUSTER, name, cluster)
 
@@ -61,7 +66,7 @@ def application(service: Service, port: Port) -> Resource:
     if service.application is None:
         cluster = _original_destination(name, http=http)
     else:
-        cluster = _cluster(name, cluster_pb2.Cluster.STATIC, http=http)
+        cluster = _cluster(name, Cluster.STATIC, http=http)
         cluster.load_assignment.CopyFrom(_assignment(name, ((service.application, port.target),)))
     return resource_of(types.CLUSTER, name, cluster)
 
@@ -73,22 +78,22 @@ def passthrough() -> Resource:
 
 def blackhole() -> Resource:
     """Nowhere: a connection to it is closed before a byte is sent."""
-    return resource_of(types.CLUSTER, names.BLACKHOLE, _cluster(names.BLACKHOLE, cluster_pb2.Cluster.STATIC, http=False))
+    return resource_of(types.CLUSTER, names.BLACKHOLE, _cluster(names.BLACKHOLE, Cluster.STATIC, http=False))
 
 
-def _original_destination(name: str, *, http: bool) -> cluster_pb2.Cluster:
-    cluster = _cluster(name, cluster_pb2.Cluster.ORIGINAL_DST, http=http)
-    cluster.lb_policy = cluster_pb2.Cluster.CLUSTER_PROVIDED
+def _original_destination(name: str, *, http: bool) -> Cluster:
+    cluster = _cluster(name, Cluster.ORIGINAL_DST, http=http)
+    cluster.lb_policy = Cluster.CLUSTER_PROVIDED
     return cluster
 
 
-def _cluster(name: str, kind: cluster_pb2.Cluster.DiscoveryType, *, http: bool) -> cluster_pb2.Cluster:
-    cluster = cluster_pb2.Cluster(name=name, connect_timeout=seconds(CONNECT_TIMEOUT_SECONDS), type=kind)
+def _cluster(name: str, kind: Cluster.DiscoveryType, *, http: bool) -> Cluster:
+    cluster = Cluster(name=name, connect_timeout=seconds(CONNECT_TIMEOUT_SECONDS), type=kind)
     limits = cluster.circuit_breakers.thresholds.add()
     for limit in ("max_connections", "max_pending_requests", "max_requests", "max_retries"):
         getattr(limits, limit).CopyFrom(uint32(_NO_LIMIT))
     cluster.upstream_connection_options.tcp_keepalive.CopyFrom(
-        address_pb2.TcpKeepalive(keepalive_time=uint32(30), keepalive_interval=uint32(10), keepalive_probes=uint32(3))
+        TcpKeepalive(keepalive_time=uint32(30), keepalive_interval=uint32(10), keepalive_probes=uint32(3))
     )
     if http:
         cluster.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(_same_protocol_as_downstream())
@@ -96,20 +101,20 @@ def _cluster(name: str, kind: cluster_pb2.Cluster.DiscoveryType, *, http: bool) 
 
 
 def _same_protocol_as_downstream() -> any_pb2.Any:
-    same = http_protocol_options_pb2.HttpProtocolOptions.UseDownstreamHttpConfig(
-        http_protocol_options=protocol_pb2.Http1ProtocolOptions(),
-        http2_protocol_options=protocol_pb2.Http2ProtocolOptions(),
+    same = HttpProtocolOptions.UseDownstreamHttpConfig(
+        http_protocol_options=Http1ProtocolOptions(),
+        http2_protocol_options=Http2ProtocolOptions(),
     )
-    return pack(http_protocol_options_pb2.HttpProtocolOptions(use_downstream_protocol_config=same))
+    return pack(HttpProtocolOptions(use_downstream_protocol_config=same))
 
 
-def _assignment(name: str, addresses: Iterable[tuple[str, int]]) -> endpoint_pb2.ClusterLoadAssignment:
+def _assignment(name: str, addresses: Iterable[tuple[str, int]]) -> ClusterLoadAssignment:
     endpoints = [
-        endpoint_components_pb2.LbEndpoint(
-            endpoint=endpoint_components_pb2.Endpoint(address=socket_address(host, port)),
-            health_status=health_check_pb2.HEALTHY,
+        LbEndpoint(
+            endpoint=Endpoint(address=socket_address(host, port)),
+            health_status=HEALTHY,
         )
         for host, port in addresses
     ]
-    group = endpoint_components_pb2.LocalityLbEndpoints(lb_endpoints=endpoints)
-    return endpoint_pb2.ClusterLoadAssignment(cluster_name=name, endpoints=[group])
+    group = LocalityLbEndpoints(lb_endpoints=endpoints)
+    return ClusterLoadAssignment(cluster_name=name, endpoints=[group])

@@ -1,240 +1,207 @@
-"""What a sidecar lets in: inbound listeners, their allow-lists and handshake lists. Never decides outbound traffic.
+"""What a sidecar lets in: inbound listeners and the filter chains of each port. Never decides outbound traffic.
 
 An HTTP port decides per request. An opaque port decides in the TLS handshake, because a server that speaks first would
-otherwise greet a denied peer (design decision 11).
+otherwise greet a denied peer (design decision 11). Plaintext peers are refused by the choice of the chain, unless the mode is
+open or a rule names their addresses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from envoy.config.core.v3 import address_pb2, base_pb2
-from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
-from envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_pb2
-from envoy.extensions.filters.listener.original_dst.v3 import original_dst_pb2
-from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
+from envoy.config.core.v3.address_pb2 import Address
+from envoy.config.core.v3.base_pb2 import INBOUND
+from envoy.config.listener.v3.listener_components_pb2 import FilterChain, ListenerFilter
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.extensions.filters.listener.http_inspector.v3.http_inspector_pb2 import HttpInspector
+from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst
+from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
 
 from controlplane.identity.spiffe import WorkloadId
 from controlplane.policy.evaluate import DenyId, Reason
 from controlplane.policy.rules import Mode, ServicePolicy
 from controlplane.topology.model import Port, Service
 from controlplane.topology.protocol import Handling, handling
-from controlplane.xds import chains, clusters, logging, names, tls, types
-from controlplane.xds.allowlist import AllowList, AllowListBuilder, Filter, allow_list_of
+from controlplane.xds import chains, logging, names, tls, types
+from controlplane.xds.lists import EMPTY, AllowList
 from controlplane.xds.message import boolean, pack, seconds, socket_address
 from controlplane.xds.snapshot import Resource, resource_of
 
 REDIRECT_PORT = 15006
 #: How long a listener waits for a client's first bytes before it takes the chain for those that stay silent.
 INSPECTION_TIMEOUT_SECONDS = 1.0
+HTTP_PROTOCOLS = ("http/1.0", "http/1.1", "h2c")
+
+
+@dataclass(frozen=True, slots=True)
+class PortShape:
+    """What the chains of one port depend on.
+
+    ``networks`` are those from which plaintext peers get as far as the allow-list of their kind, where the mode is not open.
+    Another ``generation`` closes the connections that the port has.
+    """
+
+    port: Port
+    http_networks: tuple[str, ...] = ()
+    tcp_networks: tuple[str, ...] = ()
+    generation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What the inbound listeners of a service depend on. Allow-lists are not in it: they travel by ECDS and SDS."""
+    """What the inbound listeners of a service depend on. Allow-lists are not in it: they travel by ECDS and SDS.
+
+    ``default_id`` is the name under which the rest is closed (``deny:``) or passes and is reported (``would-deny:``); empty
+    where it just passes.
+    """
 
     service: Service
+    ports: tuple[PortShape, ...]
     open_to_plaintext: bool
-    closed_id: str
-    plaintext_networks: tuple[tuple[int, tuple[str, ...]], ...]
-    generations: tuple[tuple[int, int], ...]
+    default_id: str
+    generation: str
 
 
-def shape_of(service: Service, policy: ServicePolicy, mode: Mode) -> Shape:
+def shape_of(
+    service: Service, policy: ServicePolicy, lists: dict[int, AllowList], mode: Mode, blocked: Iterable[WorkloadId]
+) -> Shape:
     """The part of a policy that shows in listeners."""
-    open_to_plaintext = mode in {Mode.LEARN, Mode.AUDIT}
-    networks: dict[int, set[str]] = {}
-    if mode is Mode.ENFORCE:
-        for rule in policy.rules:
-            if not isinstance(rule.source, WorkloadId):
-                networks.setdefault(rule.port, set()).add(rule.source.cidr)
     reason = Reason.QUARANTINE if mode is Mode.QUARANTINE else Reason.NOT_LISTED
+    deny_id = str(DenyId(service.name, policy.revision, reason))
+    barred = frozenset(blocked)
     return Shape(
         service=service,
-        open_to_plaintext=open_to_plaintext,
-        closed_id="" if open_to_plaintext else str(DenyId(service.name, policy.revision, reason)),
-        plaintext_networks=tuple(sorted((port, tuple(sorted(cidrs))) for port, cidrs in networks.items())),
-        generations=tuple(sorted(policy.revoked.items())),
+        ports=tuple(_port_shape(port, policy, lists.get(port.number, EMPTY), mode, barred) for port in ports_of(service)),
+        open_to_plaintext=mode in {Mode.LEARN, Mode.AUDIT},
+        default_id={Mode.LEARN: "", Mode.AUDIT: f"would-{deny_id}"}.get(mode, deny_id),
+        generation=str(mode) if mode is Mode.QUARANTINE else "",
     )
+
+
+def _port_shape(
+    port: Port, policy: ServicePolicy, allow_list: AllowList, mode: Mode, blocked: frozenset[WorkloadId]
+) -> PortShape:
+    """A port's networks, and what has to close its open TCP connections.
+
+    That is a revocation, the start of enforcement, and the quarantine of a listed peer. HTTP requests obey ECDS at once, so
+    HTTP connections stay, but for a quarantine of the service itself.
+    """
+    http: tuple[str, ...] = ()
+    tcp: tuple[str, ...] = ()
+    if mode is Mode.ENFORCE:
+        how = handling(port.protocol)
+        if how is not Handling.OPAQUE:
+            http = tuple(sorted(source.cidr for source in allow_list.networks))
+        if how is not Handling.HTTP:
+            tcp = tuple(sorted(source.cidr for source, matches in allow_list.networks.items() if not matches))
+    generation = [f"revoked@r{policy.revoked[port.number]}"] if port.number in policy.revoked else []
+    if mode in {Mode.ENFORCE, Mode.QUARANTINE}:
+        generation += [str(mode), *(str(peer) for peer in sorted(blocked & allow_list.peers.keys()))]
+    return PortShape(port, http, tcp, " ".join(generation))
+
+
+def ports_of(service: Service) -> tuple[Port, ...]:
+    """The ports that a sidecar can tell apart: of several that lead to one target, the first counts."""
+    return tuple({port.target: port for port in reversed(service.ports)}.values())[::-1]
 
 
 def listeners(shape: Shape) -> Iterator[Resource]:
     """One listener for everything that was redirected, or one per port where the sidecar stands at an address of its own."""
     service = shape.service
     if service.capture == "redirect":
-        built = [chain for port in service.ports for chain in _chains(shape, port)]
-        listener = _listener("inbound", shape, built, [socket_address("::", REDIRECT_PORT)])
+        listener = _listener("inbound", shape, shape.ports, [socket_address("::", REDIRECT_PORT)])
         listener.address.socket_address.ipv4_compat = True
-        original = listener_components_pb2.ListenerFilter(
-            name="envoy.filters.listener.original_dst", typed_config=pack(original_dst_pb2.OriginalDst())
-        )
-        listener.listener_filters.insert(0, original)
+        listener.listener_filters.insert(0, _listener_filter("original_dst", OriginalDst()))
         if shape.open_to_plaintext:
             passthrough = chains.tcp_proxy(names.PASSTHROUGH, logging.tcp_log("in", str(service.name)))
-            listener.default_filter_chain.CopyFrom(chains.chain("undeclared", [passthrough]))
-        yield _resource(listener, [port for port in service.ports])
+            listener.default_filter_chain.CopyFrom(chains.chain(shape.default_id or "undeclared", [passthrough]))
+        yield _resource(listener, shape, shape.ports)
         return
-    for port in service.ports:
-        addresses = [socket_address(endpoint, port.target) for endpoint in service.endpoints]
+    for port in shape.ports:
+        addresses = [socket_address(endpoint, port.port.target) for endpoint in service.endpoints]
         if addresses:
-            yield _resource(_listener(f"inbound/{port.number}", shape, list(_chains(shape, port)), addresses), [port])
+            yield _resource(_listener(f"inbound/{port.port.number}", shape, (port,), addresses), shape, (port,))
 
 
-def _listener(
-    name: str,
-    shape: Shape,
-    built: list[listener_components_pb2.FilterChain],
-    addresses: list[address_pb2.Address],
-) -> listener_pb2.Listener:
+def _listener(name: str, shape: Shape, ports: tuple[PortShape, ...], addresses: list[Address]) -> Listener:
     service = str(shape.service.name)
-    listener = listener_pb2.Listener(
+    listener = Listener(
         name=name,
         address=addresses[0],
-        filter_chains=built,
+        filter_chains=[chain for port in ports for chain in _chains(shape, port)],
         listener_filters_timeout=seconds(INSPECTION_TIMEOUT_SECONDS),
         continue_on_listener_filters_timeout=True,
         access_log=[logging.handshake_log(service)],
-        enable_reuse_port=boolean(False),
-        traffic_direction=base_pb2.INBOUND,  # a sidecar that drains closes these first
+        enable_reuse_port=boolean(on=False),
+        traffic_direction=INBOUND,  # a sidecar that drains closes these first
     )
     for address in addresses[1:]:
         listener.additional_addresses.add(address=address)
-    listener.listener_filters.append(
-        listener_components_pb2.ListenerFilter(
-            name="envoy.filters.listener.tls_inspector", typed_config=pack(tls_inspector_pb2.TlsInspector())
-        )
-    )
-    if shape.open_to_plaintext and any(handling(p.protocol) is Handling.INSPECT for p in shape.service.ports):
-        listener.listener_filters.append(
-            listener_components_pb2.ListenerFilter(
-                name="envoy.filters.listener.http_inspector", typed_config=pack(http_inspector_pb2.HttpInspector())
-            )
-        )
-    if shape.closed_id:
-        listener.default_filter_chain.CopyFrom(chains.closed(shape.closed_id, logging.tcp_log("in", service)))
+    listener.listener_filters.append(_listener_filter("tls_inspector", TlsInspector()))
+    if any(handling(port.port.protocol) is Handling.INSPECT for port in ports):
+        listener.listener_filters.append(_listener_filter("http_inspector", HttpInspector()))
+    if not shape.open_to_plaintext:
+        listener.default_filter_chain.CopyFrom(chains.closed(shape.default_id, logging.tcp_log("in", service)))
     return listener
 
 
-def _resource(listener: listener_pb2.Listener, ports: list[Port]) -> Resource:
-    needs: set[tuple[str, str]] = set()
-    for name in _mentioned_filters(listener):
-        needs.add((types.EXTENSION, name))
+def _listener_filter(name: str, config: OriginalDst | TlsInspector | HttpInspector) -> ListenerFilter:
+    return ListenerFilter(name=f"envoy.filters.listener.{name}", typed_config=pack(config))
+
+
+def _resource(listener: Listener, shape: Shape, ports: Iterable[PortShape]) -> Resource:
+    """The listener with what it refers to."""
+    needs = {(types.CLUSTER, names.PASSTHROUGH if shape.open_to_plaintext else names.BLACKHOLE)}
     for port in ports:
-        if any(chain.name == f"{port.number}/mtls/tcp" for chain in listener.filter_chains):
-            needs.add((types.SECRET, names.peers(port.number)))
-        if any(chain.name == f"{port.number}/mtls/http" for chain in listener.filter_chains):
-            needs.add((types.SECRET, tls.BUNDLE))
+        number = port.port.number
+        needs.add((types.CLUSTER, names.application_cluster(number)))
+        for http, plaintext in wanted(shape, port):
+            needs.add((types.EXTENSION, names.allow_list(number, http=http, plaintext=plaintext)))
+            if not plaintext:
+                needs.add((types.SECRET, tls.BUNDLE if http else names.peers(number)))
     return resource_of(types.LISTENER, listener.name, listener, needs)
 
 
-def _mentioned_filters(listener: listener_pb2.Listener) -> Iterator[str]:
-    for chain in listener.filter_chains:
-        port, authentication, kind = chain.name.split("/")
-        yield names.allow_list(int(port), http=kind == "http", plaintext=authentication == "plaintext")
+def wanted(shape: Shape, port: PortShape) -> Iterator[tuple[bool, bool]]:
+    """(http, plaintext) of each chain that a port has."""
+    how = handling(port.port.protocol)
+    for http, networks in ((True, port.http_networks), (False, port.tcp_networks)):
+        if how is not (Handling.OPAQUE if http else Handling.HTTP):
+            yield http, False
+            if shape.open_to_plaintext or networks:
+                yield http, True
 
 
-def _chains(shape: Shape, port: Port) -> Iterator[listener_components_pb2.FilterChain]:
-    how = handling(port.protocol)
-    if how is not Handling.OPAQUE:
-        yield _chain(shape, port, http=True, alpn=tls.ALPN_HTTP if how is Handling.INSPECT else tls.ALPN)
-    if how is not Handling.HTTP:
-        yield _chain(shape, port, http=False, alpn=tls.ALPN)
-    networks = dict(shape.plaintext_networks).get(port.number, ())
-    if shape.open_to_plaintext or networks:
-        yield _chain(shape, port, http=how is Handling.HTTP, networks=networks)
-        if how is Handling.INSPECT:
-            yield _chain(shape, port, http=True, networks=networks, protocols=("http/1.0", "http/1.1", "h2c"))
+def _chains(shape: Shape, port: PortShape) -> Iterator[FilterChain]:
+    for http, plaintext in wanted(shape, port):
+        number = port.port.number
+        cluster, allow_list = names.application_cluster(number), names.allow_list(number, http=http, plaintext=plaintext)
+        name = f"{number}/{'plaintext' if plaintext else 'mtls'}/{'http' if http else 'tcp'}"
+        if http:
+            log = logging.http_log("in", str(shape.service.name), number)
+            filters = [chains.http_manager(log, routes=chains.route_to(cluster), allow_list=allow_list, inbound=True)]
+        else:
+            log = logging.tcp_log("in", str(shape.service.name), number)
+            filters = [chains.network_allow_list(allow_list), chains.tcp_proxy(cluster, log, after_handshake=not plaintext)]
+        socket = None if plaintext else tls.downstream(tls.BUNDLE if http else names.peers(number))
+        generation = shape.generation if http else port.generation
+        yield chains.chain(name, filters, _match(shape, port, http=http, plaintext=plaintext), socket, generation)
 
 
-def _chain(
-    shape: Shape,
-    port: Port,
-    *,
-    http: bool,
-    alpn: str | None = None,
-    networks: tuple[str, ...] = (),
-    protocols: tuple[str, ...] = (),
-) -> listener_components_pb2.FilterChain:
-    service = str(shape.service.name)
-    plaintext = alpn is None
-    match = chains.Match(application_protocols=protocols if alpn is None else [alpn])
-    if shape.service.capture == "redirect":
-        match.destination_port.value = port.target
+def _match(shape: Shape, port: PortShape, *, http: bool, plaintext: bool) -> chains.Match:
+    inspected = handling(port.port.protocol) is Handling.INSPECT
     if not plaintext:
-        match.transport_protocol = "tls"
+        alpn = tls.ALPN_HTTP if http and inspected else tls.ALPN
+        match = chains.Match(transport_protocol="tls", application_protocols=[alpn])
     elif http:
-        match.transport_protocol = "raw_buffer"
-    for cidr in networks:
-        address, _, length = cidr.partition("/")
-        match.source_prefix_ranges.add(address_prefix=address).prefix_len.value = int(length)
-    name = names.allow_list(port.number, http=http, plaintext=plaintext)
-    cluster = names.application_cluster(port.number)
-    generation = dict(shape.generations).get(port.number, 0)
-    if http:
-        log = logging.http_log("in", service, port.number)
-        filters = [chains.http_manager(log, routes=chains.route_to(cluster), allow_list=name, inbound=True)]
-        socket = None if plaintext else tls.downstream(tls.BUNDLE)
-        return chains.chain(f"{port.number}/{'plaintext' if plaintext else 'mtls'}/http", filters, match, socket)
-    log = logging.tcp_log("in", service, port.number)
-    filters = [chains.network_allow_list(name), chains.tcp_proxy(cluster, log, after_handshake=not plaintext)]
-    socket = None if plaintext else tls.downstream(names.peers(port.number))
-    kind = f"{port.number}/{'plaintext' if plaintext else 'mtls'}/tcp"
-    return chains.chain(kind, filters, match, socket, generation=generation)
-
-
-def allow_lists(
-    shape: Shape, policy: ServicePolicy, mode: Mode, blocked: tuple[WorkloadId, ...], builder: AllowListBuilder
-) -> Iterator[Resource]:
-    """The ECDS filters that the listeners of this shape ask for."""
-    for port in shape.service.ports:
-        for chain in _wanted(shape, port):
-            http, plaintext = chain
-            rules = allow_list_of(policy.rules, port.number, http=http)
-            name = names.allow_list(port.number, http=http, plaintext=plaintext)
-            yield builder.build(name, _filter(rules, policy, mode, blocked), http=http, plaintext=plaintext)
-
-
-def _wanted(shape: Shape, port: Port) -> Iterator[tuple[bool, bool]]:
-    """(http, plaintext) of each chain of a port."""
-    how = handling(port.protocol)
-    plaintext = shape.open_to_plaintext or port.number in dict(shape.plaintext_networks)
-    for http in (True, False):
-        if how is (Handling.OPAQUE if http else Handling.HTTP):
-            continue
-        yield http, False
-        if plaintext:
-            yield http, True
-
-
-def _filter(rules: AllowList, policy: ServicePolicy, mode: Mode, blocked: tuple[WorkloadId, ...]) -> Filter:
-    if mode is Mode.QUARANTINE:
-        return Filter(AllowList({}, {}), str(DenyId(policy.service, policy.revision, Reason.QUARANTINE)))
-    return Filter(
-        allow_list=rules,
-        deny_id="" if mode is Mode.LEARN else str(DenyId(policy.service, policy.revision)),
-        shadow=mode is Mode.AUDIT,
-        blocked=blocked,
-        blocked_id=str(DenyId(policy.service, policy.revision, Reason.QUARANTINE)) if blocked else "",
-    )
-
-
-def handshake_lists(
-    service: Service, policy: ServicePolicy, mode: Mode, blocked: tuple[WorkloadId, ...], trust: tls.Trust
-) -> Iterator[Resource]:
-    """The SDS validation contexts of opaque ports: exactly the approved peers once the service is enforced."""
-    for port in service.ports:
-        if handling(port.protocol) is Handling.HTTP:
-            continue
-        allowed: frozenset[WorkloadId] | None = None
-        if mode is Mode.QUARANTINE:
-            allowed = frozenset()
-        elif mode is Mode.ENFORCE:
-            allowed = frozenset(allow_list_of(policy.rules, port.number, http=False).peers) - frozenset(blocked)
-        yield tls.peers_secret(names.peers(port.number), trust, allowed)
-
-
-def application_clusters(service: Service) -> Iterator[Resource]:
-    """Where each port's application is."""
-    for port in service.ports:
-        yield clusters.application(service, port)
+        match = chains.plain(HTTP_PROTOCOLS if inspected else ())
+    else:
+        match = chains.Match()
+    if plaintext and not shape.open_to_plaintext:
+        for cidr in port.http_networks if http else port.tcp_networks:
+            address, _, length = cidr.partition("/")
+            match.source_prefix_ranges.add(address_prefix=address).prefix_len.value = int(length)
+    if shape.service.capture == "redirect":
+        match.destination_port.value = port.port.target
+    return match

@@ -30,9 +30,9 @@ def uint32(value: int) -> wrappers_pb2.UInt32Value:
     return wrappers_pb2.UInt32Value(value=value)
 
 
-def boolean(value: bool) -> wrappers_pb2.BoolValue:
+def boolean(*, on: bool) -> wrappers_pb2.BoolValue:
     """An optional boolean that is set."""
-    return wrappers_pb2.BoolValue(value=value)
+    return wrappers_pb2.BoolValue(value=on)
 
 
 def socket_address(host: str, port: int) -> address_pb2.Address:

@@ -6,41 +6,24 @@ the default chain: passed on (learn, audit) or closed under the name of the deni
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from envoy.config.core.v3 import address_pb2
-from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
-from envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_pb2
-from envoy.extensions.filters.listener.original_dst.v3 import original_dst_pb2
-from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
-from google.protobuf.message import Message
+from envoy.config.listener.v3.listener_components_pb2 import FilterChain, ListenerFilter
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.extensions.filters.listener.http_inspector.v3.http_inspector_pb2 import HttpInspector
+from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst
+from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
 
-from controlplane.topology.model import Port, Service
-from controlplane.topology.protocol import Handling, handling, server_speaks_first
+from controlplane.topology.model import Service
+from controlplane.topology.protocol import Handling, handling
 from controlplane.xds import chains, logging, names, types
-from controlplane.xds.inbound import INSPECTION_TIMEOUT_SECONDS
+from controlplane.xds.inbound import HTTP_PROTOCOLS, INSPECTION_TIMEOUT_SECONDS
 from controlplane.xds.message import boolean, pack, seconds, socket_address
 from controlplane.xds.snapshot import Resource, resource_of
+from controlplane.xds.upstream import Upstream, told_apart
 
 REDIRECT_PORT = 15001
-_HTTP_PROTOCOLS = ("http/1.0", "http/1.1", "h2c")
-#: Ports on which the server usually speaks first: waiting for the client's bytes would stall both.
-_SERVER_FIRST_PORTS = frozenset({21, 22, 25, 110, 143, 587, 3306, 4222})
-
-
-@dataclass(frozen=True, slots=True)
-class Upstream:
-    """One port of a service, and whether this source may reach it.
-
-    ``reported`` names (``would-deny:...``) a use that passes although it is not approved, where no sidecar stands at the
-    destination to report it.
-    """
-
-    service: Service
-    port: Port
-    allowed: bool
-    reported: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +31,15 @@ class Shape:
     """Everything that the outbound listeners of one source depend on.
 
     ``unknown_id`` names what becomes of hosts that the topology does not know: ``deny:...`` drops, ``would-deny:...``
-    passes and reports, empty passes. ``deny_id`` names the denial of a known but not approved upstream.
+    passes and reports, empty passes. ``deny_id`` names the denial of a known but not approved upstream. ``silent_ports`` are
+    those of the whole topology, so that an approval changes a chain and not the listener, whose connections would be drained.
     """
 
     source: Service
     upstreams: tuple[Upstream, ...]
     deny_id: str
     unknown_id: str
+    silent_ports: tuple[int, ...] = ()
 
     @property
     def drops_unknown(self) -> bool:
@@ -70,44 +55,24 @@ def resources(shape: Shape) -> Iterator[Resource]:
         yield from _explicit(shape)
 
 
-def _is_name_based(upstream: Upstream) -> bool:
-    return not upstream.service.meshed and (
-        handling(upstream.port.protocol) is Handling.HTTP or upstream.port.protocol in {"https", "tls"}
-    )
-
-
-def _cluster(upstream: Upstream, *, inspected_http: bool = False) -> str:
-    if not upstream.service.meshed:
-        return names.external_cluster(upstream.service.name, upstream.port.number)
-    return names.mesh_cluster(upstream.service.name, upstream.port.number, inspected_http=inspected_http)
-
-
 def _redirected(shape: Shape) -> Iterator[Resource]:
-    built: list[listener_components_pb2.FilterChain] = []
-    needs: set[tuple[str, str]] = set()
-    http_ports: set[int] = set()
-    for upstream in shape.upstreams:
-        if _is_name_based(upstream):
+    built, http_ports = [_loop()], set()
+    for upstream, addresses, by_name in told_apart(shape.upstreams):
+        if by_name or (addresses and (upstream.allowed or not shape.drops_unknown)):
             http_ports.add(upstream.port.number)
-            if handling(upstream.port.protocol) is not Handling.HTTP:
-                built += _by_server_name(shape, upstream)
-        elif upstream.service.addresses and (upstream.allowed or not shape.drops_unknown):
-            http_ports.add(upstream.port.number)
-            built += _by_address(shape, upstream)
-    for upstream in shape.upstreams:
-        if upstream.allowed:
-            needs.update((types.CLUSTER, name) for name in _clusters(upstream))
+            built += _by_server_name(shape, upstream) if by_name else _by_address(shape, upstream, addresses)
+    needs = {(types.CLUSTER, name) for upstream in shape.upstreams if upstream.allowed for name in upstream.clusters}
     # Envoy matches the port first and does not come back: each port in use needs its own chain for other hosts.
     for port in (*sorted(http_ports), None):
-        route = names.egress_route(port)
-        needs.add((types.ROUTE, route))
-        match = chains.Match(application_protocols=_HTTP_PROTOCOLS)
+        routes = _routes(shape, port)
+        needs.add((types.ROUTE, routes.name))
+        match = chains.plain(HTTP_PROTOCOLS)
         if port is not None:
             match.destination_port.value = port
-        manager = chains.http_manager(logging.http_log("out"), routes=route, inbound=False)
-        built.append(chains.chain(route, [manager], match))
-        yield _routes(shape, port)
-    listener = listener_pb2.Listener(
+        manager = chains.http_manager(logging.http_log("out"), routes=routes.name, inbound=False)
+        built.append(chains.chain(routes.name, [manager], match))
+        yield routes
+    listener = Listener(
         name="outbound",
         address=socket_address("::", REDIRECT_PORT),
         filter_chains=built,
@@ -115,65 +80,76 @@ def _redirected(shape: Shape) -> Iterator[Resource]:
         listener_filters=_inspectors(shape, original_destination=True),
         listener_filters_timeout=seconds(INSPECTION_TIMEOUT_SECONDS),
         continue_on_listener_filters_timeout=True,
-        enable_reuse_port=boolean(False),
+        enable_reuse_port=boolean(on=False),
     )
     listener.address.socket_address.ipv4_compat = True
-    needs.add((types.CLUSTER, names.BLACKHOLE if shape.drops_unknown else names.PASSTHROUGH))
-    if any(not upstream.allowed for upstream in shape.upstreams):
-        needs.add((types.CLUSTER, names.BLACKHOLE))
+    needs.add((types.CLUSTER, names.BLACKHOLE))
+    if not shape.drops_unknown:
+        needs.add((types.CLUSTER, names.PASSTHROUGH))
     yield resource_of(types.LISTENER, listener.name, listener, needs)
 
 
-def _clusters(upstream: Upstream) -> list[str]:
-    found = [_cluster(upstream)]
-    if upstream.service.meshed and handling(upstream.port.protocol) is Handling.INSPECT:
-        found.append(_cluster(upstream, inspected_http=True))
-    return found
+def _loop() -> FilterChain:
+    """Who dials the listener itself would be passed on to it, without end. It is no use of an edge, so no line tells it."""
+    match = chains.Match()
+    match.destination_port.value = REDIRECT_PORT
+    return chains.chain("loop", [chains.tcp_proxy(names.BLACKHOLE)], match)
 
 
-def _default(shape: Shape) -> listener_components_pb2.FilterChain:
+def _default(shape: Shape) -> FilterChain:
     log = logging.tcp_log("out")
     if shape.drops_unknown:
         return chains.closed(shape.unknown_id, log)
     return chains.chain(shape.unknown_id or "unknown", [chains.tcp_proxy(names.PASSTHROUGH, log)])
 
 
-def _by_address(shape: Shape, upstream: Upstream) -> Iterator[listener_components_pb2.FilterChain]:
+def _by_address(shape: Shape, upstream: Upstream, addresses: Sequence[str]) -> Iterator[FilterChain]:
     """Chains for an upstream that is dialled at its own address."""
 
-    def match(protocols: Sequence[str] = ()) -> chains.Match:
-        built = chains.Match(application_protocols=protocols)
-        built.destination_port.value = upstream.port.number
-        for address in upstream.service.addresses:
-            built.prefix_ranges.add(address_prefix=address).prefix_len.value = 128 if ":" in address else 32
-        return built
+    def at(match: chains.Match) -> chains.Match:
+        match.destination_port.value = upstream.port.number
+        for address in addresses:
+            match.prefix_ranges.add(address_prefix=address).prefix_len.value = 128 if ":" in address else 32
+        return match
 
-    label = f"{upstream.service.name}/{upstream.port.number}"
-    how = handling(upstream.port.protocol)
-    if not upstream.allowed:
-        yield _denied(shape, match(_HTTP_PROTOCOLS), http=True)
-        yield _denied(shape, match(), http=False)
+    yield from _chains(shape, upstream, f"{upstream.service.name}/{upstream.port.number}", at)
+
+
+def _by_server_name(shape: Shape, upstream: Upstream) -> Iterator[FilterChain]:
+    """A chain for TLS to an external host, known by its SNI; the cluster decides the address, not the application.
+
+    HTTP hosts are in the routes of their port.
+    """
+    if not upstream.has_tls:
         return
-    if how is not Handling.OPAQUE:
-        cluster = _cluster(upstream, inspected_http=how is Handling.INSPECT)
-        manager = chains.http_manager(logging.http_log("out"), routes=chains.route_to(cluster), inbound=False)
-        yield chains.chain(upstream.reported or f"{label}/http", [manager], match(_HTTP_PROTOCOLS if how is Handling.INSPECT else ()))
-    if how is not Handling.HTTP:
-        yield chains.chain(upstream.reported or label, [chains.tcp_proxy(_cluster(upstream), logging.tcp_log("out"))], match())
-
-
-def _by_server_name(shape: Shape, upstream: Upstream) -> Iterator[listener_components_pb2.FilterChain]:
-    """A chain for TLS to an external host, known by its SNI; the cluster decides the address, not the application."""
-    match = chains.Match(transport_protocol="tls", server_names=[upstream.service.name.name])
+    match = chains.Match(transport_protocol="tls", server_names=[upstream.host])
     match.destination_port.value = upstream.port.number
     if not upstream.allowed:
         yield _denied(shape, match, http=False)
         return
-    proxy = chains.tcp_proxy(_cluster(upstream), logging.tcp_log("out"))
+    proxy = chains.tcp_proxy(upstream.cluster(), logging.tcp_log("out"))
     yield chains.chain(upstream.reported or f"{upstream.service.name}/{upstream.port.number}", [proxy], match)
 
 
-def _denied(shape: Shape, match: chains.Match, *, http: bool) -> listener_components_pb2.FilterChain:
+def _chains(shape: Shape, upstream: Upstream, label: str, at: Callable[[chains.Match], chains.Match]) -> Iterator[FilterChain]:
+    """The chains of one upstream by what it speaks; ``at`` adds where it was dialled."""
+    how = handling(upstream.port.protocol)
+    if not upstream.allowed:
+        yield _denied(shape, at(chains.plain(HTTP_PROTOCOLS)), http=True)
+        yield _denied(shape, at(chains.Match()), http=False)
+        return
+    if how is not Handling.OPAQUE:
+        inspected = how is Handling.INSPECT
+        cluster = upstream.cluster(inspected_http=inspected)
+        manager = chains.http_manager(logging.http_log("out"), routes=chains.route_to(cluster), inbound=False)
+        match = at(chains.plain(HTTP_PROTOCOLS) if inspected else chains.Match())
+        yield chains.chain(upstream.reported or f"{label}/http", [manager], match)
+    if how is not Handling.HTTP:
+        proxy = chains.tcp_proxy(upstream.cluster(), logging.tcp_log("out"))
+        yield chains.chain(upstream.reported or label, [proxy], at(chains.Match()))
+
+
+def _denied(shape: Shape, match: chains.Match, *, http: bool) -> FilterChain:
     if http:
         routes = chains.routes_of("denied", [("denied", ["*"], chains.refuse(shape.deny_id))])
         manager = chains.http_manager(logging.http_log("out"), routes=routes, inbound=False)
@@ -185,14 +161,14 @@ def _routes(shape: Shape, port: int | None) -> Resource:
     """Hosts outside the mesh at one port: approved ones by name, the rest by what the source's mode says."""
     hosts = []
     needs: set[tuple[str, str]] = set()
-    for upstream in shape.upstreams:
-        if not _is_name_based(upstream) or upstream.port.number != port or upstream.port.protocol in {"https", "tls"}:
+    for upstream, _, by_name in told_apart(shape.upstreams):
+        if not by_name or upstream.has_tls or upstream.port.number != port:
             continue
-        name = upstream.service.name.name
-        route = chains.forward(_cluster(upstream), name=upstream.reported) if upstream.allowed else chains.refuse(shape.deny_id)
-        hosts.append((name, [name, f"{name}:{port}"], route))
+        name = upstream.host
+        route = chains.forward(upstream.cluster(), name=upstream.reported) if upstream.allowed else chains.refuse(shape.deny_id)
+        hosts.append((name, _domains(name, port), route))
         if upstream.allowed:
-            needs.add((types.CLUSTER, _cluster(upstream)))
+            needs.add((types.CLUSTER, upstream.cluster()))
     if shape.drops_unknown:
         rest = chains.refuse(shape.unknown_id)
     else:
@@ -203,25 +179,19 @@ def _routes(shape: Shape, port: int | None) -> Resource:
     return resource_of(types.ROUTE, name, chains.routes_of(name, hosts), needs)
 
 
-def _inspectors(shape: Shape, *, original_destination: bool) -> list[listener_components_pb2.ListenerFilter]:
+def _domains(host: str, port: int) -> list[str]:
+    literal = f"[{host}]" if ":" in host else host
+    return [literal, f"{literal}:{port}"]
+
+
+def _inspectors(shape: Shape, *, original_destination: bool) -> list[ListenerFilter]:
     """Who was dialled, whether it is TLS and for which name, whether it is HTTP."""
-    silent = _SERVER_FIRST_PORTS | {u.port.number for u in shape.upstreams if server_speaks_first(u.port.protocol)}
-    wanted: list[tuple[str, Message]] = [
-        ("tls_inspector", tls_inspector_pb2.TlsInspector()),
-        ("http_inspector", http_inspector_pb2.HttpInspector()),
-    ]
     filters = []
     if original_destination:
-        filters.append(
-            listener_components_pb2.ListenerFilter(
-                name="envoy.filters.listener.original_dst", typed_config=pack(original_dst_pb2.OriginalDst())
-            )
-        )
-    for name, config in wanted:
-        inspector = listener_components_pb2.ListenerFilter(
-            name=f"envoy.filters.listener.{name}", typed_config=pack(config)
-        )
-        for port in sorted(silent):
+        filters.append(ListenerFilter(name="envoy.filters.listener.original_dst", typed_config=pack(OriginalDst())))
+    for name, config in (("tls_inspector", TlsInspector()), ("http_inspector", HttpInspector())):
+        inspector = ListenerFilter(name=f"envoy.filters.listener.{name}", typed_config=pack(config))
+        for port in shape.silent_ports if original_destination else ():
             rule = inspector.filter_disabled.or_match.rules.add()
             rule.destination_port_range.start = port
             rule.destination_port_range.end = port + 1
@@ -236,34 +206,24 @@ def _explicit(shape: Shape) -> Iterator[Resource]:
         upstream = by_port.get((listen.service, listen.port))
         if upstream is None:
             continue
-        needs = {(types.CLUSTER, name) for name in _clusters(upstream)} if upstream.allowed else {(types.CLUSTER, names.BLACKHOLE)}
-        address: address_pb2.Address = socket_address(listen.address, listen.listen_port)
-        listener = listener_pb2.Listener(
+        listener = Listener(
             name=f"outbound/{listen.service}/{listen.port}",
-            address=address,
+            address=socket_address(listen.address, listen.listen_port),
             filter_chains=list(_explicit_chains(shape, upstream)),
             listener_filters_timeout=seconds(INSPECTION_TIMEOUT_SECONDS),
             continue_on_listener_filters_timeout=True,
-            enable_reuse_port=boolean(False),
+            enable_reuse_port=boolean(on=False),
         )
-        if not server_speaks_first(upstream.port.protocol) and handling(upstream.port.protocol) is not Handling.HTTP:
+        if handling(upstream.port.protocol) is Handling.INSPECT or upstream.has_tls:
             listener.listener_filters.extend(_inspectors(shape, original_destination=False))
-        yield resource_of(types.LISTENER, listener.name, listener, needs)
+        reached = upstream.clusters if upstream.allowed else [names.BLACKHOLE]
+        yield resource_of(types.LISTENER, listener.name, listener, {(types.CLUSTER, name) for name in reached})
 
 
-def _explicit_chains(shape: Shape, upstream: Upstream) -> Iterator[listener_components_pb2.FilterChain]:
+def _explicit_chains(shape: Shape, upstream: Upstream) -> Iterator[FilterChain]:
+    """The same chains, but for the look at the first bytes where the declared protocol says all."""
     how = handling(upstream.port.protocol)
-    if not upstream.allowed:
-        if how is not Handling.OPAQUE:
-            match = None if how is Handling.HTTP else chains.Match(application_protocols=_HTTP_PROTOCOLS)
-            yield _denied(shape, match or chains.Match(), http=True)
-        if how is not Handling.HTTP:
-            yield _denied(shape, chains.Match(), http=False)
+    if not upstream.allowed and how is not Handling.INSPECT:
+        yield _denied(shape, chains.Match(), http=how is Handling.HTTP)
         return
-    if how is not Handling.OPAQUE:
-        cluster = _cluster(upstream, inspected_http=how is Handling.INSPECT and upstream.service.meshed)
-        manager = chains.http_manager(logging.http_log("out"), routes=chains.route_to(cluster), inbound=False)
-        match = chains.Match(application_protocols=_HTTP_PROTOCOLS) if how is Handling.INSPECT else chains.Match()
-        yield chains.chain(upstream.reported or "http", [manager], match)
-    if how is not Handling.HTTP:
-        yield chains.chain(upstream.reported or "tcp", [chains.tcp_proxy(_cluster(upstream), logging.tcp_log("out"))])
+    yield from _chains(shape, upstream, f"{upstream.service.name}/{upstream.port.number}", lambda match: match)

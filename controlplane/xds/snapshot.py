@@ -19,17 +19,22 @@ from controlplane.xds import types, wire
 class Resource:
     """One serialised resource.
 
-    ``any_bytes`` is a ``google.protobuf.Any`` (state-of-the-world responses), ``delta_bytes`` a
-    ``envoy.service.discovery.v3.Resource`` around it. ``version`` is a hash of the content. ``needs`` are the
-    (type, name) pairs that it refers to.
+    ``delta_bytes`` is a ``envoy.service.discovery.v3.Resource``, ``version`` a hash of the content. ``needs`` are the
+    (type, name) pairs that it refers to. ``any_range`` is where in the bytes the resource itself stands.
     """
 
     type_url: str
     name: str
     version: str
-    any_bytes: bytes
     delta_bytes: bytes
+    any_range: tuple[int, int]
     needs: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def any_bytes(self) -> bytes:
+        """The resource as ``google.protobuf.Any``, as state-of-the-world responses carry it."""
+        start, end = self.any_range
+        return self.delta_bytes[start:end]
 
 
 def resource_of(type_url: str, name: str, message: Message, needs: Iterable[tuple[str, str]] = ()) -> Resource:
@@ -37,16 +42,22 @@ def resource_of(type_url: str, name: str, message: Message, needs: Iterable[tupl
     return resource_from_bytes(type_url, name, message.SerializeToString(deterministic=True), needs)
 
 
-def resource_from_bytes(
-    type_url: str, name: str, body: bytes, needs: Iterable[tuple[str, str]] = (), version: str | None = None
+def resource_from_bytes(type_url: str, name: str, body: bytes, needs: Iterable[tuple[str, str]] = ()) -> Resource:
+    """Wrap a serialised message."""
+    return resource_from_splice(type_url, name, content_hash(body), wire.Splice((body,)), needs)
+
+
+def resource_from_splice(
+    type_url: str, name: str, version: str, body: wire.Splice, needs: Iterable[tuple[str, str]] = ()
 ) -> Resource:
-    """Wrap a serialised message; ``version`` when the caller already has a hash of its content."""
-    if version is None:
-        version = content_hash(body)
-    any_bytes = wire.any_message(type_url, body)
+    """Wrap a message that is in parts; ``version`` is a hash of its content."""
+    body.nest(2, wire.text(1, type_url))
+    any_size = body.size
     # envoy.service.discovery.v3.Resource: version = 1, resource = 2, name = 3
-    delta = wire.text(1, version) + wire.field(2, any_bytes) + wire.text(3, name)
-    return Resource(type_url, name, version, any_bytes, delta, tuple(sorted(set(needs))))
+    after = wire.text(3, name)
+    delta = body.nest(2, wire.text(1, version), after).join()
+    end = len(delta) - len(after)
+    return Resource(type_url, name, version, delta, (end - any_size, end), tuple(sorted(set(needs))))
 
 
 def content_hash(body: bytes) -> str:
