@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import signal
+import socket
 import sys
 import threading
 import time
@@ -33,7 +34,7 @@ from controlplane.server.certificates import Certificates
 from controlplane.server.snapshots import SnapshotCache
 from controlplane.server.streams import OpenStreams
 from controlplane.server.telemetry import Telemetry
-from controlplane.settings import Settings, SettingsError
+from controlplane.settings import Settings, SettingsError, advertised
 from controlplane.store.interface import Store, StoreError
 from controlplane.store.sql import open_store
 from controlplane.topology.document import TopologyError, load_topology
@@ -113,9 +114,10 @@ class ControlPlane:
     def _new_join_token(self, workload: str, lifetime_seconds: int, actor: str) -> dict[str, object]:
         """A join document: all that a new sidecar needs, for one use."""
         name = parse_workload(workload)
+        names = (*self._settings.server_names, socket.gethostname())
         return {
-            "control_plane": self._listening[0],
-            "enrollment": self._enrolling[0],
+            "control_plane": advertised(self._listening[0], names),
+            "enrollment": advertised(self._enrolling[0], names),
             "trust_domain": self._settings.trust_domain,
             "workload": str(name),
             "token": self._admission.new_token(name, lifetime_seconds, actor),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from controlplane.identity.spiffe import SpiffeError, check_trust_domain
 from controlplane.policy.rules import Mode
+
+_PORT = re.compile(r"[0-9]{1,5}")
 
 
 class SettingsError(ValueError):
@@ -52,6 +55,8 @@ def parse_listen(text: str, setting: str) -> Listen:
     Raises:
         SettingsError: another shape, or a socket path that is too long for the system.
     """
+    if not text.isprintable() or " " in text:
+        raise SettingsError(f"{setting}: {text!r} is not host:port or unix:/path")
     if text.startswith("unix:"):
         path = text.removeprefix("unix:")
         if not path.startswith("/") or len(path.encode()) > 107:
@@ -59,9 +64,17 @@ def parse_listen(text: str, setting: str) -> Listen:
         return Listen(path=path)
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
+    if not colon or not host or not _PORT.fullmatch(port) or int(port) > 65535:
         raise SettingsError(f"{setting}: {text!r} is not host:port or unix:/path")
     return Listen(host=host, port=int(port))
+
+
+def advertised(address: str, names: Sequence[str]) -> str:
+    """What others dial to reach ``host:port``: the first name instead of a host that means every interface."""
+    host, _, port = address.rpartition(":")
+    if host not in {"0.0.0.0", "[::]"} or not names:  # noqa: S104  # nothing is bound here
+        return address
+    return f"[{names[0]}]:{port}" if ":" in names[0] else f"{names[0]}:{port}"
 
 
 @dataclass(frozen=True, slots=True)
