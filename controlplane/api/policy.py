@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 import flask
 
-from controlplane.api import outcomes, schemas, shapes
+from controlplane.api import outcomes, revisions, shapes
 from controlplane.api.access import actor
 from controlplane.api.problems import problem
 from controlplane.api.reading import read_body, read_number, read_query, write
@@ -43,7 +43,7 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
         return answer(services.publisher.policy.revision)
 
     @routes.get("/policy/revisions")
-    def revisions() -> flask.Response:
+    def several() -> flask.Response:
         query = read_query(RevisionsQuery)
         current = services.publisher.policy
         listed = [
@@ -52,7 +52,7 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
             )
             for stored in services.store.revisions(query.limit)
         ]
-        return write(schemas.Revisions(current.revision, listed))
+        return write(revisions.Revisions(current.revision, listed))
 
     @routes.get("/policy/revisions/<number>")
     def one(number: str) -> flask.Response:
@@ -66,7 +66,7 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
         before = max(0, after - 1) if query.before is None else query.before
         changes = diff(load(before, "query.before")[1], load(after, "query.after")[1])
         listed = [
-            schemas.RuleChange(
+            revisions.RuleChange(
                 service=str(change.service),
                 source=change.source,
                 port=change.port,
@@ -76,7 +76,7 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
             )
             for change in changes
         ]
-        return write(schemas.Diff(before=before, after=after, changes=listed, text=diff_text(changes)))
+        return write(revisions.Diff(before=before, after=after, changes=listed, text=diff_text(changes)))
 
     @routes.post("/policy/rollback")
     def rollback() -> flask.Response:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from controlplane.api import schemas
+from controlplane.api import revisions, schemas
 from controlplane.flows.model import Violation
 from controlplane.graph.chart import ChartedEdge
 from controlplane.graph.learn import GraphEdge
@@ -90,26 +90,26 @@ def _revision(stored: StoredRevision | None, policy: Policy, active: int) -> dic
     }
 
 
-def revision_summary(stored: StoredRevision | None, policy: Policy, active: int) -> schemas.RevisionSummary:
+def revision_summary(stored: StoredRevision | None, policy: Policy, active: int) -> revisions.RevisionSummary:
     """A revision without its rules."""
-    return schemas.RevisionSummary(**_revision(stored, policy, active))
+    return revisions.RevisionSummary(**_revision(stored, policy, active))
 
 
-def revision(stored: StoredRevision | None, policy: Policy, active: int) -> schemas.Revision:
+def revision(stored: StoredRevision | None, policy: Policy, active: int) -> revisions.Revision:
     """A revision with its rules."""
     services = [
-        schemas.ServiceRules(
+        revisions.ServiceRules(
             str(name),
             listed.revision,
             [
-                schemas.Rule(str(rule.source), rule.port, http(rule.http))
+                revisions.Rule(str(rule.source), rule.port, http(rule.http))
                 for rule in sorted(listed.rules, key=lambda rule: (str(rule.source), rule.port))
             ],
         )
         for name, listed in sorted(policy.services.items())
         if listed.rules
     ]
-    return schemas.Revision(**_revision(stored, policy, active), services=services)
+    return revisions.Revision(**_revision(stored, policy, active), services=services)
 
 
 def violation(found: Violation) -> schemas.Violation:

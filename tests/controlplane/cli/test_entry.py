@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from controlplane.cli.entry import picket as root
+from controlplane.demo.run import DemoOptions
 from tests.controlplane.cli.conftest import Picket
 from tests.harness.plane import Plane
 
@@ -32,6 +34,10 @@ def test_a_wrong_command_line_is_one_line(picket: Picket) -> None:
         result = picket(*arguments)
         assert (result.code, result.out, result.err.count("\n")) == (2, "", 1)
         assert "--help`)" in result.err
+
+
+def test_the_demo_can_be_told_all_that_it_takes() -> None:
+    assert {option.name for option in root.commands["demo"].params} == {field.name for field in fields(DemoOptions)}
 
 
 def modules_of(*arguments: str) -> set[str]:

@@ -1,0 +1,68 @@
+"""What the API answers about the approved allow-list: revisions, their rules and what differs. As `schemas` for the rest."""
+
+from __future__ import annotations
+
+import msgspec
+
+from controlplane.api.schemas import HttpMatch
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """Lets one source (a workload, or "ip:CIDR") call one port; ``http`` empty means whatever it sends."""
+
+    source: str
+    port: int
+    http: list[HttpMatch]
+
+
+class ServiceRules(msgspec.Struct, frozen=True):
+    """A service's allow-list; ``revision`` is the one in which it last changed."""
+
+    service: str
+    revision: int
+    rules: list[Rule]
+
+
+class RevisionSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A revision without its rules. Revision 0 stands for the empty policy before the first."""
+
+    revision: int
+    active: bool
+    created_ms: int | None
+    author: str
+    note: str
+    service_count: int
+    rule_count: int
+
+
+class Revision(RevisionSummary, frozen=True, kw_only=True):
+    """A revision with its rules."""
+
+    services: list[ServiceRules]
+
+
+class Revisions(msgspec.Struct, frozen=True):
+    """Newest first."""
+
+    active: int
+    revisions: list[RevisionSummary]
+
+
+class RuleChange(msgspec.Struct, frozen=True, kw_only=True):
+    """One difference. ``change`` is added, removed or changed; ``before`` is null when added, ``after`` when removed."""
+
+    service: str
+    source: str
+    port: int
+    change: str
+    before: list[HttpMatch] | None
+    after: list[HttpMatch] | None
+
+
+class Diff(msgspec.Struct, frozen=True, kw_only=True):
+    """What differs between two revisions; ``text`` is the same for people."""
+
+    before: int
+    after: int
+    changes: list[RuleChange]
+    text: str
