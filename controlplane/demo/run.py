@@ -87,7 +87,7 @@ def _refuse(reason: str) -> int:
 
 def _introduce(progress: Progress, file: Path, document: TopologyDocument, capture: str, why: str) -> None:
     count = len(document.topology.services)
-    how = "redirect: a network namespace each, nftables to Envoy" if capture == "redirect" else "explicit: loopback listeners"
+    how = "redirect: a network namespace each, nftables to Envoy" if capture == "redirect" else "explicit: a loopback listener for each upstream"
     reason = f" (no redirect: {escape(why)})" if why else ""
     progress.console.print(f"[bold]Picket demo[/bold]: {escape(file.stem)}, {count} services, {len(document.edges)} edges")
     progress.console.print(f"Capture by {how}{reason}", style="dim", soft_wrap=True)
@@ -156,8 +156,21 @@ def _invite(progress: Progress, mesh: Mesh) -> None:
     progress.say("The violation log is in the control plane, and so is all else that there is to see. In another terminal:")
     for command in ("violations --follow", "map", "policy show", "sidecars"):
         progress.say(f"  picket {command} --server {server}")
+    if blocked := _blocked_call(mesh.plan):
+        progress.say("A call that is no edge, to try by hand:")
+        progress.say(f"  {blocked}")
     progress.say(f"Processes' own logs: {mesh.processes.logs}")
     progress.say("Everything stays up until Ctrl-C.")
+
+
+def _blocked_call(plan: Plan) -> str:
+    """A command that makes one of the calls which are blocked; empty where none is of a protocol for which people have a command."""
+    for use in plan.unexpected():
+        if use.protocol == "http":
+            address, port = plan.dialled(use)
+            inside = f"ip netns exec {plan.placed[use.source].namespace} " if plan.capture == "redirect" else ""
+            return f"{inside}curl --silent --show-error http://{address}:{port}/"
+    return ""
 
 
 async def _stay(mesh: Mesh, progress: Progress) -> None:
