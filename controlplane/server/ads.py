@@ -1,4 +1,4 @@
-"""The aggregated discovery service on `grpc.aio`: drives the state machine of `xds.subscription`. Decides nothing itself.
+"""The aggregated discovery service on `grpc.aio`: drives the state machines of `xds.delta` and `xds.sotw`. Decides nothing itself.
 
 A sidecar gets only its own configuration: the identity that TLS proved chooses it, and a node that claims to be another
 is refused.
@@ -21,17 +21,10 @@ from controlplane.server.snapshots import SnapshotCache
 from controlplane.server.streams import Ending, Life, OpenStreams
 from controlplane.workflow.publish import CompileError
 from controlplane.xds import types
+from controlplane.xds.delta import DeltaStream
 from controlplane.xds.snapshot import Snapshot
-from controlplane.xds.subscription import (
-    Acked,
-    DeltaResponse,
-    DeltaStream,
-    Event,
-    Nacked,
-    ProtocolError,
-    SotwResponse,
-    SotwStream,
-)
+from controlplane.xds.sotw import SotwStream
+from controlplane.xds.subscription import Acked, DeltaResponse, Event, Nacked, ProtocolError, SotwResponse
 
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 #: A peer that opened a stream says this soon what it wants.

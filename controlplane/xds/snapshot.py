@@ -65,6 +65,11 @@ def content_hash(body: bytes) -> str:
     return hashlib.blake2b(body, digest_size=12).hexdigest()
 
 
+def version_of(resources: Iterable[Resource]) -> str:
+    """A short name for exactly these resources, in this order, as state-of-the-world responses carry it."""
+    return content_hash("".join(f"{resource.name}\0{resource.version}\0" for resource in resources).encode())
+
+
 class InconsistentSnapshotError(ValueError):
     """A snapshot that refers to what it does not hold: a mistake of the compiler, never of a user."""
 
@@ -91,13 +96,6 @@ class Snapshot:
         for type_url in types.PUSH_ORDER:
             for name, resource in sorted(self.of_type(type_url).items()):
                 digest.update(f"{type_url}\0{name}\0{resource.version}\0".encode())
-        return digest.hexdigest()
-
-    def type_version(self, type_url: str) -> str:
-        """A hash over the names and versions of one type, as state-of-the-world responses carry it."""
-        digest = hashlib.blake2b(digest_size=12)
-        for name, resource in sorted(self.of_type(type_url).items()):
-            digest.update(f"{name}\0{resource.version}\0".encode())
         return digest.hexdigest()
 
     def of_type(self, type_url: str) -> Mapping[str, Resource]:

@@ -1,0 +1,142 @@
+"""One delta (incremental) xDS stream as a state machine. No I/O, no clock, no gRPC.
+
+Rules: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#incremental-xds
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from controlplane.xds import types
+from controlplane.xds.snapshot import Resource, Snapshot
+from controlplane.xds.subscription import (
+    MAX_NAMES,
+    Acked,
+    DeltaRequest,
+    DeltaResponse,
+    Event,
+    Nacked,
+    ProtocolError,
+    Stream,
+)
+
+
+@dataclass(slots=True)
+class _Type:
+    """One type on one stream."""
+
+    wildcard: bool = False
+    names: set[str] = field(default_factory=set)
+    known: dict[str, str] = field(default_factory=dict)  # name -> version that the client has or was sent
+    nonce: str = ""  # of the response that the client has not answered
+    in_flight: dict[str, str] = field(default_factory=dict)  # what that response holds
+    refused: dict[str, str] = field(default_factory=dict)  # name -> version that was NACKed: not sent again
+    absent: set[str] = field(default_factory=set)  # asked for, not there, and not said so yet
+    owed: bool = False  # a wildcard's first response, which is sent even if it is empty
+
+    def wants(self, name: str) -> bool:
+        return self.wildcard or name in self.names
+
+
+class DeltaStream(Stream):
+    """One delta stream, over any number of types."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        super().__init__(snapshot)
+        self._types: dict[str, _Type] = {}
+
+    def on_request(self, request: DeltaRequest) -> list[Event]:
+        """A subscription, an ACK, a NACK, or several of them at once."""
+        if request.type_url not in types.SHORT_NAMES:
+            # A type that is not served has no resources: the client is left waiting, as the protocol has it.
+            return []
+        state = self._types.get(request.type_url)
+        if state is None:
+            return self._first(request)
+        answers = bool(request.nonce) and request.nonce == state.nonce
+        if request.nonce and not answers and not (request.subscribe or request.unsubscribe):
+            return []  # an answer to something older
+        events: list[Event] = [self._answered(state, request)] if answers else []
+        for name in request.unsubscribe:
+            state.names.discard(name)
+        state.wildcard = (state.wildcard or "*" in request.subscribe) and "*" not in request.unsubscribe
+        if request.unsubscribe:
+            state.known = {name: version for name, version in state.known.items() if state.wants(name)}
+        new = set(request.subscribe) - {"*"}
+        state.names |= new
+        if len(state.names) > MAX_NAMES:
+            return [_too_many(request.type_url)]
+        for name in new:
+            # Subscribing again to a name asks for it again: the client may have dropped it.
+            state.known.pop(name, None)
+            state.refused.pop(name, None)
+        state.absent |= new
+        events += self._respond(request.type_url)
+        return events + self._released(request.type_url) if answers else events
+
+    def _first(self, request: DeltaRequest) -> list[Event]:
+        """The first request of a type: an empty subscription to a type that allows it, or "*", asks for everything."""
+        new = set(request.subscribe) - {"*"}
+        if max(len(new), len(request.initial_versions)) > MAX_NAMES:
+            return [_too_many(request.type_url)]
+        wildcard = "*" in request.subscribe or (request.type_url in types.WILDCARD and not request.subscribe)
+        state = self._types[request.type_url] = _Type(wildcard, new, absent=set(new), owed=wildcard)
+        state.known = {name: version for name, version in request.initial_versions.items() if state.wants(name)}
+        return self._respond(request.type_url)
+
+    def _answered(self, state: _Type, request: DeltaRequest) -> Event:
+        state.nonce = ""
+        in_flight, state.in_flight = state.in_flight, {}
+        if request.error is not None:
+            state.refused.update(in_flight)
+            return Nacked(request.type_url, request.error)
+        for name in in_flight:
+            state.refused.pop(name, None)
+        return Acked(request.type_url)
+
+    def _asked_for(self, type_url: str) -> bool:
+        return type_url in self._types
+
+    def _unanswered(self, type_url: str) -> bool:
+        return bool(self._types[type_url].nonce)
+
+    def _runs(self, type_url: str) -> bool:
+        state = self._types[type_url]
+        current = self._snapshot.of_type(type_url)
+        return (
+            not state.nonce
+            and state.known.keys() == current.keys()
+            and all(state.known[name] == r.version != state.refused.get(name) for name, r in current.items())
+        )
+
+    def _respond(self, type_url: str) -> list[Event]:
+        state = self._types[type_url]
+        if state.nonce or self._has_to_wait(type_url):
+            return []  # one response at a time, upstreams before their users; the answer brings the rest
+        current = self._snapshot.of_type(type_url)
+        changed = tuple(resource for resource in current.values() if self._lacks(state, resource))
+        gone = {name for name in state.known if name not in current}
+        if gone and self._has_to_stay(type_url):
+            gone.clear()
+        gone |= {name for name in state.absent if name not in current}
+        state.absent.clear()
+        if not changed and not gone and not state.owed:
+            return []
+        state.owed = False
+        state.nonce = self._next_nonce()
+        state.in_flight = {resource.name: resource.version for resource in changed}
+        state.known |= state.in_flight
+        for name in gone:
+            state.known.pop(name, None)
+            state.refused.pop(name, None)
+        return [DeltaResponse(type_url, state.nonce, changed, tuple(sorted(gone)))]
+
+    @staticmethod
+    def _lacks(state: _Type, resource: Resource) -> bool:
+        if not state.wants(resource.name) or state.known.get(resource.name) == resource.version:
+            return False
+        return state.refused.get(resource.name) != resource.version
+
+
+def _too_many(type_url: str) -> ProtocolError:
+    return ProtocolError(f"more than {MAX_NAMES} subscriptions to {types.SHORT_NAMES[type_url]}")
