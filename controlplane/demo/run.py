@@ -87,7 +87,7 @@ def _refuse(reason: str) -> int:
 
 def _introduce(progress: Progress, file: Path, document: TopologyDocument, capture: str, why: str) -> None:
     count = len(document.topology.services)
-    how = "redirect: a network namespace each, nftables to Envoy" if capture == "redirect" else "explicit: a loopback listener for each upstream"
+    how = "redirect: a network namespace each, nftables to Envoy" if capture == "redirect" else "explicit: a listener per upstream"
     reason = f" (no redirect: {escape(why)})" if why else ""
     progress.console.print(f"[bold]Picket demo[/bold]: {escape(file.stem)}, {count} services, {len(document.edges)} edges")
     progress.console.print(f"Capture by {how}{reason}", style="dim", soft_wrap=True)
@@ -140,7 +140,7 @@ async def _failure(stages: Stages) -> str:
 
 def _conclude(options: DemoOptions, progress: Progress, report: Report, stages: Stages, *, ended_early: bool) -> None:
     console = progress.console
-    if stages.log:
+    if any(violation.verdict == "denied" for violation in stages.log):
         console.print()
         console.print(blocked_table(stages.log))
     console.print()
@@ -164,7 +164,7 @@ def _invite(progress: Progress, mesh: Mesh) -> None:
 
 
 def _blocked_call(plan: Plan) -> str:
-    """A command that makes one of the calls which are blocked; empty where none is of a protocol for which people have a command."""
+    """A command that makes one of the calls which are blocked; empty where none is of a protocol for which there is a command."""
     for use in plan.unexpected():
         if use.protocol == "http":
             address, port = plan.dialled(use)

@@ -84,9 +84,10 @@ class Demos:
     running: list[Demo] = field(default_factory=list)
     runs: set[str] = field(default_factory=set)
 
-    def start(self, *options: str, terminal: bool = False) -> Demo:
-        """Start one."""
-        command = [sys.executable, "-m", "controlplane.cli.entry", "demo", *options]
+    def start(self, *options: str, terminal: bool = False, before: str = "") -> Demo:
+        """Start one. ``before`` is Python that runs first, in its process."""
+        script = f"import sys; from controlplane.cli.entry import main\n{before}\nmain(sys.argv[1:])"
+        command = [sys.executable, "-c", script, "demo", *options]
         environment = os.environ | {"TMPDIR": str(self.directory), "TERM": "xterm", "COLUMNS": "100"}
         output_file = self.directory / f"output-{len(self.running)}"
         if terminal:

@@ -79,6 +79,30 @@ def test_bookinfo_with_explicit_listeners(demos: Demos) -> None:
     assert (report["capture"], report["unexpected_attempts"], report["bypass_attempts"]) == ("explicit", 48, 42)
 
 
+#: Every service in `audit` where the demo asks for `enforce`.
+_WITHOUT_ENFORCEMENT = """
+import asyncio
+from controlplane.demo import stages
+from controlplane.demo.plane import Plane
+async def audit(self):
+    await asyncio.to_thread(self._client.put, "/api/v1/modes", {"mode": "audit", "all": True})
+Plane.enforce_all = audit
+stages.REPORTS_TIMEOUT_SECONDS = 1.0
+"""
+
+
+def test_a_mesh_that_does_not_enforce_is_found_out(demos: Demos) -> None:
+    """The same demo with nothing dropped: every call arrives, and the report says so."""
+    file = demos.directory / "report.json"
+    options = ("--once", "--approve-all", "--topology", "bookinfo", "--report", str(file))
+    demo = demos.start(*options, before=_WITHOUT_ENFORCEMENT)
+    assert demo.end() == 1, demo.output
+    report = json.loads(file.read_bytes())
+    assert (report["unexpected_delivered"], report["bypass_delivered"]) == (48, 42)
+    assert (report["violations_recorded"], report["expected_failed"]) == (0, 0)
+    assert demos.leftovers == []
+
+
 def test_a_person_at_the_terminal_is_asked(demos: Demos) -> None:
     """After the edges were shown; the demo then goes on, stays up, and ends on Ctrl-C with nothing left."""
     demo = demos.start("--topology", str(demos.small()), terminal=True)
