@@ -96,6 +96,7 @@ class Envoy:
         bounding = asyncio.create_task(_bound(output, self._paths.envoy_output))
         try:
             while not self._stopping.is_set():
+                self._paths.admin_socket.unlink(missing_ok=True)  # a stale one would look like an Envoy that does not answer
                 began = time.monotonic()
                 self._child = child = await process.start(self._command(output))
                 _log.info("envoy started pid=%d program=%s", child.pid, self._program)
@@ -176,6 +177,7 @@ class Envoy:
         self._stopping.set()
         if self._child is not None:
             await self._child.stop(STOP_GRACE_SECONDS)
+        self._paths.admin_socket.unlink(missing_ok=True)
 
 
 async def _bound(output: int, path: Path) -> None:

@@ -31,20 +31,23 @@ def main() -> None:
         os.setegid(PROXY_ID)  # the redirect lets this group's connections go: the agent's own must not come back to Envoy
     # gRPC reads these when it is imported. Its fork handlers only cost here: children are started without a copy of the process.
     os.environ |= {"GRPC_ENABLE_FORK_SUPPORT": "0", "GRPC_VERBOSITY": "NONE"}
-    sys.exit(asyncio.run(_run(settings, application_environment, umask)))
+    from sidecar.agent import StartError  # noqa: PLC0415  # only now, so that a bad option is told at once
+
+    try:
+        code = asyncio.run(_run(settings, application_environment, umask))
+    except StartError as error:
+        sys.stderr.write(f"picket-sidecar: {error}\n")
+        code = _CANNOT_START
+    sys.exit(code)
 
 
 async def _run(settings: Settings, application_environment: dict[str, str], umask: int) -> int:
-    from sidecar.agent import Agent, StartError  # noqa: PLC0415  # only now, so that a bad option is told at once
+    from sidecar.agent import Agent  # noqa: PLC0415  # the same
 
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    try:
-        return await Agent(settings, application_environment, umask).run(stop)
-    except StartError as error:
-        sys.stderr.write(f"picket-sidecar: {error}\n")
-        return _CANNOT_START
+    return await Agent(settings, application_environment, umask).run(stop)
 
 
 def _configure_logging() -> None:

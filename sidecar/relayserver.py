@@ -25,6 +25,7 @@ SDS = "envoy.service.secret.v3.SecretDiscoveryService"
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 #: Responses that Envoy has not taken from its stream. A control plane that piles up more is cut off.
 MAX_QUEUED = 1024
+STOP_GRACE_SECONDS = 0.5
 _log = logging.getLogger("picket.relay")
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -55,6 +56,7 @@ class RelayServer:
         self._accepted = accepted
         self._server: grpc.aio.Server | None = None
         self._to_envoy: asyncio.Queue[Response] = asyncio.Queue()
+        self._stopping = asyncio.Event()
         self._replaced: asyncio.Event | None = None  # of Envoy's stream: set when a newer one begins
         self._present = asyncio.Event()
         self._upstream: Upstream | None = None
@@ -86,8 +88,9 @@ class RelayServer:
 
     async def stop(self) -> None:
         """End every stream and remove the socket."""
+        self._stopping.set()
         if self._server is not None:
-            await self._server.stop(None)
+            await self._server.stop(STOP_GRACE_SECONDS)
         self._path.unlink(missing_ok=True)
 
     def set_identity(self, version: str, secret: bytes) -> None:
@@ -139,7 +142,7 @@ class RelayServer:
         self._act(self._relay.on_envoy_opened())
         _log.info("envoy connected")
         try:
-            await first(_until(replaced), self._read(requests), _write(queue, context))
+            await first(_until(self._stopping), _until(replaced), self._read(requests), _write(queue, context))
         finally:
             if self._replaced is replaced:
                 self._replaced = None
@@ -158,7 +161,7 @@ class RelayServer:
         self._secret_streams[stream] = queue
         stream.on_identity(*self._secret)
         try:
-            await first(_read_secrets(requests, stream, queue), _write(queue, context))
+            await first(_until(self._stopping), _read_secrets(requests, stream, queue), _write(queue, context))
         finally:
             del self._secret_streams[stream]
 
