@@ -170,9 +170,8 @@ def make_plan(document: TopologyDocument, directory: Path, capture: str, run: st
     services = list(document.topology.services.values())
     if not 0 < len(services) <= MAX_SERVICES:
         raise PlanError(f"the demo runs 1 to {MAX_SERVICES} services; this topology has {len(services)}")
-    for edge in document.edges:
-        if edge.source == edge.destination:
-            raise PlanError(f"{edge.source} calls itself: what stays within a workload passes no sidecar and cannot be shown")
+    if (selfish := calls_itself(document)) and capture == "redirect":
+        raise PlanError(f"{selfish}, and what stays in a namespace is not redirected; say --capture explicit")
     placed = {}
     services = [replace(service, ports=_distinct_ports(service, lowest_port)) for service in services]
     for index, service in enumerate(services, 1):
@@ -180,6 +179,11 @@ def make_plan(document: TopologyDocument, directory: Path, capture: str, run: st
         placed[service.name] = Placed(index, located, directory / f"{index:03d}", f"{run}-{index}")
     intruders = tuple(_intruder(len(services) + number, directory, capture, run) for number in range(1, INTRUDERS + 1))
     return Plan(capture, document, placed, intruders)
+
+
+def calls_itself(document: TopologyDocument) -> str:
+    """Which service is declared to call itself, in words; empty where none is."""
+    return next((f"{edge.source} calls itself" for edge in document.edges if edge.source == edge.destination), "")
 
 
 def _intruder(index: int, directory: Path, capture: str, run: str) -> Placed:
@@ -218,7 +222,6 @@ def _explicit(index: int, service: Service, services: list[Service], low: int) -
         )
         for number, target in enumerate(services, 1)
         for port in target.ports
-        if target is not service
     )  # fmt: skip
     return replace(
         service, addresses=(own,), endpoints=(own,), application=application, capture="explicit", upstream_listeners=listeners

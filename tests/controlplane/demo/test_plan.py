@@ -132,7 +132,7 @@ def test_an_external_source_dials_the_endpoint_and_is_known_by_its_address() -> 
     ("text", "said"),
     [
         (b"services: []", "1 to 200 services; this topology has 0"),
-        (SMALL + b"- {from: db, to: db, port: 3306, protocol: mysql}\n", "default/db calls itself"),
+        (SMALL + b"- {from: db, to: db, port: 3306, protocol: mysql}\n", "default/db calls itself.* say --capture explicit"),
         (b"services:\n" + b"".join(b"- {name: s%d, kind: service, ports: []}\n" % n for n in range(201)), "this topology has 201"),
     ],
 )
@@ -140,6 +140,13 @@ def test_what_cannot_be_shown_is_said(text: bytes, said: str) -> None:
     """Before anything is started."""
     with pytest.raises(PlanError, match=said):
         planned(text)
+
+
+def test_a_service_may_call_itself_by_a_listener() -> None:
+    """Where capture is explicit, that call passes its sidecar like any other."""
+    plan = planned(SMALL + b"- {from: db, to: db, port: 3306, protocol: mysql}\n", "explicit")
+    use = next(use for use in plan.expected() if use.source == use.destination)
+    assert plan.dialled(use) in {(listener.address, 3306) for listener in plan.placed[use.source].service.upstream_listeners}
 
 
 def test_an_application_is_told_its_ports_and_its_user() -> None:
