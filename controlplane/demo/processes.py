@@ -9,7 +9,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from controlplane.demo.plan import Placed, Plan, application_spec, topology_file
+from controlplane.demo.documents import application_spec, topology_file
+from controlplane.demo.plan import Placed, Plan
 from controlplane.demo.traces import Traces
 
 #: Applications run as nobody: they cannot read their sidecar's key.

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import replace
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from controlplane.demo.plan import Plan, PlanError, application_spec, make_plan, topology_file
+from controlplane.demo.plan import Plan, PlanError, make_plan
 from controlplane.demo.preflight import DEFAULT_TOPOLOGY, TOPOLOGIES
-from controlplane.demo.services.messages import Spec
 from controlplane.topology.document import load_topology, parse_topology
 from controlplane.topology.model import ServiceName
 
@@ -42,15 +39,6 @@ def test_nothing_listens_where_something_else_does(file: Path, capture: str) -> 
     places = [(address, port) for address, port, _ in plan.listening() if address != "0.0.0.0"]
     assert len(places) == len(set(places))
     assert all(ipaddress.ip_address(address).is_private or ipaddress.ip_address(address).is_loopback for address, _ in places)
-
-
-@pytest.mark.parametrize("capture", ["redirect", "explicit"])
-@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
-def test_the_control_plane_reads_the_file_that_is_written_for_it(file: Path, capture: str) -> None:
-    """The plan survives the way through the topology file."""
-    plan = make_plan(load_topology(file), Path("/tmp/none"), capture, "run", 1)
-    read = parse_topology(topology_file(plan), "topology.yaml")
-    assert read.topology.services == {name: place.service for name, place in plan.placed.items()}
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
@@ -147,15 +135,3 @@ def test_a_service_may_call_itself_by_a_listener() -> None:
     plan = planned(SMALL + b"- {from: db, to: db, port: 3306, protocol: mysql}\n", "explicit")
     use = next(use for use in plan.expected() if use.source == use.destination)
     assert plan.dialled(use) in {(listener.address, 3306) for listener in plan.placed[use.source].service.upstream_listeners}
-
-
-def test_an_application_is_told_its_ports_and_its_user() -> None:
-    """The specification reads back, with a certificate only where TLS is spoken."""
-    plan = planned(SMALL)
-    external = plan.placed[ServiceName("default", "pay.example")]
-    spec = msgspec.json.decode(application_spec(external, (Path("/c"), Path("/k")), 7, (65534, 65533)), type=Spec)
-    assert (spec.controller, spec.user, spec.group) == (7, 65534, 65533)
-    assert [(port.protocol, port.cert_file, port.key_file) for port in spec.ports] == [("https", "/c", "/k")]
-    database = plan.placed[ServiceName("default", "db")]
-    spec = msgspec.json.decode(application_spec(replace(database), (Path("/c"), Path("/k")), 7, None), type=Spec)
-    assert (spec.user, spec.ports[0].cert_file) == (-1, "")
