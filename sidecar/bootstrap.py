@@ -11,6 +11,8 @@ import msgspec
 AGENT_CLUSTER = "agent"
 #: More open connections than this are refused, so that a flood cannot take all of a machine's memory.
 MAX_CONNECTIONS = 50_000
+#: The size of a compiled regular expression that Envoy accepts: path templates, and names that are kept out.
+MAX_EXPRESSION_STEPS = 200_000
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 #: What readiness, draining and a person at the admin interface need; all other statistics only cost memory.
 _KEPT_STATISTICS: tuple[dict[str, object], ...] = (
@@ -52,6 +54,10 @@ def bootstrap(
             },
             "lds_config": ads,
             "cds_config": ads,
+        },
+        # Envoy refuses expressions of more than 100 steps unless it is told otherwise; the control plane bounds those that it sends.
+        "layered_runtime": {
+            "layers": [{"name": "picket", "static_layer": {"re2.max_program_size.error_level": MAX_EXPRESSION_STEPS}}]
         },
         "static_resources": {"clusters": [_agent(agent_socket)]},
         "stats_config": {"stats_matcher": {"inclusion_list": {"patterns": _KEPT_STATISTICS}}},
