@@ -188,6 +188,7 @@ class _Annotator:
             self._scalar_end(part, node, following)
             return
         part.is_list = isinstance(node, ListNode)
+        outside = following
         if node.flow:
             following, following_column = node.end, 0
             while self._comments and self._comments[0].offset < node.start:
@@ -198,7 +199,7 @@ class _Annotator:
         if not part.value:
             part.above, part.below = [*part.above, *filter(None, part.below)], []
         if node.flow:
-            self._beside(part, bisect_right(self._starts, node.end), len(self._text))
+            self._beside(part, bisect_right(self._starts, node.end), outside)
 
     def _scalar_end(self, part: Part, scalar: Scalar, following: int) -> None:
         block = self._text.startswith(("|", ">"), scalar.start) and scalar.end > scalar.start
