@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 from contextlib import suppress
 
 from protos.picket.v1.sidecar_pb2 import SidecarInfo
@@ -39,6 +40,22 @@ _log = logging.getLogger("picket.agent")
 
 class StartError(Exception):
     """The sidecar cannot start or go on; the message says why and what to do."""
+
+
+def run(settings: Settings, application_environment: dict[str, str], umask: int) -> int:
+    """Run a sidecar until SIGTERM or SIGINT, or its application's end. Returns the exit code.
+
+    Raises:
+        StartError: it cannot start, or can never get an identity.
+    """
+
+    async def until_told() -> int:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        return await Agent(settings, application_environment, umask).run(stop)
+
+    return asyncio.run(until_told())
 
 
 class Agent:

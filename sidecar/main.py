@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
-import signal
 import sys
 import time
 
 from sidecar.options import ENVIRONMENT_PREFIX, parse
-from sidecar.settings import PROXY_ID, Settings, SettingsError
+from sidecar.settings import PROXY_ID, SettingsError
 
 _CANNOT_START, _BAD_OPTIONS = 1, 2
 
@@ -31,23 +29,16 @@ def main() -> None:
         os.setegid(PROXY_ID)  # the redirect lets this group's connections go: the agent's own must not come back to Envoy
     # gRPC reads these when it is imported. Its fork handlers only cost here: children are started without a copy of the process.
     os.environ |= {"GRPC_ENABLE_FORK_SUPPORT": "0", "GRPC_VERBOSITY": "NONE"}
-    from sidecar.agent import StartError  # noqa: PLC0415  # only now, so that a bad option is told at once
+    # asyncio can do without, gRPC brings its own, and it is a tenth of the agent's memory.
+    sys.modules.setdefault("ssl", None)  # type: ignore[arg-type]  # how Python is told that a module is not to be had
+    from sidecar.agent import StartError, run  # noqa: PLC0415  # only now; also, so a bad option is told at once
 
     try:
-        code = asyncio.run(_run(settings, application_environment, umask))
+        code = run(settings, application_environment, umask)
     except StartError as error:
         sys.stderr.write(f"picket-sidecar: {error}\n")
         code = _CANNOT_START
     sys.exit(code)
-
-
-async def _run(settings: Settings, application_environment: dict[str, str], umask: int) -> int:
-    from sidecar.agent import Agent  # noqa: PLC0415  # the same
-
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return await Agent(settings, application_environment, umask).run(stop)
 
 
 def _configure_logging() -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from sidecar import VERSION
+from sidecar.programs import find_program
 from sidecar.settings import CAPTURES, OUTBOUND_UDP, Settings, SettingsError, build_settings, read_join
 
 ENVIRONMENT_PREFIX = "PICKET_SIDECAR_"
@@ -73,10 +73,10 @@ def _resolved(command: tuple[str, ...], environment: Mapping[str, str]) -> tuple
     """The command with its program's full path."""
     if not command:
         raise SettingsError("COMMAND is missing after --")
-    found = shutil.which(command[0], path=environment.get("PATH"))
+    found = find_program(command[0], environment.get("PATH"))
     if found is None:
         raise SettingsError(f"COMMAND: {command[0][:200]}: no program that can be run is there, nor on PATH")
-    return (str(Path(found).absolute()), *command[1:])
+    return (str(found), *command[1:])
 
 
 def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:

@@ -8,14 +8,14 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 _LAUNCH = Path(__file__).with_name("launch.py")
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Program(msgspec.Struct, frozen=True):
     """What to run and how.
 
     ``command`` is the program's absolute path and its arguments. ``user`` is (user, group) to become, or nothing to stay who

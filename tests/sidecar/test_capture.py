@@ -261,7 +261,7 @@ def test_without_root_or_nft_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(CaptureError, match="--capture explicit"):
         Redirect(rules()).apply()
     monkeypatch.setattr("sidecar.capture.os.geteuid", lambda: 0)
-    monkeypatch.setattr("sidecar.capture.shutil.which", lambda *_, **__: None)
+    monkeypatch.setattr("sidecar.capture.find_program", lambda *_: None)
     with pytest.raises(CaptureError, match="apt-get install nftables"):
         Redirect(rules()).apply()
 
