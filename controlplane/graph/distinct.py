@@ -16,7 +16,7 @@ from hashlib import blake2b
 KEPT = 16
 #: Texts per sketch: those with the smallest hashes. Each is cut to so many characters; its hash is of the whole.
 MAX_EXAMPLES = 5
-MAX_TEXT = 64
+MAX_TEXT = 80
 _SPACE = 2**64
 
 
@@ -38,6 +38,8 @@ class Distinct:
 
     def add(self, text: str) -> None:
         """See a text, perhaps again."""
+        if len(text) < MAX_TEXT and text in self._texts:
+            return
         hashed = text_hash(text)
         place = self._place(hashed)
         if place is not None:
