@@ -77,25 +77,20 @@ def new_kinds(seen: Incidence, ahead: float) -> Interval:
     """How many kinds not seen so far will be seen in the next units, ``ahead`` of them and not more than were watched.
 
     A kind that is in one unit of all is as likely in any of them, so of those still to come there are about `once` for each
-    of the units watched; kinds that are in two units make it fewer (Good, Toulmin, "The number of new species, and the
-    increase in population coverage, when a sample is increased", Biometrika 43, 1956). The interval is that of a count, as
-    uncertain as `once` itself is and as uneven as kinds came so far.
+    of the units watched; rather fewer, as some kinds that were in two units were among them. The interval is that of a count,
+    as uncertain as `once` itself is and as uneven as kinds came so far.
 
     Raises:
         ValueError: nothing was watched, or less than what lies ahead.
     """
-    units = seen.units
-    if not 0 < ahead <= units:
-        raise ValueError(f"{units} units say nothing about the next {ahead}")
-    ratio = ahead / units
-    twice = ahead * (ahead + 1) / (units * max(1, units - 1)) * seen.twice
-    least = max(0.0, seen.once * ratio - twice)
+    if not 0 < ahead <= seen.units:
+        raise ValueError(f"{seen.units} units say nothing about the next {ahead}")
+    ratio = ahead / seen.units
     # Half a kind more than was seen: Jeffreys' prior, so that nothing seen once does not mean that nothing will come.
-    most = (seen.once + 0.5) * ratio
-    uncertain = 2 * seen.twice * ratio * ratio
-    low = _quantile(least, least * (1 + ratio) * seen.spread + uncertain, (1 - _SHARE) / 2)
-    high = _quantile(most, most * (1 + ratio) * seen.spread + uncertain, (1 + _SHARE) / 2)
-    return Interval(low, seen.once * ratio, high)
+    mean = (seen.once + 0.5) * ratio
+    variance = mean * (1 + ratio) * seen.spread + 2 * seen.twice * ratio * ratio
+    tail = (1 - _SHARE) / 2
+    return Interval(_quantile(mean, variance, tail), seen.once * ratio, _quantile(mean, variance, 1 - tail))
 
 
 def unseen_kinds(seen: Incidence) -> Interval:
@@ -130,8 +125,6 @@ def _quantile(mean: float, variance: float, share: float) -> float:
     """A point of the negative binomial distribution of this mean and larger variance."""
     if mean > _LARGE:
         return max(0.0, float(round(mean + NormalDist().inv_cdf(share) * math.sqrt(variance))))
-    if not mean:
-        return 0.0
     size = mean * mean / (variance - mean)
     chance = mean / variance
     term = size * math.log(chance)
