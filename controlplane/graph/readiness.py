@@ -19,7 +19,7 @@ from controlplane.graph.unseen import Interval, completeness, incidence, new_kin
 from controlplane.graph.watch import Watch
 
 #: Fewer watched days than this say nothing about the next one.
-MIN_DAYS = 4
+MIN_DAYS = 5
 MAX_EXAMPLES = 10
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _SAME_WEEKDAY = sum(1 << back for back in range(0, MAX_DAYS, 7))

@@ -74,17 +74,17 @@ def test_days_that_were_not_watched_do_not_count_for_an_edge() -> None:
 def test_too_few_days_say_nothing(days: int) -> None:
     found = assess("shop/cart", [(edge(), used(0))], watched(range(days)))
     assert (found.denials_a_day, found.unseen_edges_at_least, found.completeness) == (None, None, None)
-    assert found.summary == f"too early to say: {days} whole days watched, 4 are needed"
+    assert found.summary == f"too early to say: {days} whole days watched, 5 are needed"
     assert Lack.DAYS in lacks(found)
 
 
 def test_what_was_not_watched_is_named() -> None:
-    found = assess("shop/cart", [(edge(), used(0))], watched([0, 1, 3, 4], lost=1000, restart=False))
+    found = assess("shop/cart", [(edge(), used(0))], watched([0, 1, 3, 4, 7, 8], lost=1000, restart=False))
     assert {missing.lack: missing.text for missing in found.missing} == {
         Lack.WEEKDAYS: "not watched yet: Wednesday, Saturday, Sunday; a weekly job may run then",
         Lack.HOURS: "72 of the 168 hours of a week not watched",
         Lack.MONTH: "no turn of a month watched (its last day and the next one's first); a monthly job may run then",
-        Lack.GAPS: "nothing heard in 24 hours in between",
+        Lack.GAPS: "nothing heard in 72 hours in between",
         Lack.LOST: "1,000 log lines lost, in 1 hour",
         Lack.RESTART: "no replica was seen to start; what it calls only then is not known",
     }
