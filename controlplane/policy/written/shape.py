@@ -47,6 +47,11 @@ class Integer:
     at_most: int
 
 
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """True or false."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListOf:
     """A list of one shape."""
@@ -99,7 +104,7 @@ class Fields:
     build: Callable[[Given], Any] = field(default=_same)
 
 
-Shape = Text | Integer | ListOf | Texts | Fields
+Shape = Text | Integer | Flag | ListOf | Texts | Fields
 
 
 def read_value(shape: Shape, node: Node) -> tuple[Any, tuple[Finding, ...]]:
@@ -126,6 +131,8 @@ class _Checker:
                 return self._text(shape, node, key)
             case Integer():
                 return self._integer(shape, node, key)
+            case Flag():
+                return self._flag(node, key)
             case ListOf():
                 return self._list(shape, node, key)
             case Texts():
@@ -162,6 +169,11 @@ class _Checker:
         if not shape.at_least <= int(node.text) <= shape.at_most:
             return self._fail(node, key, f"{node.text} is not {shape.what}: {shape.at_least} to {shape.at_most}")
         return int(node.text)
+
+    def _flag(self, node: Node, key: str) -> Any:
+        if not isinstance(node, Scalar) or node.kind is not Kind.BOOLEAN or node.text not in {"true", "false"}:
+            return self._fail(node, key, f"{_said(node)} where true or false is wanted")
+        return node.text == "true"
 
     def _list(self, shape: ListOf, node: Node, key: str) -> Any:
         if not isinstance(node, tree.Sequence):
@@ -245,6 +257,8 @@ def json_schema(shape: Shape, *, closed: bool = True) -> dict[str, Any]:
             return {**made, "pattern": f"^(?:{shape.pattern})$"} if shape.pattern else made
         case Integer():
             return {"type": "integer", "minimum": shape.at_least, "maximum": shape.at_most}
+        case Flag():
+            return {"type": "boolean"}
         case ListOf():
             items = json_schema(shape.item, closed=closed)
             return {"type": "array", "minItems": shape.at_least, "maxItems": shape.at_most, "items": items}

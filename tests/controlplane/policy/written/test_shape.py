@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from controlplane.policy.written.shape import Fields, Given, Integer, Key, ListOf, Text, Texts, json_schema, read_value
+from controlplane.policy.written.shape import Fields, Flag, Given, Integer, Key, ListOf, Text, Texts, json_schema, read_value
 from controlplane.policy.written.source import Source, read_source
 
 
@@ -32,6 +32,7 @@ THING = Fields(
         "parts": Key(shape=ListOf(item=Integer(what="a part", at_least=1, at_most=3), at_most=2)),
         "left": Key(shape=Text(what="a side")),
         "right": Key(shape=Text(what="a side")),
+        "big": Key(shape=Flag()),
     },
     build=_even,
 )
@@ -46,6 +47,7 @@ def _check(shape: Fields, text: str) -> tuple[Any, list[str]]:
 
 
 def test_values_are_built_from_what_is_written() -> None:
+    assert _check(THING, "{name: ab, big: true}") == (("AB", 0), [])
     assert _check(THING, "{name: ab, size: 4, day: 2026-01-02, tags: {a: x, b: ''}, parts: [1, 3]}") == (("AB", 4), [])
 
 
@@ -53,7 +55,9 @@ def test_values_are_built_from_what_is_written() -> None:
     ("text", "said"),
     [
         ("{}", "1:1: error: name: is missing; add it: Its name."),
-        ("[]", "1:1: error: a list where a mapping is wanted; its keys are name, size, day, colour, tags, parts, left, right"),
+        ("[]", "1:1: error: a list where a mapping is wanted; its keys are name, size, day, colour, tags, parts, left, right, big"),
+        ("{name: a, big: yes}", "1:16: error: big: true or false (yes) where true or false is wanted"),
+        ("{name: a, big: 'true'}", "1:16: error: big: a text where true or false is wanted"),
         ("{name: 12}", "1:8: error: name: a number (12) where a name is wanted; quote it: '12'"),
         ("{name: no}", "1:8: error: name: true or false (no) where a name is wanted; quote it: 'no'"),
         ("{name: }", "1:8: error: name: nothing where a name is wanted"),
@@ -100,5 +104,6 @@ def test_the_schema_says_what_the_check_does() -> None:
     assert made["properties"]["parts"] == {
         "type": "array", "minItems": 1, "maxItems": 2, "items": {"type": "integer", "minimum": 1, "maximum": 3},
     }  # fmt: skip
+    assert made["properties"]["big"] == {"type": "boolean"}
     assert json_schema(SIDED)["oneOf"] == [{"required": ["left"]}, {"required": ["right"]}]
     assert "additionalProperties" not in json_schema(THING, closed=False)
