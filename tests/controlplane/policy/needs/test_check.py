@@ -100,9 +100,9 @@ def _removed(before: Policy, after: Policy, *uses: Use) -> list[str]:
 def test_a_used_edge_that_a_change_removes_is_an_error_where_the_service_is_written() -> None:
     before = _policy(Rule(CHECKOUT, 50051, (CHARGE, REFUND)))
     after = _policy(Rule(CHECKOUT, 50051, (REFUND,)))
+    edge = "shop/checkout -> shop/payment:50051 POST /pay.Payment/Charge"
     assert _removed(before, after, _use(CHECKOUT, CHARGE, REFUND, days_ago=3)) == [
-        "error used-edge-removed payment.yaml:3:1: shop/checkout -> shop/payment:50051 POST /pay.Payment/Charge"
-        + " was used 3 d ago (7 times in all), and this change denies it"
+        f"error used-edge-removed payment.yaml:3:1: {edge} was used 3 d ago (7 times in all), and this change denies it"
     ]
     assert _removed(before, before, _use(CHECKOUT, CHARGE)) == []
 
