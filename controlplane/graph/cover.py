@@ -1,0 +1,106 @@
+"""What approved rules already hold of learned edges, templates included. Pure; `policy.evaluate` says what a single request may.
+
+A pattern covers another when every path of the other is one of its own. Answers no when in doubt: an edge that is asked for
+twice costs a look, one that is taken for approved and is not costs a denial.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping
+
+from controlplane.graph.learn import GraphEdge, rule_of
+from controlplane.policy.evaluate import http_matches
+from controlplane.policy.rules import AddressSource, HttpMatch, Policy, Rule
+from controlplane.topology.model import ServiceName
+
+_PARAMETER = re.compile(r"\{[A-Za-z0-9_]{0,64}\}")
+#: Stands for whatever a parameter or a star holds; no pattern names it, only a pattern's own parameters and stars hold it.
+_ANYTHING = "\x00"
+_MAX_STARS = 4
+
+
+def covers(allowed: HttpMatch, wanted: HttpMatch) -> bool:
+    """Whether all that ``wanted`` lets pass is let pass by ``allowed``."""
+    if allowed.method and allowed.method != wanted.method:
+        return False
+    if not allowed.path or allowed.path == wanted.path:
+        return True
+    if not wanted.path:
+        return False
+    if not (wanted.is_prefix or wanted.is_template):
+        return http_matches(allowed, wanted.method, wanted.path)
+    body = wanted.path
+    if wanted.is_prefix:
+        if not allowed.is_prefix:
+            return False
+        # What matches the beginning with nothing behind it matches it with anything behind: the star takes it.
+        body = body[:-1]
+    expression = re.compile(allowed.path_expression())
+    return all(expression.fullmatch(path) for path in _stand_ins(_PARAMETER.sub(_ANYTHING, body)))
+
+
+def _stand_ins(body: str) -> Iterable[str]:
+    """The path with each star as nothing and as something; more stars than are worth it give what nothing covers."""
+    if body.count("*") > _MAX_STARS:
+        return [_ANYTHING + "?"]
+    found = [""]
+    for place, part in enumerate(body.split("*")):
+        found = [start + star + part for start in found for star in (("", _ANYTHING) if place else ("",))]
+    return found
+
+
+class Approved:
+    """The rules of a policy, found by service, port and source."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._by_source: dict[tuple[ServiceName, int, str], list[tuple[HttpMatch, ...]]] = {}
+        self._networks: dict[tuple[ServiceName, int], list[Rule]] = {}
+        for name, listed in policy.services.items():
+            for rule in listed.rules:
+                self._by_source.setdefault((name, rule.port, str(rule.source)), []).append(rule.http)
+                if isinstance(rule.source, AddressSource):
+                    self._networks.setdefault((name, rule.port), []).append(rule)
+
+    def missing(self, edge: GraphEdge) -> tuple[HttpMatch, ...] | None:
+        """The methods and paths of an edge that no rule holds: empty when all are held.
+
+        ``None`` when no rule could hold the edge: it names no service, port or source. An edge without methods of which nothing
+        is held gives the match of everything.
+        """
+        wanted = rule_of(edge)
+        if wanted is None:
+            return None
+        service, rule = wanted
+        allowed = self._of(service, rule)
+        if any(not http for http in allowed):
+            return ()
+        matches = [match for http in allowed for match in http]
+        return tuple(match for match in rule.http or (HttpMatch(),) if not any(covers(held, match) for held in matches))
+
+    def holds(self, edge: GraphEdge) -> bool:
+        """Whether rules hold everything that an edge does."""
+        return self.missing(edge) == ()
+
+    def _of(self, service: ServiceName, wanted: Rule) -> list[tuple[HttpMatch, ...]]:
+        found = self._by_source.get((service, wanted.port, str(wanted.source)), [])
+        if isinstance(wanted.source, AddressSource):
+            networks = self._networks.get((service, wanted.port), ())
+            found = [rule.http for rule in networks if _contains(rule.source, wanted.source)]
+        return found
+
+
+def _contains(outer: object, inner: AddressSource) -> bool:
+    if not isinstance(outer, AddressSource):
+        return False
+    network, part = ipaddress.ip_network(outer.cidr), ipaddress.ip_network(inner.cidr)
+    return network.version == part.version and part[0] in network and part[-1] in network
+
+
+def unapproved(policy: Policy, edges: Iterable[GraphEdge]) -> Mapping[GraphEdge, tuple[HttpMatch, ...]]:
+    """The edges that the rules do not hold, each with what is missing of it."""
+    approved = Approved(policy)
+    found = ((edge, approved.missing(edge)) for edge in edges)
+    return {edge: missing for edge, missing in found if missing}
+

@@ -1,0 +1,83 @@
+"""What differs between two graphs: two revisions, or yesterday's and today's learned edges. Pure; one pass over each.
+
+A graph is a mapping from what makes an edge one edge to what is known of it; `policy.diff` writes rules' differences for people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from controlplane.policy.rules import HttpMatch, Policy, ServicePolicy
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+Peer = tuple[str, str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class GraphDiff(Generic[K, V]):
+    """Edges that came, went, or are known otherwise now: before and after."""
+
+    added: Mapping[K, V]
+    removed: Mapping[K, V]
+    changed: Mapping[K, tuple[V, V]]
+
+    def __bool__(self) -> bool:
+        """Whether anything differs."""
+        return bool(self.added or self.removed or self.changed)
+
+
+def diff_graphs(before: Mapping[K, V], after: Mapping[K, V], same: Callable[[V, V], bool] | None = None) -> GraphDiff[K, V]:
+    """Every difference; ``same`` says which of two values differ, if not all that are unequal.
+
+    Values that are one object are the same without being compared.
+    """
+    added: dict[K, V] = {}
+    changed: dict[K, tuple[V, V]] = {}
+    missing = object()
+    kept = 0
+    for key, value in after.items():
+        old = before.get(key, missing)
+        if old is value:
+            kept += 1
+        elif old is missing:
+            added[key] = value
+        else:
+            kept += 1
+            if not (old == value if same is None else same(old, value)):  # type: ignore[arg-type]  # not the marker: a value
+                changed[key] = (old, value)  # type: ignore[assignment]  # not the marker: a value
+    # Nothing went when all that was there is there still.
+    removed = {key: value for key, value in before.items() if key not in after} if kept < len(before) else {}
+    return GraphDiff(added, removed, changed)
+
+
+def rules_graph(policy: Policy) -> dict[Peer, tuple[HttpMatch, ...]]:
+    """The approved graph: source, destination and port, with what is approved there; an empty tuple for everything."""
+    found: dict[Peer, tuple[HttpMatch, ...]] = {}
+    for name, listed in policy.services.items():
+        destination = str(name)
+        for rule in listed.rules:
+            key = (str(rule.source), destination, rule.port)
+            known = found.get(key)
+            if known is None:
+                found[key] = rule.http
+            else:
+                found[key] = tuple(sorted({*known, *rule.http})) if known and rule.http else ()
+    return found
+
+
+def diff_policies(before: Policy, after: Policy) -> GraphDiff[Peer, tuple[HttpMatch, ...]]:
+    """What two revisions allow otherwise. Most services have the same rules in both and cost one comparison."""
+    names = {*before.services, *after.services}
+    touched = {name for name in names if not _same_rules(before.services.get(name), after.services.get(name))}
+    old, new = (
+        rules_graph(Policy(policy.revision, {name: policy.services[name] for name in touched & policy.services.keys()}))
+        for policy in (before, after)
+    )
+    return diff_graphs(old, new, lambda left, right: left == right or sorted(left) == sorted(right))
+
+
+def _same_rules(before: ServicePolicy | None, after: ServicePolicy | None) -> bool:
+    return before is after or (before is not None and after is not None and before.rules == after.rules)
