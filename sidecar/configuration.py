@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import grpc
-from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 
+from protos.picket.v1.xds_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 from sidecar.channel import Metadata, Stream, open_stream
 from sidecar.race import first
 from sidecar.relayserver import RelayServer, Upstream

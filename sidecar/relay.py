@@ -15,11 +15,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import msgspec
-from envoy.config.core.v3.base_pb2 import Node
-from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest as Request
-from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse as Response
-from envoy.service.discovery.v3.discovery_pb2 import Resource
 
+from protos.picket.v1.xds_pb2 import DeltaDiscoveryRequest as Request
+from protos.picket.v1.xds_pb2 import DeltaDiscoveryResponse as Response
+from protos.picket.v1.xds_pb2 import Node, Resource
 from sidecar.lastgood import MAX_NAME_CHARACTERS, MAX_RESOURCES_OF_A_TYPE, Resources
 
 _CONFIG = "type.googleapis.com/envoy.config."
@@ -143,8 +142,7 @@ class Relay:
             # The list of Envoy's extensions is long, and nobody asks for it.
             self._node = Node(id=request.node.id, cluster=request.node.cluster)
             self._node.user_agent_name = request.node.user_agent_name
-            self._node.user_agent_build_version.CopyFrom(request.node.user_agent_build_version)
-            self._node.user_agent_build_version.ClearField("metadata")
+            self._node.user_agent_build_version.version.CopyFrom(request.node.user_agent_build_version.version)
         first = request.type_url not in self._types
         if first and len(self._types) >= MAX_TYPES:
             return []

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest as Request
-from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse as Response
 
+from protos.picket.v1.xds_pb2 import DeltaDiscoveryRequest as Request
+from protos.picket.v1.xds_pb2 import DeltaDiscoveryResponse as Response
 from sidecar.race import first
 from sidecar.relay import Accepted, Action, CloseUpstream, Refused, Relay, ToEnvoy, ToUpstream
 from sidecar.sds import SecretStream

@@ -7,8 +7,8 @@ Secret: https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/transport_
 
 from __future__ import annotations
 
-from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest as Request
-from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse as Response
+from protos.picket.v1.xds_pb2 import DeltaDiscoveryRequest as Request
+from protos.picket.v1.xds_pb2 import DeltaDiscoveryResponse as Response
 
 SECRET_TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105  # a type
 IDENTITY = "identity"
@@ -78,7 +78,6 @@ class SecretStream:
         self._has = self._version
         self._nonces += 1
         response = Response(type_url=SECRET_TYPE, nonce=str(self._nonces))
-        resource = response.resources.add(name=IDENTITY, version=self._version)
-        resource.resource.type_url = SECRET_TYPE
-        resource.resource.value = self._secret
+        packed = _field(1, SECRET_TYPE.encode()) + _field(2, self._secret)
+        response.resources.add(name=IDENTITY, version=self._version, resource=packed)
         return [response]

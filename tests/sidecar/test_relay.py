@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 import pytest
-from envoy.config.core.v3.base_pb2 import Node
-from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest as Request
-from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse as Response
-from envoy.service.discovery.v3.discovery_pb2 import Resource
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest as FullRequest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from protos.picket.v1.xds_pb2 import DeltaDiscoveryRequest as Request
+from protos.picket.v1.xds_pb2 import DeltaDiscoveryResponse as Response
+from protos.picket.v1.xds_pb2 import Node, Resource
 from sidecar import relay
 from sidecar.lastgood import Resources
 from sidecar.relay import (
@@ -35,7 +35,7 @@ Kind = TypeVar("Kind", bound=Action)
 
 
 def body(name: str, version: str) -> bytes:
-    return bytes(Resource(name=name, version=version).SerializeToString())
+    return Resource(name=name, version=version).SerializeToString()
 
 
 def kept(**by_type: dict[str, str]) -> Resources:
@@ -396,11 +396,15 @@ def test_envoys_version_is_known_once_it_told() -> None:
     request = ask(CLUSTER, first=True)
     request.node.user_agent_build_version.version.major_number = 1
     request.node.user_agent_build_version.version.minor_number = 40
-    request.node.extensions.add(name="one of hundreds")
-    machine.on_envoy_request(request)
+    full = FullRequest.FromString(request.SerializeToString())
+    full.node.extensions.add(name="one of hundreds")
+    full.node.user_agent_build_version.metadata["ssl.version"] = "BoringSSL"
+    machine.on_envoy_request(Request.FromString(full.SerializeToString()))
     assert machine.envoy_version == "1.40.0"
     _, actions = machine.on_upstream_opened()
-    assert len(to_upstream(actions).node.extensions) == 0
+    passed = FullRequest.FromString(to_upstream(actions).SerializeToString())
+    assert (len(passed.node.extensions), len(passed.node.user_agent_build_version.metadata)) == (0, 0)
+    assert passed.node.user_agent_build_version.version.minor_number == 40
 
 
 # -- whatever happens -------------------------------------------------------------------------------------------------

@@ -5,10 +5,11 @@ from __future__ import annotations
 from envoy.config.core.v3.base_pb2 import DataSource
 from envoy.extensions.transport_sockets.tls.v3.common_pb2 import TlsCertificate
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
-from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest as Request
+from google.protobuf.any_pb2 import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protos.picket.v1.xds_pb2 import DeltaDiscoveryRequest as Request
 from sidecar.sds import IDENTITY, SECRET_TYPE, SecretStream, identity_secret
 
 
@@ -26,8 +27,9 @@ def test_a_subscription_is_answered_with_the_identity_at_hand() -> None:
     stream = SecretStream()
     stream.on_identity("1", b"secret")
     (response,) = stream.on_request(subscribed(IDENTITY))
-    assert [(r.name, r.version, r.resource.value) for r in response.resources] == [(IDENTITY, "1", b"secret")]
-    assert response.type_url == response.resources[0].resource.type_url == SECRET_TYPE
+    (sent,) = response.resources
+    assert (sent.name, sent.version, response.type_url) == (IDENTITY, "1", SECRET_TYPE)
+    assert Any.FromString(sent.resource) == Any(type_url=SECRET_TYPE, value=b"secret")
 
 
 def test_before_there_is_an_identity_envoy_waits_and_then_gets_it() -> None:

@@ -10,13 +10,13 @@ from typing import Any
 
 import grpc
 import pytest
-from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse as Response
 
 from controlplane.identity.authority import load_or_create
 from controlplane.policy.rules import Mode
 from controlplane.store.sql import SqlStore
 from controlplane.topology.model import Topology
 from protos.picket.v1.sidecar_pb2 import AnnounceAck
+from protos.picket.v1.xds_pb2 import DeltaDiscoveryResponse as Response
 from sidecar import configuration, uplink
 from sidecar.relay import CLUSTER
 from tests.harness.mesh import CART, TOPOLOGY, TRUST_DOMAIN, Mesh, running_mesh, service

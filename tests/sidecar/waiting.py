@@ -24,8 +24,9 @@ def text_of(path: Path) -> str:
 
 
 def has_ended(pid: int) -> bool:
-    """Whether a process is gone, or only waits for its parent to look."""
+    """Whether a process is gone, all of its threads too, or only waits for its parent to look."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        return state == "Z" and len(list(Path(f"/proc/{pid}/task").iterdir())) == 1
     except (FileNotFoundError, ProcessLookupError):
         return True
