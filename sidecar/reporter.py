@@ -19,6 +19,8 @@ from sidecar.logfile import CUT_BYTES, LogFile, Position
 from sidecar.spool import Spool
 
 POLL_SECONDS = 0.05
+#: A log in which nothing happens is looked at less and less often, down to this: sixty idle sidecars share a machine.
+IDLE_POLL_SECONDS = 0.25
 #: News follow each other at least so far apart.
 NEWS_SECONDS = 0.1
 #: With so many batches waiting nobody reads the news; they then keep to the interval.
@@ -74,10 +76,13 @@ class Reporter:
 
     async def run(self) -> None:
         """Follow the log until cancelled; then call `finish` once Envoy has ended."""
+        pause_seconds = POLL_SECONDS
         while True:
             try:
+                was_read = await self._step()
+                pause_seconds = POLL_SECONDS if was_read else min(1.2 * pause_seconds, IDLE_POLL_SECONDS)
                 # Others get their turn after each piece.
-                await asyncio.sleep(0 if await self._step() else POLL_SECONDS)
+                await asyncio.sleep(0 if was_read else pause_seconds)
             except OSError as error:
                 _log.error("access log cannot be read reason=%r", str(error))
                 await asyncio.sleep(RETRY_SECONDS)
