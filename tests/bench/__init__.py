@@ -1,0 +1,1 @@
+"""Benchmarks: what Picket costs and how fast it is, as ratios and figures of one run. Never part of the tests."""
