@@ -51,8 +51,9 @@ def run(settings: Settings, application_environment: dict[str, str], umask: int)
 
     async def until_told() -> int:
         stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                asyncio.get_running_loop().add_signal_handler(number, stop.set)
         return await Agent(settings, application_environment, umask).run(stop)
 
     return asyncio.run(until_told())
@@ -210,6 +211,7 @@ class Agent:
         """After everything has ended: write what has to last, take away what others would trip over."""
         if self._application is not None:
             self._application.kill()
+            await self._application.wait()  # nothing of it may be left when the redirect goes
         await self._kept.flush()
         self._spool.close()
         await self._relay_server.stop()

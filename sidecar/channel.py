@@ -141,6 +141,7 @@ def _options(server_name: str = "") -> list[tuple[str, int | str]]:
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_SECONDS * 1000),
+        ("grpc.http2.ping_timeout_ms", KEEPALIVE_TIMEOUT_SECONDS * 1000),  # a minute otherwise, whatever the line above says
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.min_reconnect_backoff_ms", CONNECT_TIMEOUT_SECONDS * 1000),
         # The way to the control plane is not a matter of the application's proxy settings, nor of what DNS holds beside addresses.

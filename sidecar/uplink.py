@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -56,6 +57,7 @@ class Uplink:
         self._identity: Identity | None = None
         self._renewed = asyncio.Event()
         self._connected = asyncio.Event()
+        self._connected_at = math.inf
 
     @property
     def is_connected(self) -> bool:
@@ -74,9 +76,9 @@ class Uplink:
             await self._renewed.wait()
             self._renewed.clear()
             assert self._identity is not None
-            began = time.monotonic()
+            self._connected_at = math.inf
             ended = await self._with(self._identity)
-            if time.monotonic() - began > STABLE_SECONDS:
+            if time.monotonic() - self._connected_at > STABLE_SECONDS:
                 backoff.reset()
             if ended is not None:
                 await self._pause(ended, backoff)
@@ -114,6 +116,7 @@ class Uplink:
                 return Ended(str(error), error.lasting)
             _log.error("announcement refused reason=%r", str(error))
         self._connected.set()
+        self._connected_at = time.monotonic()
         _log.info("control plane connected target=%s", self._join.control_plane)
         metadata = channel.mesh_metadata(self._join)
         return await first(
