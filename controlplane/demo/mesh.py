@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
@@ -25,6 +26,8 @@ STARTING_PER_PROCESSOR = 4
 CONTROL_PLANE_TIMEOUT_SECONDS = 60.0
 #: What one sidecar and its application may take, beside others that start; one that ends is told at once.
 SIDECAR_TIMEOUT_SECONDS = 90.0
+#: A change is sent within milliseconds, and shows in the API within a fraction of a second.
+UNCONCERNED_SECONDS = 2.0
 Show = Callable[[str], None]
 
 
@@ -111,8 +114,10 @@ class Mesh:
         """What each sidecar was sent last."""
         return {sidecar.workload: sidecar.sent_version for sidecar in (await self.plane.sidecars()).sidecars}
 
-    async def settled(self, before: Mapping[str, str]) -> bool:
-        """Whether every sidecar was sent something else than before, and has taken it.
+    async def settled(self, before: Mapping[str, str], since: float) -> bool:
+        """Whether every sidecar has taken what a change (``since``, monotonic seconds) had it sent.
+
+        A sidecar that the change does not concern is sent nothing: it counts once there was time for it to be told.
 
         Raises:
             MeshError: a sidecar refused it.
@@ -121,7 +126,8 @@ class Mesh:
         for sidecar in found:
             if sidecar.nack is not None:
                 raise MeshError(f"the Envoy of {sidecar.workload} refused its {sidecar.nack.type}: {sidecar.nack.message}")
-        taken = [s for s in found if s.state == "ack" and s.sent_version != before.get(s.workload)]
+        told = time.monotonic() - since > UNCONCERNED_SECONDS
+        taken = [s for s in found if s.state == "ack" and (told or s.sent_version != before.get(s.workload))]
         return len(taken) == len(self.plan.meshed)
 
     async def wait(self, name: str, state: str, reached: Callable[[], Awaitable[bool]], timeout_seconds: float) -> None:

@@ -121,6 +121,13 @@ class Plan:
                         method, path = _DEFAULTS.get(port.protocol, ("", ""))
                         yield Use(source.service.name, target.service.name, port.number, port.protocol, method, path)
 
+    def every_port(self) -> Iterator[Use]:
+        """Every port behind a sidecar, as nobody in particular would call it. The source is the destination itself."""
+        for target in self.meshed:
+            for port in target.service.ports:
+                method, path = _DEFAULTS.get(port.protocol, ("", ""))
+                yield Use(target.service.name, target.service.name, port.number, port.protocol, method, path)
+
     def dialled(self, use: Use) -> tuple[str, int]:
         """Where the source's application dials."""
         source, target = self.placed[use.source].service, self.placed[use.destination].service

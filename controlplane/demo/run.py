@@ -121,6 +121,8 @@ async def _run(options: DemoOptions, plan: Plan, traces: Traces, progress: Progr
     finally:
         for number in _ENDING:
             loop.add_signal_handler(number, lambda: None)  # a second Ctrl-C does not stop the clearing up
+        if progress.console.is_terminal:
+            progress.console.print()  # a terminal shows the ^C that was typed
         progress.say("Removing everything that the demo made.")
         if mesh is not None:
             with suppress(asyncio.CancelledError):

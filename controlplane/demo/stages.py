@@ -122,7 +122,8 @@ class Stages:
         stage.show("every service into the mode enforce")
         before = await self._mesh.versions()
         await self._mesh.plane.enforce_all()
-        await self._mesh.wait(CONTROL_PLANE, "obeyed by all", lambda: self._mesh.settled(before), ENFORCE_TIMEOUT_SECONDS)
+        since = time.monotonic()
+        await self._mesh.wait(CONTROL_PLANE, "obeyed by all", lambda: self._mesh.settled(before, since), ENFORCE_TIMEOUT_SECONDS)
         self._took(stage)
         revision = (await self._mesh.plane.sidecars()).revision
         stage.result = f"{len(self._mesh.plan.meshed)} sidecars drop what revision {revision} does not hold"

@@ -68,12 +68,10 @@ class Tour:
 
     def bypass(self, stolen: Mapping[ServiceName, Stolen]) -> Iterator[Attempt]:
         """The same pairs from elsewhere with the source's identity, and every port without any: the destination has to refuse."""
-        ports: dict[tuple[ServiceName, int], Use] = {}
         for use in self._plan.unexpected():
             if self._plan.placed[use.destination].service.meshed:
-                ports.setdefault((use.destination, use.port), use)
                 yield self._foreign(use, stolen[use.source], self._plan.placed[use.source].flow_source)
-        for use in ports.values():
+        for use in self._plan.every_port():
             yield self._foreign(use, Stolen("", ""), "")
 
     def _own(self, use: Use, timeout_seconds: float) -> Attempt:
