@@ -1,7 +1,6 @@
 """Edges that link prediction finds odd: the two ends have nothing in common with each other or with each other's neighbours. Pure.
 
-Services that call each other mostly share neighbours: they are called by the same, call the same, or the caller knows some of
-the other callers. What nearly everyone calls (logs, metrics, authentication) says nothing and is left out. The measure is
+Services that call each other mostly share neighbours: they are called by the same, call the same, or one calls the other's callers. What nearly everyone calls (logs, metrics, authentication) says nothing and is left out. The measure is
 resource allocation (Zhou, Lü, Zhang, "Predicting missing links via local information", Eur. Phys. J. B 71, 2009), between the
 two ends, and between the caller and the other callers, because in a call graph those are more alike than the ends of a call.
 
@@ -66,7 +65,7 @@ class Likelihood:
         if held:  # or the edge would speak for itself
             graph.remove_edge(caller, called)
         found = nx.resource_allocation_index(graph, [(caller, other) for other in (called, *peers)])
-        score = max(measure for _, _, measure in found) + sum(graph.has_edge(caller, peer) for peer in peers)
+        score = max(measure for _, _, measure in found)
         if held:
             graph.add_edge(caller, called)
         return float(score)

@@ -42,6 +42,12 @@ def test_a_scan_in_the_middle_of_slow_traffic_is_found() -> None:
     assert {found for found, _ in scans(after + scan + before, LIMITS)} == set(scan)
 
 
+def test_a_scan_that_begins_within_the_time_of_something_else_is_found() -> None:
+    first = edge("shop/first", 0)
+    scan = [*(edge(f"shop/s{number}", 9 * MINUTE_MS) for number in range(11)), edge("shop/last", 11 * MINUTE_MS)]
+    assert {found for found, _ in scans([first, *scan], LIMITS)} >= set(scan)
+
+
 def test_as_many_new_destinations_at_once_as_in_all_days_before_are_a_burst() -> None:
     old = [edge(f"shop/o{number}", number, count=1000) for number in range(4)]
     new = [edge(f"shop/n{number}", 9 * DAY_MS + number * MINUTE_MS, count=1000) for number in range(6)]
