@@ -85,10 +85,11 @@ def blocked_table(log: Sequence[Violation]) -> Table:
     step = max(1, len(blocked) // BLOCKED_ROWS)
     shown = blocked[::step][:BLOCKED_ROWS]
     title = f"Blocked connections, {len(shown)} of {len(blocked)}"
-    table = _table(title, ("source", "", "destination", "deny ID"))
+    table = _table(title, ("source", "  destination", "deny ID"))
+    table.columns[-1].no_wrap, table.columns[-1].overflow = False, "fold"  # a name to search for is never cut
     for violation in shown:
-        destination = f"{short(violation.destination)}:{violation.port}"
-        table.add_row(Text(short(violation.source)), "→", Text(destination), Text(violation.deny_id))
+        destination = f"→ {short(violation.destination)}:{violation.port}"
+        table.add_row(Text(short(violation.source)), Text(destination), Text(violation.deny_id))
     return table
 
 

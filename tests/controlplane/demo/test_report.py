@@ -103,6 +103,13 @@ def test_blocked_connections_are_some_of_all_with_their_deny_id() -> None:
     assert "would-deny" not in shown(blocked_table([violation(1, "would-deny")]))
 
 
+def test_a_deny_id_is_never_cut() -> None:
+    """People search for it: where it does not fit it goes on below."""
+    long = msgspec.structs.replace(VIOLATION, source=f"default/{'s' * 50}", deny_id=f"deny:shop/{'d' * 60}@r12/egress")
+    text = shown(blocked_table([long]))
+    assert long.deny_id in "".join(text.split())
+
+
 def violation(number: int, verdict: str = "denied") -> Violation:
     """One of many."""
     deny_id = f"deny:shop/cart@r{number}"

@@ -79,6 +79,17 @@ def test_bookinfo_with_explicit_listeners(demos: Demos) -> None:
     assert (report["capture"], report["unexpected_attempts"], report["bypass_attempts"]) == ("explicit", 48, 42)
 
 
+def test_a_mesh_in_which_everybody_may_call_everybody(demos: Demos) -> None:
+    """Enforcement changes nothing for a sidecar whose every upstream is approved: it is sent nothing, and nobody waits for it."""
+    file = demos.directory / "two.yaml"
+    file.write_text(
+        "services: [{name: web, kind: gateway, ports: []}, {name: cart, kind: service, ports: [{port: 7070, protocol: http}]}]\n"
+        "edges: [{from: web, to: cart, port: 7070, protocol: http}]\n"
+    )
+    report = reported(demos, "--capture", "explicit", "--topology", str(file))
+    assert (report["edges_learned"], report["unexpected_attempts"], report["bypass_attempts"]) == (1, 0, 1)
+
+
 #: Every service in `audit` where the demo asks for `enforce`.
 _WITHOUT_ENFORCEMENT = """
 import asyncio
