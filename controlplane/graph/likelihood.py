@@ -1,8 +1,9 @@
 """Edges that link prediction finds odd: the two ends have nothing in common with each other or with each other's neighbours. Pure.
 
-Services that call each other mostly share neighbours: they are called by the same, call the same, or one calls the other's callers. What nearly everyone calls (logs, metrics, authentication) says nothing and is left out. The measure is
-resource allocation (Zhou, Lü, Zhang, "Predicting missing links via local information", Eur. Phys. J. B 71, 2009), between the
-two ends, and between the caller and the other callers, because in a call graph those are more alike than the ends of a call.
+Services that call each other mostly share neighbours: they are called by the same, call the same, or one calls the other's
+callers. What nearly everyone calls (logs, metrics, authentication) says nothing and is left out. The measure is resource
+allocation (Zhou, Lü, Zhang, "Predicting missing links via local information", Eur. Phys. J. B 71, 2009), between the two ends,
+and between the caller and the other callers, because in a call graph those are more alike than the ends of a call.
 
 An edge is odd when the measure is nothing at all, in a graph where nearly all trusted edges have something behind them. Where
 that is not so, or the graph is small, nothing is odd. Only trusted edges count as common ground: an intruder's do not back each
