@@ -161,6 +161,7 @@ class Agent:
         try:
             async with asyncio.timeout(wait_seconds if self._settings.command else None):
                 await self._envoy.ready()
+            await self._kept.flush()  # an application that was started once can be started again without the control plane
             _log.info("ready")
         except TimeoutError:
             _log.error("envoy has no configuration yet, what the application sends is refused waited_seconds=%g", wait_seconds)
