@@ -17,6 +17,8 @@ from sidecar.settings import PROXY_ID
 
 OUTBOUND_PORT = 15001
 INBOUND_PORT = 15006
+#: Where Envoy's connections to the application come from.
+INWARD_SOURCE = "127.0.0.6"
 TABLE = "picket"
 TIMEOUT_SECONDS = 10.0
 #: An abstract Unix socket belongs to its network namespace, as the ports and the rules do.
@@ -31,10 +33,13 @@ def rules(*, exclude_outbound_ports: Sequence[int] = (), outbound_udp: str = "pa
     """The whole table as an `nft` script that replaces it in one transaction.
 
     What the proxy's user or group sends is let go, and so is what stays on the machine (``lo``): an application may talk to
-    itself. ``outbound_udp``: with ``dns`` the application's UDP, UDP-Lite, SCTP and DCCP are refused, except UDP to port 53;
-    with ``pass`` they go past Envoy.
+    itself. A service that calls itself by its own name leaves through Envoy and has to come in through it again: what the proxy
+    sends to an address of its own is led inward, unless its source marks it as Envoy's way to the application.
+    ``outbound_udp``: with ``dns`` the application's UDP, UDP-Lite, SCTP and DCCP are refused, except UDP to port 53; with
+    ``pass`` they go past Envoy.
     """
     own = f"meta skuid {PROXY_ID} {{verdict}}\n    meta skgid {PROXY_ID} {{verdict}}"
+    inward = f'meta l4proto tcp meta skuid {PROXY_ID} oifname "lo"'
     ports = ", ".join(map(str, sorted(exclude_outbound_ports)))
     excluded = f"tcp dport {{ {ports} }} return\n    " if ports else ""
     datagrams = ""
@@ -58,6 +63,8 @@ table inet {TABLE} {{
   }}
   chain output {{
     type nat hook output priority -100; policy accept;
+    {inward} ip daddr != 127.0.0.0/8 ip saddr != {INWARD_SOURCE} redirect to :{INBOUND_PORT}
+    {inward} ip6 daddr != ::1 ip6 saddr != ::1 redirect to :{INBOUND_PORT}
     {own.format(verdict="return")}
     oifname "lo" return
     {excluded}meta l4proto tcp redirect to :{OUTBOUND_PORT}

@@ -174,8 +174,6 @@ def make_plan(document: TopologyDocument, directory: Path, capture: str, run: st
     services = list(document.topology.services.values())
     if not 0 < len(services) <= MAX_SERVICES:
         raise PlanError(f"the demo runs 1 to {MAX_SERVICES} services; this topology has {len(services)}")
-    if (selfish := calls_itself(document)) and capture == "redirect":
-        raise PlanError(f"{selfish}, and what stays in a namespace is not redirected; say --capture explicit")
     placed = {}
     services = [replace(service, ports=_distinct_ports(service, lowest_port)) for service in services]
     for index, service in enumerate(services, 1):
@@ -183,11 +181,6 @@ def make_plan(document: TopologyDocument, directory: Path, capture: str, run: st
         placed[service.name] = Placed(index, located, directory / f"{index:03d}", f"{run}-{index}")
     intruders = tuple(_intruder(len(services) + number, directory, capture, run) for number in range(1, INTRUDERS + 1))
     return Plan(capture, document, placed, intruders)
-
-
-def calls_itself(document: TopologyDocument) -> str:
-    """Which service is declared to call itself, in words; empty where none is."""
-    return next((f"{edge.source} calls itself" for edge in document.edges if edge.source == edge.destination), "")
 
 
 def _intruder(index: int, directory: Path, capture: str, run: str) -> Placed:

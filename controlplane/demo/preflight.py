@@ -12,8 +12,7 @@ import tempfile
 from pathlib import Path
 
 from controlplane.demo import network
-from controlplane.demo.plan import Plan, calls_itself
-from controlplane.topology.document import TopologyDocument
+from controlplane.demo.plan import Plan
 
 TOPOLOGIES = Path(__file__).with_name("topologies")
 DEFAULT_TOPOLOGY = TOPOLOGIES / "online-boutique.yaml"
@@ -32,7 +31,7 @@ def find_topology(named: Path | None) -> Path:
     return shipped if not named.exists() and named.name == str(named) and shipped.exists() else named
 
 
-def choose_capture(wanted: str, document: TopologyDocument) -> tuple[str, str]:
+def choose_capture(wanted: str) -> tuple[str, str]:
     """The capture to use, and why (empty where there was nothing to choose).
 
     Raises:
@@ -42,7 +41,7 @@ def choose_capture(wanted: str, document: TopologyDocument) -> tuple[str, str]:
         raise PreflightError("the demo needs Linux: loopback addresses without set-up, /proc, and for redirect its namespaces")
     if wanted == "explicit":
         return "explicit", ""
-    missing = network.is_possible() or (calls_itself(document) if wanted == "auto" else "")
+    missing = network.is_possible()
     if missing and wanted == "redirect":
         raise PreflightError(f"--capture redirect is not possible here: {missing}; leave it out to have explicit listeners instead")
     return ("explicit", missing) if missing else ("redirect", "")

@@ -56,7 +56,7 @@ def run_demo(options: DemoOptions) -> int:
     try:
         file = preflight.find_topology(options.topology)
         document = load_topology(file)
-        capture, why = preflight.choose_capture(options.capture, document)
+        capture, why = preflight.choose_capture(options.capture)
         preflight.check_envoy()
         preflight.check_directory()
         if options.report is not None:

@@ -23,6 +23,8 @@ from controlplane.xds.message import from_control_plane, pack, seconds, socket_a
 from controlplane.xds.snapshot import Resource, resource_of
 
 CONNECT_TIMEOUT_SECONDS = 5
+#: Where connections to the own application come from with redirect capture; `sidecar.capture` lets them pass.
+INWARD_SOURCE, INWARD_SOURCE_IPV6 = "127.0.0.6", "::1"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 #: The mesh limits nobody's load here: applications keep their own limits.
 _NO_LIMIT = 2**32 - 1
@@ -64,7 +66,7 @@ def application(service: Service, port: Port) -> Resource:
     name = names.application_cluster(port.number)
     http = handling(port.protocol) is not Handling.OPAQUE
     if service.application is None:
-        cluster = _original_destination(name, http=http)
+        cluster = _inward(_original_destination(name, http=http))
     else:
         cluster = _cluster(name, Cluster.STATIC, http=http)
         cluster.load_assignment.CopyFrom(_assignment(name, ((service.application, port.target),)))
@@ -76,6 +78,11 @@ def passthrough() -> Resource:
     return resource_of(types.CLUSTER, names.PASSTHROUGH, _original_destination(names.PASSTHROUGH, http=True))
 
 
+def undeclared() -> Resource:
+    """The own application at a port that the topology does not name, as it was called."""
+    return resource_of(types.CLUSTER, names.UNDECLARED, _inward(_original_destination(names.UNDECLARED, http=False)))
+
+
 def blackhole() -> Resource:
     """Nowhere: a connection to it is closed before a byte is sent."""
     return resource_of(types.CLUSTER, names.BLACKHOLE, _cluster(names.BLACKHOLE, Cluster.STATIC, http=False))
@@ -84,6 +91,17 @@ def blackhole() -> Resource:
 def _original_destination(name: str, *, http: bool) -> Cluster:
     cluster = _cluster(name, Cluster.ORIGINAL_DST, http=http)
     cluster.lb_policy = Cluster.CLUSTER_PROVIDED
+    return cluster
+
+
+def _inward(cluster: Cluster) -> Cluster:
+    """Marks connections to the own application by their source.
+
+    Those of the proxy to its own address that lack it are calls of a service to itself, and redirected to the inbound listener
+    (`sidecar.capture`).
+    """
+    cluster.upstream_bind_config.source_address.CopyFrom(socket_address(INWARD_SOURCE, 0).socket_address)
+    cluster.upstream_bind_config.extra_source_addresses.add().address.CopyFrom(socket_address(INWARD_SOURCE_IPV6, 0).socket_address)
     return cluster
 
 

@@ -114,7 +114,7 @@ def listeners(shape: Shape) -> Iterator[Resource]:
         listener.address.socket_address.ipv4_compat = True
         listener.listener_filters.insert(0, _listener_filter("original_dst", OriginalDst()))
         if shape.open_to_plaintext:
-            passthrough = chains.tcp_proxy(names.PASSTHROUGH, logging.tcp_log("in", str(service.name)))
+            passthrough = chains.tcp_proxy(names.UNDECLARED, logging.tcp_log("in", str(service.name)))
             listener.default_filter_chain.CopyFrom(chains.chain(shape.default_id or "undeclared", [passthrough]))
         yield _resource(listener, shape, shape.ports)
         return
@@ -152,7 +152,11 @@ def _listener_filter(name: str, config: OriginalDst | TlsInspector | HttpInspect
 
 def _resource(listener: Listener, shape: Shape, ports: Iterable[PortShape]) -> Resource:
     """The listener with what it refers to."""
-    needs = {(types.CLUSTER, names.PASSTHROUGH if shape.open_to_plaintext else names.BLACKHOLE)}
+    needs: set[tuple[str, str]] = set()
+    if not shape.open_to_plaintext:
+        needs.add((types.CLUSTER, names.BLACKHOLE))
+    elif shape.service.capture == "redirect":
+        needs.add((types.CLUSTER, names.UNDECLARED))
     for port in ports:
         number = port.port.number
         needs.add((types.CLUSTER, names.application_cluster(number)))

@@ -8,6 +8,8 @@ from controlplane.topology.model import ServiceName
 MESH_PREFIX = "mesh|"
 BLACKHOLE = "blackhole"
 PASSTHROUGH = "passthrough"
+#: The own application's ports that the topology does not name.
+UNDECLARED = "undeclared"
 
 
 def mesh_cluster(service: ServiceName, port: int, *, inspected_http: bool = False) -> str:

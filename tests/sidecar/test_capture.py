@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from sidecar.capture import INBOUND_PORT, OUTBOUND_PORT, CaptureError, Redirect, rules
+from sidecar.capture import INBOUND_PORT, INWARD_SOURCE, OUTBOUND_PORT, CaptureError, Redirect, rules
 from sidecar.settings import PROXY_ID
 from tests.harness.namespaces import Namespace, missing, two_namespaces
 
@@ -79,12 +79,14 @@ def _dialled(connection: socket.socket) -> str:
     return "-"
 
 
-def dial(space: Namespace, address: str, port: int, *, uid: int = APPLICATION, gid: int = APPLICATION) -> str:
+def dial(
+    space: Namespace, address: str, port: int, *, uid: int = APPLICATION, gid: int = APPLICATION, source: str | None = None
+) -> str:
     """What a connection meets: a greeting, ``refused``, or ``silence``."""
 
     def connect() -> str:
         try:
-            with socket.create_connection((address, port), timeout=1) as connection:
+            with socket.create_connection((address, port), 1, (source, 0) if source else None) as connection:
                 return connection.recv(100).decode()
         except ConnectionError:
             return "refused"
@@ -162,6 +164,19 @@ def test_the_proxys_user_and_the_agents_group_are_let_go(wire: Wire, address_of:
     peer = address_of(wire.there)
     assert dial(wire.here, peer, 80, uid=PROXY_ID, gid=PROXY_ID) == "peer -"
     assert dial(wire.here, peer, 80, uid=0, gid=PROXY_ID) == "peer -"
+
+
+@in_namespaces
+@FAMILIES
+def test_what_envoy_sends_to_its_own_address_comes_in_again_and_its_way_to_the_application_does_not(
+    wire: Wire, address_of: Address
+) -> None:
+    """So that a service which calls itself by its own name is met by its own sidecar."""
+    with_envoy(wire)
+    own = address_of(wire.here)
+    inward = "::1" if ":" in own else INWARD_SOURCE
+    assert dial(wire.here, own, SERVED_PORT, uid=PROXY_ID, gid=PROXY_ID).startswith("inbound ")
+    assert dial(wire.here, own, SERVED_PORT, uid=PROXY_ID, gid=PROXY_ID, source=inward).startswith("application ")
 
 
 @in_namespaces
@@ -266,8 +281,9 @@ def test_without_root_or_nft_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch
         Redirect(rules()).apply()
 
 
-def test_the_ports_are_those_that_the_control_plane_has_envoy_listen_on() -> None:
-    from controlplane.xds import inbound, outbound  # noqa: PLC0415  # both sides in one test
+def test_ports_and_marks_are_those_that_the_control_plane_has_envoy_use() -> None:
+    from controlplane.xds import clusters, inbound, outbound  # noqa: PLC0415  # both sides in one test
 
     assert (OUTBOUND_PORT, INBOUND_PORT) == (outbound.REDIRECT_PORT, inbound.REDIRECT_PORT)
     assert OUTBOUND_PORT != INBOUND_PORT
+    assert (INWARD_SOURCE, "::1") == (clusters.INWARD_SOURCE, clusters.INWARD_SOURCE_IPV6)

@@ -120,7 +120,6 @@ def test_an_external_source_dials_the_endpoint_and_is_known_by_its_address() -> 
     ("text", "said"),
     [
         (b"services: []", "1 to 200 services; this topology has 0"),
-        (SMALL + b"- {from: db, to: db, port: 3306, protocol: mysql}\n", "default/db calls itself.* say --capture explicit"),
         (b"services:\n" + b"".join(b"- {name: s%d, kind: service, ports: []}\n" % n for n in range(201)), "this topology has 201"),
     ],
 )

@@ -89,19 +89,9 @@ def test_no_envoy_says_how_to_get_one(capsys: pytest.CaptureFixture[str], monkey
 def test_redirect_that_is_not_possible_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     """Asked for, it is an error; otherwise explicit is taken, and the reason is shown."""
     monkeypatch.setattr(network, "is_possible", lambda: "not root")
-    document = parse_topology(b"services: []", "shop.yaml")
     with pytest.raises(PreflightError, match="not possible here: not root"):
-        preflight.choose_capture("redirect", document)
-    assert preflight.choose_capture("auto", document) == ("explicit", "not root")
-
-
-def test_a_service_that_calls_itself_is_shown_with_explicit_listeners(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unless redirect was asked for."""
-    monkeypatch.setattr(network, "is_possible", lambda: "")
-    text = b"services:\n- {name: a, kind: service, ports: []}\nedges:\n- {from: a, to: a, port: 1, protocol: tcp}\n"
-    document = parse_topology(text, "shop.yaml")
-    assert preflight.choose_capture("auto", document) == ("explicit", "default/a calls itself")
-    assert preflight.choose_capture("redirect", document) == ("redirect", "")
+        preflight.choose_capture("redirect")
+    assert preflight.choose_capture("auto") == ("explicit", "not root")
 
 
 def test_a_port_in_use_is_named(capsys: pytest.CaptureFixture[str]) -> None:
