@@ -124,7 +124,7 @@ class Agent:
                 "disk" if restored else "to be enrolled", "disk" if self._relay.last_good else "from the control plane",
             )  # fmt: skip
             return await self._serve(stop)
-        except (RelayServerError, EnvoyError, CaptureError, IdentityError) as error:
+        except (RelayServerError, EnvoyError, CaptureError, IdentityError, process.ProcessError) as error:
             raise StartError(str(error)) from error
         finally:
             await self._leave()
@@ -142,8 +142,9 @@ class Agent:
         stopped = asyncio.create_task(stop.wait())
         try:
             done, _ = await asyncio.wait({*background, application, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done & background:
-                task.result()
+            for task in (*(done & background), *(done & {application})):
+                task.result()  # raises what it ended by
+            if done & background:
                 raise StartError("a part of the sidecar ended")
             if application not in done:
                 application.cancel()

@@ -99,24 +99,29 @@ class Envoy:
             while not self._stopping.is_set():
                 self._paths.admin_socket.unlink(missing_ok=True)  # a stale one would look like an Envoy that does not answer
                 began = time.monotonic()
-                self._child = child = await process.start(self._command(output))
-                _log.info("envoy started pid=%d program=%s", child.pid, self._program)
-                code = await child.wait()
+                reason = await self._live(output)
                 if self._stopping.is_set():
                     return
                 if time.monotonic() - began > STABLE_SECONDS:
                     backoff.reset()
                 pause = backoff.next_seconds()
-                _log.error(
-                    "envoy ended, traffic is refused until it is back code=%d again_in_seconds=%.1f output=%s last=%r",
-                    code, pause, self._paths.envoy_output, _last_line(self._paths.envoy_output),
-                )  # fmt: skip
+                _log.error("envoy ended, traffic is refused until it is back again_in_seconds=%.1f %s", pause, reason)
                 await asyncio.sleep(pause)
         finally:
             bounding.cancel()
             if self._child is not None:
                 self._child.kill()
             os.close(output)
+
+    async def _live(self, output: int) -> str:
+        """One Envoy's life. Returns what is known of its end."""
+        try:
+            self._child = child = await process.start(self._command(output))
+        except process.ProcessError as error:
+            return f"reason={str(error)!r}"
+        _log.info("envoy started pid=%d program=%s", child.pid, self._program)
+        code = await child.wait()
+        return f"code={code} output={self._paths.envoy_output} last={_last_line(self._paths.envoy_output)!r}"
 
     def _command(self, output: int) -> process.Program:
         return process.Program(
@@ -132,6 +137,7 @@ class Envoy:
             held=(self._held,),
             binds_low_ports=self._binds_low_ports,
             sealed=True,
+            many_files=True,
             umask=0o077,
         )  # fmt: skip
 

@@ -3,7 +3,8 @@
 It stands alone and runs as `python -I -S launch.py PARENT SIGNAL UID GID FLAGS PROGRAM NAME ARGUMENT...`, because what has
 to be done between fork and exec cannot be done safely in a process with threads. PARENT is the agent's process ID; SIGNAL is
 what the program gets from the kernel when the agent ends in whatever way; a UID of -1 keeps user and group. FLAGS are ``bind``
-(ports below 1024 without being root), ``sealed`` (no program that it starts can gain rights), or ``-``.
+(ports below 1024 without being root), ``sealed`` (no program that it starts can gain rights), ``files`` (as many open files as
+the system lets it have), or ``-``.
 
 Source: prctl(2) PR_SET_PDEATHSIG, whose signal is forgotten when the user changes: so it is asked for last.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 
@@ -29,6 +31,9 @@ def main(arguments: list[str]) -> None:
     file = os.open(program, os.O_RDONLY | os.O_CLOEXEC)
     if int(uid) >= 0:
         _become(int(uid), int(gid), keep_bind="bind" in wanted)
+    if "files" in wanted:
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if "sealed" in wanted:
         _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     _prctl(_PR_SET_PDEATHSIG, int(number))

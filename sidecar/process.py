@@ -15,12 +15,16 @@ import msgspec
 _LAUNCH = Path(__file__).with_name("launch.py")
 
 
+class ProcessError(Exception):
+    """A program cannot be started; the message says which and why."""
+
+
 class Program(msgspec.Struct, frozen=True):
     """What to run and how.
 
     ``command`` is the program's absolute path and its arguments. ``user`` is (user, group) to become, or nothing to stay who
-    the agent is; ``binds_low_ports`` and ``sealed`` are the flags of `launch`. ``output`` is a file descriptor for standard
-    output and error, or nothing to share the agent's. ``held`` are descriptors that stay open in it.
+    the agent is. ``output`` is a file descriptor for standard output and error, or nothing to share the agent's. ``held`` are
+    descriptors that stay open in it. ``binds_low_ports``, ``sealed`` and ``many_files`` are the flags of `launch`.
     """
 
     command: tuple[str, ...]
@@ -31,6 +35,7 @@ class Program(msgspec.Struct, frozen=True):
     held: Sequence[int] = ()
     binds_low_ports: bool = False
     sealed: bool = False
+    many_files: bool = False
     umask: int = 0o022
 
 
@@ -79,15 +84,23 @@ class Child:
 
 
 async def start(program: Program) -> Child:
-    """Start a program. Its end with 126 or 127 says that it could not be run, as in a shell."""
+    """Start a program. Its end with 126 or 127 says that it could not be run, as in a shell.
+
+    Raises:
+        ProcessError: the system gives no process, or this Python is not where it was.
+    """
     uid, gid = program.user or (-1, -1)
-    flags = [*(["bind"] if program.binds_low_ports else []), *(["sealed"] if program.sealed else [])]
-    process = await asyncio.create_subprocess_exec(
-        # -I -S: the program's environment must not reach into the launcher.
-        sys.executable, "-I", "-S", str(_LAUNCH), str(os.getpid()), str(int(signal.SIGKILL)), str(uid), str(gid),
-        ",".join(flags) or "-", program.command[0], *program.command,
-        stdin=asyncio.subprocess.DEVNULL if program.output is not None else None,
-        stdout=program.output, stderr=program.output, cwd=program.directory, env=program.environment,
-        pass_fds=tuple(program.held), umask=program.umask, process_group=0,
-    )  # fmt: skip
+    asked = {"bind": program.binds_low_ports, "sealed": program.sealed, "files": program.many_files}
+    flags = [flag for flag, is_asked in asked.items() if is_asked]
+    try:
+        process = await asyncio.create_subprocess_exec(
+            # -I -S: the program's environment must not reach into the launcher.
+            sys.executable, "-I", "-S", str(_LAUNCH), str(os.getpid()), str(int(signal.SIGKILL)), str(uid), str(gid),
+            ",".join(flags) or "-", program.command[0], *program.command,
+            stdin=asyncio.subprocess.DEVNULL if program.output is not None else None,
+            stdout=program.output, stderr=program.output, cwd=program.directory, env=program.environment,
+            pass_fds=tuple(program.held), umask=program.umask, process_group=0,
+        )  # fmt: skip
+    except OSError as error:
+        raise ProcessError(f"{program.command[0]} cannot be started: {error}") from error
     return Child(process)

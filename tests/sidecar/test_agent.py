@@ -162,7 +162,7 @@ async def test_requests_that_are_under_way_finish_when_it_is_told_to_end(directo
         await sidecar.says("slow")
         assert await sidecar.end() == 7
         assert (await under_way)[0] == 200
-    assert stored(mesh) == 1  # and is reported
+    assert stored(mesh) == 1, sidecar.log  # and is reported
 
 
 async def test_an_application_that_does_not_end_is_killed(directory: Path, mesh: Mesh) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -14,20 +15,20 @@ from pathlib import Path
 import pytest
 
 from sidecar import process
-from sidecar.process import Program
+from sidecar.process import ProcessError, Program
 from tests.sidecar.waiting import has_ended, text_of, until
 
 NOBODY = (65534, 65534)
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a program as somebody else")
 #: What a child can say of itself.
 _TELL = """\
-import json, os, signal
+import json, os, resource, signal
 status = {name: value.strip() for name, _, value in (line.partition(":") for line in open("/proc/self/status"))}
 print(json.dumps({
     "ids": os.getresuid() + os.getresgid(), "groups": os.getgroups(), "umask": status["Umask"], "sealed": status["NoNewPrivs"],
     "capabilities": status["CapEff"], "ignored": status["SigIgn"], "cwd": os.getcwd(), "environment": dict(os.environ),
     "descriptors": [int(name) for name in os.listdir("/proc/self/fd") if os.path.realpath("/proc/self/fd/" + name) == "/dev/null"],
-    "group": os.getpgid(0) == os.getpid()}))
+    "group": os.getpgid(0) == os.getpid(), "files": resource.getrlimit(resource.RLIMIT_NOFILE)}))
 """
 
 
@@ -46,6 +47,16 @@ async def test_a_program_finds_the_environment_it_was_given_and_a_group_of_its_o
     found = await told(tmp_path / "out", environment={"A": "b", "PATH": "/bin"}, directory=tmp_path, umask=0o027)
     assert found["environment"] == {"A": "b", "PATH": "/bin", "LC_CTYPE": "C.UTF-8"}  # the last is Python's own
     assert (found["cwd"], found["umask"], found["group"]) == (str(tmp_path), "0027", True)
+
+
+async def test_a_program_may_have_as_many_files_as_the_system_allows_if_it_wants(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(512, soft), hard))
+    try:
+        assert (await told(tmp_path / "few"))["files"] == [min(512, soft), hard]
+        assert (await told(tmp_path / "many", many_files=True))["files"] == [hard, hard]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_only_held_descriptors_stay_open(tmp_path: Path) -> None:
@@ -87,6 +98,13 @@ async def test_a_program_that_cannot_be_run_ends_as_in_a_shell(tmp_path: Path) -
         unfit = await process.start(Program((str(tmp_path / "file"),), output=output.fileno()))
         assert await unfit.wait() == 126
     assert "missing: cannot be run: No such file" in (tmp_path / "out").read_text()
+
+
+async def test_without_a_python_to_start_it_with_a_program_is_told_to_be_impossible(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upgrade may take the interpreter away under a running agent."""
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    with pytest.raises(ProcessError, match="/bin/true cannot be started"):
+        await process.start(Program(("/bin/true",)))
 
 
 async def test_exit_codes_are_a_shells() -> None:
