@@ -20,7 +20,8 @@ from sidecar.capture import CaptureError, Redirect, rules
 from sidecar.certifier import GrpcCertifier
 from sidecar.configuration import Configuration
 from sidecar.envoy import Envoy, EnvoyError, find_envoy
-from sidecar.identity import Identity, IdentityError, IdentityKeeper
+from sidecar.identity import Identity, IdentityError
+from sidecar.keeper import IdentityKeeper
 from sidecar.relay import Relay
 from sidecar.relayserver import RelayServer, RelayServerError
 from sidecar.reporter import Reporter

@@ -1,4 +1,4 @@
-"""Has certificates signed by the control plane over gRPC: `identity.Certifier`.
+"""Has certificates signed by the control plane over gRPC: `issuing.Certifier`.
 
 Never uses a private key but to prove the old identity.
 """
@@ -9,8 +9,9 @@ import grpc
 
 from protos.picket.v1.certificates_pb2 import EnrollRequest, RenewRequest, Svid
 from sidecar import channel
-from sidecar.identity import Answer, Identity, Issued, Refused, Unreachable
-from sidecar.settings import Join
+from sidecar.identity import Identity
+from sidecar.issuing import Answer, Issued, Refused, Unreachable
+from sidecar.join import Join
 
 _SERVICE = "/picket.v1.Certificates/"
 TIMEOUT_SECONDS = 10.0

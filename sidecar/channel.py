@@ -14,7 +14,7 @@ import grpc
 from google.protobuf.message import Message
 
 from sidecar.identity import Identity
-from sidecar.settings import Join
+from sidecar.join import Join
 
 #: The metadata key by which the peer of a plaintext channel says who it is; the control plane reads it with --insecure only.
 INSECURE_PEER_KEY = "picket-insecure-peer"

@@ -7,8 +7,9 @@ import os
 import sys
 import time
 
+from sidecar.join import SettingsError
 from sidecar.options import ENVIRONMENT_PREFIX, parse
-from sidecar.settings import PROXY_ID, SettingsError
+from sidecar.settings import PROXY_ID
 
 _CANNOT_START, _BAD_OPTIONS = 1, 2
 

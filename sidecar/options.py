@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from sidecar import VERSION
+from sidecar.join import SettingsError, read_join
 from sidecar.programs import find_program
-from sidecar.settings import CAPTURES, OUTBOUND_UDP, Settings, SettingsError, build_settings, read_join
+from sidecar.settings import CAPTURES, OUTBOUND_UDP, Settings, build_settings
 
 ENVIRONMENT_PREFIX = "PICKET_SIDECAR_"
 _DESCRIPTION = """\

@@ -6,8 +6,6 @@ Rules: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#increme
 
 Words: *upstream* is the stream to the control plane, *local* an answer of the agent's own. Envoy sees the nonces
 ``u<stream>.<number>:<nonce>`` and ``l:<number>``; only those of the current upstream stream go up again.
-
-Values are `msgspec` structs: a class of them is made in a thirtieth of a dataclass's time, and the agent's start is measured.
 """
 
 from __future__ import annotations
@@ -19,6 +17,7 @@ import msgspec
 from protos.picket.v1.xds_pb2 import DeltaDiscoveryRequest as Request
 from protos.picket.v1.xds_pb2 import DeltaDiscoveryResponse as Response
 from protos.picket.v1.xds_pb2 import Node, Resource
+from sidecar.actions import Accepted, Action, CloseUpstream, Refused, ToEnvoy, ToUpstream
 from sidecar.lastgood import MAX_NAME_CHARACTERS, MAX_RESOURCES_OF_A_TYPE, Resources
 
 _CONFIG = "type.googleapis.com/envoy.config."
@@ -34,41 +33,6 @@ _WILDCARD = frozenset({CLUSTER, LISTENER})
 #: A version that no resource has: the control plane then sends the resource, or its removal, whatever it was.
 UNSURE = "?"
 MAX_TYPES = 16
-
-
-class ToEnvoy(msgspec.Struct, frozen=True):
-    """Send this to Envoy."""
-
-    response: Response
-
-
-class ToUpstream(msgspec.Struct, frozen=True):
-    """Send this to the control plane, on the upstream stream that is open."""
-
-    request: Request
-
-
-class Accepted(msgspec.Struct, frozen=True):
-    """Envoy took a response; `Relay.last_good` holds it now and wants to be written down."""
-
-    type_url: str
-
-
-class Refused(msgspec.Struct, frozen=True):
-    """Envoy refused a response and keeps what it had."""
-
-    type_url: str
-    message: str
-    local: bool
-
-
-class CloseUpstream(msgspec.Struct, frozen=True):
-    """End the upstream stream. With a ``reason`` it broke a bound; without one it only has to begin anew."""
-
-    reason: str = ""
-
-
-Action = ToEnvoy | ToUpstream | Accepted | Refused | CloseUpstream
 
 
 class _Type(msgspec.Struct):

@@ -16,8 +16,9 @@ import grpc
 
 from protos.picket.v1.xds_pb2 import DeltaDiscoveryRequest as Request
 from protos.picket.v1.xds_pb2 import DeltaDiscoveryResponse as Response
+from sidecar.actions import Accepted, Action, CloseUpstream, Refused, ToEnvoy, ToUpstream
 from sidecar.race import first
-from sidecar.relay import Accepted, Action, CloseUpstream, Refused, Relay, ToEnvoy, ToUpstream
+from sidecar.relay import Relay
 from sidecar.sds import SecretStream
 
 ADS = "envoy.service.discovery.v3.AggregatedDiscoveryService"

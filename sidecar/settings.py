@@ -1,70 +1,21 @@
-"""What a sidecar is told at its start: options, the join file and the layout of the state directory. Never holds a private key.
-
-The join file carries a one-time token; nothing secret is an option, because options can be read in the process list.
-"""
+"""What a sidecar is told at its start, checked, and the layout of its state directory. Never reads a file."""
 
 from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from ipaddress import ip_address
+from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
+from sidecar.join import MAX_SOCKET_PATH_BYTES, Join, SettingsError, check_target, is_local
 
-MAX_JOIN_BYTES = 256 * 1024
-#: sun_path of unix(7), without its closing zero.
-MAX_SOCKET_PATH_BYTES = 107
 #: The user and group whose traffic is not captured: Envoy's own, and the agent's.
 PROXY_ID = 1337
 CAPTURES = ("redirect", "explicit")
 #: What becomes of the application's datagrams, which Envoy never sees: all pass, or only DNS does.
 OUTBOUND_UDP = ("pass", "dns")
-_WORKLOAD = re.compile(r"(?!\.{1,2}/)[A-Za-z0-9._-]{1,63}/(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,63}")
-_TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 _INSTANCE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-
-
-class SettingsError(ValueError):
-    """An option or a join file that cannot be used; the message names it and says what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Join:
-    """Where the control plane is, whom to believe there, and who this sidecar is to become.
-
-    ``control_plane`` (mTLS) and ``enrollment`` (server TLS) are ``host:port`` or ``unix:/path``. ``bundle_pem`` holds the
-    roots that sign the control plane's certificate, which must be valid for ``server_name``.
-    """
-
-    control_plane: str
-    enrollment: str
-    trust_domain: str
-    workload: str
-    token: str = field(repr=False)
-    bundle_pem: str = field(repr=False)
-    server_name: str
-    insecure: bool
-
-    @property
-    def spiffe_id(self) -> str:
-        """The identity that this sidecar expects to be given."""
-        namespace, account = self.workload.split("/")
-        return f"spiffe://{self.trust_domain}/ns/{namespace}/sa/{account}"
-
-
-class _JoinFile(msgspec.Struct, forbid_unknown_fields=False):
-    control_plane: str
-    enrollment: str
-    trust_domain: str
-    workload: str
-    token: str = ""
-    bundle_pem: str = ""
-    server_name: str = "picket-controlplane"
-    insecure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,83 +107,6 @@ class Settings:
     def node_id(self) -> str:
         """How Envoy names itself to the control plane."""
         return f"sidecar~{self.join.workload}~{self.instance}"
-
-
-def read_join(path: Path) -> tuple[Join, str]:
-    """The join file, and a warning about its permissions (empty when there is nothing to say).
-
-    Raises:
-        SettingsError: missing, too large, not JSON or with a field that cannot be used.
-    """
-    try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            body = file.read(MAX_JOIN_BYTES + 1)
-    except OSError as error:
-        raise SettingsError(f"--join: {path}: {error.strerror}; make a join file with `picket token`") from error
-    if len(body) > MAX_JOIN_BYTES:
-        raise SettingsError(f"--join: {path}: larger than {MAX_JOIN_BYTES} bytes; this is not a join file")
-    try:
-        read = msgspec.json.decode(body, type=_JoinFile)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"--join: {path}: not a join file: {error}") from error
-    join = Join(
-        control_plane=read.control_plane,
-        enrollment=read.enrollment,
-        trust_domain=read.trust_domain,
-        workload=read.workload,
-        token=read.token,
-        bundle_pem=read.bundle_pem,
-        server_name=read.server_name,
-        insecure=read.insecure,
-    )
-    _check_join(join, f"--join: {path}")
-    warning = f"{path} can be read by others (mode {mode:04o}) and holds a token; chmod 600 it" if mode & 0o077 else ""
-    return join, warning
-
-
-def _check_join(join: Join, where: str) -> None:
-    for name in ("control_plane", "enrollment"):
-        check_target(getattr(join, name), f"{where}: {name}")
-    if not _WORKLOAD.fullmatch(join.workload):
-        raise SettingsError(f"{where}: workload: {join.workload[:130]!r} is not namespace/account")
-    if not _TRUST_DOMAIN.fullmatch(join.trust_domain):
-        raise SettingsError(f"{where}: trust_domain: lower-case letters, digits, dots, dashes and underscores")
-    if len(join.token) > 256 or not join.token.isprintable():
-        raise SettingsError(f"{where}: token: at most 256 printable characters")
-    if not 0 < len(join.server_name) <= 253 or not join.server_name.isprintable():
-        raise SettingsError(f"{where}: server_name: 1 to 253 characters")
-
-
-def check_target(target: str, where: str) -> None:
-    """See that a target can be connected to.
-
-    Raises:
-        SettingsError: neither ``host:port`` nor ``unix:/path``.
-    """
-    if target.startswith("unix:"):
-        path = target.removeprefix("unix:")
-        if not path.startswith("/") or len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES:
-            raise SettingsError(
-                f"{where}: {target[:200]!r}: an absolute path of at most {MAX_SOCKET_PATH_BYTES} bytes is wanted after unix:"
-            )
-        return
-    host, colon, port = target.rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536 or "/" in host:
-        raise SettingsError(f"{where}: {target[:200]!r} is not host:port or unix:/path")
-
-
-def is_local(target: str) -> bool:
-    """Whether a target cannot leave this machine."""
-    if target.startswith("unix:"):
-        return True
-    host = target.rpartition(":")[0].removeprefix("[").removesuffix("]")
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def parse_app_user(text: str) -> tuple[int, int]:

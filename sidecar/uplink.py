@@ -22,9 +22,9 @@ from sidecar.backoff import Backoff
 from sidecar.channel import CallError
 from sidecar.configuration import Configuration
 from sidecar.identity import Identity
+from sidecar.join import Join
 from sidecar.race import first
 from sidecar.reports import Reports
-from sidecar.settings import Join
 
 #: A call of which this is known answers quickly; the control plane counts as away otherwise.
 ANNOUNCE_TIMEOUT_SECONDS = 5.0

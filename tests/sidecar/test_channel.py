@@ -16,7 +16,7 @@ from protos.picket.v1.telemetry_pb2 import Batch, BatchAck
 from sidecar import channel
 from sidecar.channel import CallError, call_once, mesh_channel, open_stream
 from sidecar.identity import Identity
-from sidecar.settings import Join
+from sidecar.join import Join
 from tests.sidecar.uplinks import short_directory
 
 #: Acknowledges every batch, except that an epoch may name a status to end with.

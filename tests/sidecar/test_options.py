@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.join import SettingsError
 from sidecar.options import parse
-from sidecar.settings import Settings, SettingsError
+from sidecar.settings import Settings
 from tests.sidecar.joins import write_join
 
 PATH = {"PATH": os.environ["PATH"]}

@@ -15,21 +15,9 @@ from protos.picket.v1.xds_pb2 import DeltaDiscoveryRequest as Request
 from protos.picket.v1.xds_pb2 import DeltaDiscoveryResponse as Response
 from protos.picket.v1.xds_pb2 import Node, Resource
 from sidecar import relay
+from sidecar.actions import Accepted, Action, CloseUpstream, Refused, ToEnvoy, ToUpstream
 from sidecar.lastgood import Resources
-from sidecar.relay import (
-    CLUSTER,
-    ENDPOINT,
-    EXTENSION,
-    LISTENER,
-    UNSURE,
-    Accepted,
-    Action,
-    CloseUpstream,
-    Refused,
-    Relay,
-    ToEnvoy,
-    ToUpstream,
-)
+from sidecar.relay import CLUSTER, ENDPOINT, EXTENSION, LISTENER, UNSURE, Relay
 
 Kind = TypeVar("Kind", bound=Action)
 

@@ -19,12 +19,13 @@ from controlplane.store.sql import SqlStore, open_store
 from protos.picket.v1 import telemetry_pb2
 from protos.picket.v1.sidecar_pb2 import SidecarInfo
 from sidecar.configuration import Configuration
-from sidecar.identity import Identity, new_key
+from sidecar.identity import Identity
+from sidecar.issuing import new_key
+from sidecar.join import Join
 from sidecar.lastgood import Resources
 from sidecar.relay import Relay
 from sidecar.relayserver import RelayServer
 from sidecar.reports import Reports
-from sidecar.settings import Join
 from sidecar.spool import Spool
 from sidecar.uplink import Uplink
 from tests.harness.mesh import CART, TRUST_DOMAIN, Mesh
