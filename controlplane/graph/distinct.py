@@ -47,6 +47,9 @@ class Distinct:
 
     def merge(self, other: Distinct) -> None:
         """See all that another saw."""
+        if not self._hashes:
+            self._hashes, self._texts = other._hashes[:], other._texts[:]
+            return
         for index, hashed in enumerate(other._hashes):
             place = self._place(hashed)
             if place is not None:

@@ -1,28 +1,23 @@
-"""What is known of the use of one edge, and the ledger of all edges. Pure: flows come with their times, nothing is stored.
+"""What is known of the use of one edge. Pure: flows come with their times, nothing is stored.
 
-A flow costs one look-up and a few integers, whatever was seen before. All but the count is the same when a flow comes again,
-and all of it is the same in whatever order flows come. Hours and days are of UTC.
+A flow costs a few integers, whatever was seen before. All but the count is the same when a flow comes again, and all of it is
+the same in whatever order flows come. Hours and days are of UTC.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterator
+from collections.abc import Sequence
 
-from controlplane.flows.model import EdgeKey, Flow
-from controlplane.graph.distinct import Distinct, text_hash
+from controlplane.graph.distinct import Distinct
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 HOURS_A_WEEK = 168
 #: Days that an edge remembers to have been used on, counted back from the last.
 MAX_DAYS = 91
-#: Edges of one source, or of all peers without identity together; the least by hash are kept.
-MAX_EDGES_A_SOURCE = 20_000
 _ALL_DAYS = (1 << MAX_DAYS) - 1
 #: The first of January 1970 was a Thursday; weeks begin on Monday.
 _FIRST_HOUR = 72
-_ADDRESS = "ip:"
 
 
 def hour_of_week(at_ms: int) -> int:
@@ -31,13 +26,16 @@ def hour_of_week(at_ms: int) -> int:
 
 
 class Evidence:
-    """The use of one edge. ``replicas`` and ``images`` are those of its source, where known; ``None`` when none is.
+    """The use of one edge.
+
+    ``replicas`` and ``images`` are those of its source, where known; ``None`` when none is. ``values`` are the segments behind each
+    parameter of its path, in order; empty where it has none.
 
     ``hours`` has a bit for each hour of the week in which it was used, ``days`` one for each day, the lowest for `last_day`.
     Of a flow that lasted, both ends count as use and what lies between does not: it may have been silent.
     """
 
-    __slots__ = ("count", "days", "first_seen_ms", "hours", "images", "last_seen_ms", "replicas")
+    __slots__ = ("count", "days", "first_seen_ms", "hours", "images", "last_seen_ms", "replicas", "values")
 
     def __init__(self, count: int, first_seen_ms: int, last_seen_ms: int) -> None:
         self.count = count
@@ -47,6 +45,7 @@ class Evidence:
         self.days = 1 | _shifted(1, last_seen_ms // DAY_MS - first_seen_ms // DAY_MS)
         self.replicas: Distinct | None = None
         self.images: Distinct | None = None
+        self.values: tuple[Distinct, ...] = ()
 
     @property
     def last_day(self) -> int:
@@ -86,6 +85,13 @@ class Evidence:
                 self.images = Distinct()
             self.images.add(image)
 
+    def asked_for(self, values: Sequence[str]) -> None:
+        """Note the segments behind the parameters of a path; always as many."""
+        if not self.values:
+            self.values = tuple(Distinct() for _ in values)
+        for seen, value in zip(self.values, values, strict=True):
+            seen.add(value)
+
     def merge(self, other: Evidence) -> None:
         """Add all that another knows of the same edge from other flows."""
         self.count += other.count
@@ -96,6 +102,11 @@ class Evidence:
         self.last_seen_ms = max(self.last_seen_ms, other.last_seen_ms)
         self.replicas = _joined(self.replicas, other.replicas)
         self.images = _joined(self.images, other.images)
+        if other.values:
+            own = self.values or tuple(Distinct() for _ in other.values)
+            for seen, more in zip(own, other.values, strict=True):
+                seen.merge(more)
+            self.values = own
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Evidence) and all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
@@ -115,72 +126,3 @@ def _joined(mine: Distinct | None, other: Distinct | None) -> Distinct | None:
     joined.merge(mine)
     joined.merge(other)
     return joined
-
-
-class Ledger:
-    """The evidence of every edge. Not safe to change from several threads."""
-
-    def __init__(self, max_edges_a_source: int = MAX_EDGES_A_SOURCE) -> None:
-        self.edges: dict[EdgeKey, Evidence] = {}
-        self._max = max_edges_a_source
-        self._counts: dict[str, int] = {}
-        self._worst: dict[str, list[tuple[int, EdgeKey]]] = {}  # heaps of sources that have too many edges, largest hash first
-
-    def add(self, flow: Flow, replica: str = "", image: str = "") -> None:
-        """Learn from a flow that was let through. ``replica`` and ``image`` are of its source, empty where not known."""
-        evidence = self.edges.get(flow.edge)
-        if evidence is not None:
-            evidence.see(flow.count, flow.first_seen_ms, flow.last_seen_ms)
-        else:
-            evidence = Evidence(flow.count, flow.first_seen_ms, flow.last_seen_ms)
-            if not self._keep(flow.edge, evidence):
-                return
-        if replica or image:
-            evidence.came_from(replica, image)
-
-    def merge(self, edge: EdgeKey, evidence: Evidence) -> None:
-        """Learn what was known of an edge elsewhere."""
-        own = self.edges.get(edge)
-        if own is not None:
-            own.merge(evidence)
-        else:
-            fresh = Evidence(0, evidence.first_seen_ms, evidence.last_seen_ms)
-            fresh.merge(evidence)
-            self._keep(edge, fresh)
-
-    @property
-    def overflowing(self) -> frozenset[str]:
-        """Sources with more edges than are kept; ``ip:`` stands for all peers without identity."""
-        return frozenset(self._worst)
-
-    def of(self, service: str) -> Iterator[tuple[EdgeKey, Evidence]]:
-        """The edges to one destination."""
-        return ((edge, evidence) for edge, evidence in self.edges.items() if edge.destination == service)
-
-    def _keep(self, edge: EdgeKey, evidence: Evidence) -> bool:
-        """Take in a new edge; ``False`` when its source has as many that come before it."""
-        group = group_of(edge)
-        count = self._counts.get(group, 0)
-        if count >= self._max:
-            worst = self._worst.get(group)
-            if worst is None:
-                worst = self._worst[group] = [(-_rank(known), known) for known in self.edges if group_of(known) == group]
-                heapq.heapify(worst)
-            entry = (-_rank(edge), edge)
-            dropped = heapq.heappushpop(worst, entry)
-            if dropped is entry:
-                return False
-            del self.edges[dropped[1]]
-        else:
-            self._counts[group] = count + 1
-        self.edges[edge] = evidence
-        return True
-
-
-def group_of(edge: EdgeKey) -> str:
-    """Whose edges it is counted among: its source's, or those of all peers without identity."""
-    return _ADDRESS if edge.source.startswith(_ADDRESS) else edge.source
-
-
-def _rank(edge: EdgeKey) -> int:
-    return text_hash("\0".join(map(str, edge)))

@@ -6,7 +6,10 @@ same set in whatever order they came. gRPC paths name a method and are not mined
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from controlplane.graph.distinct import Distinct
+from controlplane.graph.pathshape import Shape
 from controlplane.graph.pathtree import Budget, PathTree
 from controlplane.graph.templates import Generalisation, Mined, mine
 
@@ -39,6 +42,12 @@ class PortPaths:
             self._remembered.clear()
         self._remembered.add(known)
 
+    def add(self, method: str, shaped: Shape, seen: Sequence[str | Distinct]) -> None:
+        """See all requests of one shape; ``seen`` are the segments behind each of its tokens."""
+        tree = self._tree(method)
+        if tree is not None:
+            tree.add(shaped, seen)
+
     def merge(self, other: PortPaths) -> None:
         """See all that another saw."""
         self.has_more_methods |= other.has_more_methods
@@ -58,6 +67,11 @@ class PortPaths:
     def mined(self, method: str, rule: Generalisation | None = None) -> Mined:
         """The templates of a method; none when it was not seen."""
         return mine(self._trees.get(method) or PathTree(self._budget), rule)
+
+    def is_crowded(self, method: str) -> bool:
+        """Whether more paths of a method were seen than are told apart."""
+        tree = self._trees.get(method)
+        return tree is not None and tree.is_crowded
 
     def aside(self, method: str) -> Distinct:
         """Paths that no pattern may stand for: a rule cannot say them, or an application may read them as other ones."""

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from controlplane.flows.model import EdgeKey
-from controlplane.graph.evidence import HOUR_MS, HOURS_A_WEEK, MAX_DAYS, Evidence, group_of, hour_of_week
+from controlplane.graph.evidence import HOUR_MS, HOURS_A_WEEK, MAX_DAYS, Evidence, hour_of_week
+from controlplane.graph.ledger import group_of
 from controlplane.graph.unseen import Interval, completeness, incidence, new_kinds, unseen_kinds
 from controlplane.graph.watch import Watch
 
