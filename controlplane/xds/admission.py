@@ -10,7 +10,7 @@ from controlplane.policy.rules import Mode, ServicePolicy
 from controlplane.topology.protocol import Handling, handling
 from controlplane.xds import names, tls
 from controlplane.xds.allowlist import AllowListBuilder, Filter
-from controlplane.xds.inbound import Shape, wanted
+from controlplane.xds.inbound import Shape, filters_of
 from controlplane.xds.lists import EMPTY, AllowList
 from controlplane.xds.snapshot import Resource
 
@@ -27,7 +27,7 @@ def allow_lists(
     for port in shape.ports:
         number = port.port.number
         allow_list = lists.get(number, EMPTY)
-        for http, plaintext in wanted(shape, port):
+        for http, plaintext in filters_of(shape, port):
             name = names.allow_list(number, http=http, plaintext=plaintext)
             listed = _filter(allow_list if http else allow_list.opaque(), policy, mode, blocked)
             yield builder.build(name, listed, http=http, plaintext=plaintext)

@@ -85,13 +85,14 @@ def _matcher_list(entries: Sequence[tuple[bytes, bytes]]) -> bytes:
 def _path_matcher(matches: Sequence[HttpMatch]) -> bytes:
     """Exact paths by look-up, then with a query behind them; patterns one by one, unless the path is ambiguous."""
     exact = sorted({m.path for m in matches if not m.is_prefix and not m.is_template})
-    patterns = sorted({m.path_expression() for m in matches if m.is_prefix or m.is_template})
-    # StringMatcher prefix = 2
+    # StringMatcher prefix = 2; a path's prefix holds no "?", so it ends before the query
+    patterns = [wire.text(2, path) for path in sorted({m.path[:-1] for m in matches if m.is_prefix and not m.is_template})]
+    patterns += [_fits(expression) for expression in sorted({m.path_expression() for m in matches if m.is_template})]
     walked = [(_path_is(wire.text(2, path + "?")), _ALLOW) for path in exact]
     if patterns:
         # Predicate not_matcher = 4
         plain = wire.field(4, _path_is(_fits(AMBIGUOUS_PATH)))
-        walked.append((plain, _nested(_matcher_list([(_path_is(_fits(pattern)), _ALLOW) for pattern in patterns]))))
+        walked.append((plain, _nested(_matcher_list([(_path_is(pattern), _ALLOW) for pattern in patterns]))))
     listed = _matcher_list(walked)
     if not exact:
         return listed

@@ -23,7 +23,7 @@ from controlplane.xds import names
 from controlplane.xds.message import boolean, from_control_plane, pack, seconds, uint32
 
 __all__ = ["Filter", "FilterChain", "Match", "Route", "chain", "closed", "forward", "http_manager", "network_allow_list",
-           "plain", "refuse", "route_to", "routes_of", "tcp_proxy"]  # fmt: skip
+           "plain", "refuse", "route_to", "routes_of", "tcp_proxy", "tls"]  # fmt: skip
 
 #: Open requests and connections are logged this often, so that a stream that never ends is seen too.
 LOG_INTERVAL_SECONDS = 5
@@ -37,9 +37,14 @@ _RETRY_ON = "connect-failure,refused-stream,reset-before-request"
 def plain(protocols: Sequence[str] = ()) -> Match:
     """A match of connections without TLS, of these application protocols if any.
 
-    Without the first, an application's own TLS that offers "http/1.1" would be taken for HTTP.
+    Envoy does not come back: where one chain asks for a transport protocol, the others of its port have to ask for one too.
     """
     return Match(application_protocols=protocols, transport_protocol="raw_buffer")
+
+
+def tls(protocols: Sequence[str] = ()) -> Match:
+    """A match of TLS connections that offer one of these application protocols; without any, of those that fit no other."""
+    return Match(application_protocols=protocols, transport_protocol="tls")
 
 
 def chain(

@@ -88,6 +88,11 @@ def blackhole() -> Resource:
     return resource_of(types.CLUSTER, names.BLACKHOLE, _cluster(names.BLACKHOLE, Cluster.STATIC, http=False))
 
 
+def edges() -> tuple[Resource, ...]:
+    """What every sidecar has, whatever it may reach."""
+    return passthrough(), undeclared(), blackhole()
+
+
 def _original_destination(name: str, *, http: bool) -> Cluster:
     cluster = _cluster(name, Cluster.ORIGINAL_DST, http=http)
     cluster.lb_policy = Cluster.CLUSTER_PROVIDED

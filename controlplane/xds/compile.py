@@ -109,7 +109,7 @@ class Compiler:
         for upstream in shape.upstreams:
             if upstream.allowed:
                 yield from self._upstream(upstream)
-        yield from self._part(("edges of the mesh",), None, lambda: (clusters.passthrough(), clusters.undeclared(), clusters.blackhole()))
+        yield from self._part(("edges of the mesh",), None, clusters.edges)
 
     def _upstream(self, upstream: Upstream) -> tuple[Resource, ...]:
         service, port = upstream.service, upstream.port

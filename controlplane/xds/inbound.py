@@ -7,6 +7,7 @@ open or a rule names their addresses.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -38,7 +39,8 @@ HTTP_PROTOCOLS = ("http/1.0", "http/1.1", "h2c")
 class PortShape:
     """What the chains of one port depend on.
 
-    ``networks`` are those from which plaintext peers get as far as the allow-list of their kind, where the mode is not open.
+    ``http_networks`` and ``tcp_networks`` are those from which plaintext peers get as far as the allow-list of their kind, where
+    the mode is not open.
     Another ``generation`` closes the connections that the port has.
     """
 
@@ -90,11 +92,8 @@ def _port_shape(
     http: tuple[str, ...] = ()
     tcp: tuple[str, ...] = ()
     if mode is Mode.ENFORCE:
-        how = handling(port.protocol)
-        if how is not Handling.OPAQUE:
-            http = tuple(sorted(source.cidr for source in allow_list.networks))
-        if how is not Handling.HTTP:
-            tcp = tuple(sorted(source.cidr for source, matches in allow_list.networks.items() if not matches))
+        http = tuple(sorted(source.cidr for source in allow_list.networks))
+        tcp = tuple(sorted(source.cidr for source, matches in allow_list.networks.items() if not matches))
     generation = [f"revoked@r{policy.revoked[port.number]}"] if port.number in policy.revoked else []
     if mode in {Mode.ENFORCE, Mode.QUARANTINE}:
         generation += [str(mode), *(str(peer) for peer in sorted(blocked & allow_list.peers.keys()))]
@@ -160,50 +159,77 @@ def _resource(listener: Listener, shape: Shape, ports: Iterable[PortShape]) -> R
     for port in ports:
         number = port.port.number
         needs.add((types.CLUSTER, names.application_cluster(number)))
-        for http, plaintext in wanted(shape, port):
+        for http, plaintext in filters_of(shape, port):
             needs.add((types.EXTENSION, names.allow_list(number, http=http, plaintext=plaintext)))
             if not plaintext:
                 needs.add((types.SECRET, tls.BUNDLE if http else names.peers(number)))
     return resource_of(types.LISTENER, listener.name, listener, needs)
 
 
-def wanted(shape: Shape, port: PortShape) -> Iterator[tuple[bool, bool]]:
-    """(http, plaintext) of each chain that a port has."""
+class ChainKind(enum.StrEnum):
+    """The chains that a port may have, as the log names them behind the port's number."""
+
+    MTLS_HTTP = "mtls/http"
+    MTLS_TCP = "mtls/tcp"
+    PLAINTEXT_HTTP = "plaintext/http"
+    PLAINTEXT_TCP = "plaintext/tcp"
+    OWN_TLS = "plaintext/tls"  # of the application: no certificate of this mesh, and nothing to read in it
+
+    @property
+    def is_http(self) -> bool:
+        """Whether requests are decided on, not connections."""
+        return self in {ChainKind.MTLS_HTTP, ChainKind.PLAINTEXT_HTTP}
+
+    @property
+    def is_mtls(self) -> bool:
+        """Whether the peer proves its name."""
+        return self in {ChainKind.MTLS_HTTP, ChainKind.MTLS_TCP}
+
+
+def kinds_of(shape: Shape, port: PortShape) -> list[ChainKind]:
+    """The chains that a port has."""
     how = handling(port.port.protocol)
-    for http, networks in ((True, port.http_networks), (False, port.tcp_networks)):
-        if how is not (Handling.OPAQUE if http else Handling.HTTP):
-            yield http, False
-            if shape.open_to_plaintext or networks:
-                yield http, True
+    kinds: list[ChainKind] = []
+    if how is not Handling.OPAQUE:
+        kinds.append(ChainKind.MTLS_HTTP)
+        kinds += [ChainKind.PLAINTEXT_HTTP] if shape.open_to_plaintext or port.http_networks else []
+    if how is not Handling.HTTP:
+        kinds.append(ChainKind.MTLS_TCP)
+        kinds += [ChainKind.PLAINTEXT_TCP] if shape.open_to_plaintext or port.tcp_networks else []
+    return kinds + ([ChainKind.OWN_TLS] if shape.open_to_plaintext or port.tcp_networks else [])
+
+
+def filters_of(shape: Shape, port: PortShape) -> list[tuple[bool, bool]]:
+    """(http, plaintext) of each allow-list that the chains of a port ask for."""
+    return sorted({(kind.is_http, not kind.is_mtls) for kind in kinds_of(shape, port)})
 
 
 def _chains(shape: Shape, port: PortShape) -> Iterator[FilterChain]:
-    for http, plaintext in wanted(shape, port):
+    for kind in kinds_of(shape, port):
         number = port.port.number
-        cluster, allow_list = names.application_cluster(number), names.allow_list(number, http=http, plaintext=plaintext)
-        name = f"{number}/{'plaintext' if plaintext else 'mtls'}/{'http' if http else 'tcp'}"
-        if http:
+        cluster = names.application_cluster(number)
+        allow_list = names.allow_list(number, http=kind.is_http, plaintext=not kind.is_mtls)
+        if kind.is_http:
             log = logging.http_log("in", str(shape.service.name), number)
             filters = [chains.http_manager(log, routes=chains.route_to(cluster), allow_list=allow_list, inbound=True)]
         else:
             log = logging.tcp_log("in", str(shape.service.name), number)
-            filters = [chains.network_allow_list(allow_list), chains.tcp_proxy(cluster, log, after_handshake=not plaintext)]
-        socket = None if plaintext else tls.downstream(tls.BUNDLE if http else names.peers(number))
-        generation = shape.generation if http else port.generation
-        yield chains.chain(name, filters, _match(shape, port, http=http, plaintext=plaintext), socket, generation)
+            filters = [chains.network_allow_list(allow_list), chains.tcp_proxy(cluster, log, after_handshake=kind.is_mtls)]
+        socket = tls.downstream(tls.BUNDLE if kind.is_http else names.peers(number)) if kind.is_mtls else None
+        generation = shape.generation if kind.is_http else port.generation
+        yield chains.chain(f"{number}/{kind}", filters, _match(shape, port, kind), socket, generation)
 
 
-def _match(shape: Shape, port: PortShape, *, http: bool, plaintext: bool) -> chains.Match:
+def _match(shape: Shape, port: PortShape, kind: ChainKind) -> chains.Match:
     inspected = handling(port.port.protocol) is Handling.INSPECT
-    if not plaintext:
-        alpn = tls.ALPN_HTTP if http and inspected else tls.ALPN
-        match = chains.Match(transport_protocol="tls", application_protocols=[alpn])
-    elif http:
-        match = chains.plain(HTTP_PROTOCOLS if inspected else ())
+    if kind.is_mtls:
+        match = chains.tls([tls.ALPN_HTTP if inspected and kind.is_http else tls.ALPN])
+    elif kind is ChainKind.OWN_TLS:
+        match = chains.tls()
     else:
-        match = chains.Match()
-    if plaintext and not shape.open_to_plaintext:
-        for cidr in port.http_networks if http else port.tcp_networks:
+        match = chains.plain(HTTP_PROTOCOLS if inspected and kind.is_http else ())
+    if not kind.is_mtls and not shape.open_to_plaintext:
+        for cidr in port.http_networks if kind.is_http else port.tcp_networks:
             address, _, length = cidr.partition("/")
             match.source_prefix_ranges.add(address_prefix=address).prefix_len.value = int(length)
     if shape.service.capture == "redirect":

@@ -122,7 +122,8 @@ def _by_server_name(shape: Shape, upstream: Upstream) -> Iterator[FilterChain]:
     """
     if not upstream.has_tls:
         return
-    match = chains.Match(transport_protocol="tls", server_names=[upstream.host])
+    match = chains.tls()
+    match.server_names.append(upstream.host)
     match.destination_port.value = upstream.port.number
     if not upstream.allowed:
         yield _denied(shape, match, http=False)
@@ -136,7 +137,8 @@ def _chains(shape: Shape, upstream: Upstream, label: str, at: Callable[[chains.M
     how = handling(upstream.port.protocol)
     if not upstream.allowed:
         yield _denied(shape, at(chains.plain(HTTP_PROTOCOLS)), http=True)
-        yield _denied(shape, at(chains.Match()), http=False)
+        yield _denied(shape, at(chains.plain()), http=False)
+        yield _denied(shape, at(chains.tls()), http=False)
         return
     if how is not Handling.OPAQUE:
         inspected = how is Handling.INSPECT
@@ -144,9 +146,9 @@ def _chains(shape: Shape, upstream: Upstream, label: str, at: Callable[[chains.M
         manager = chains.http_manager(logging.http_log("out"), routes=chains.route_to(cluster), inbound=False)
         match = at(chains.plain(HTTP_PROTOCOLS) if inspected else chains.Match())
         yield chains.chain(upstream.reported or f"{label}/http", [manager], match)
-    if how is not Handling.HTTP:
+    for match in {Handling.HTTP: (), Handling.OPAQUE: (chains.Match(),), Handling.INSPECT: (chains.plain(), chains.tls())}[how]:
         proxy = chains.tcp_proxy(upstream.cluster(), logging.tcp_log("out"))
-        yield chains.chain(upstream.reported or label, [proxy], at(chains.Match()))
+        yield chains.chain(upstream.reported or label, [proxy], at(match))
 
 
 def _denied(shape: Shape, match: chains.Match, *, http: bool) -> FilterChain:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shutil
 import ssl
 import sys
@@ -14,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 from cryptography import x509
@@ -101,7 +101,13 @@ class Recorder:
 
 
 class EnvoyUnderTest:
-    """One Envoy with its ADS server. Change `policy` and call `publish`."""
+    """One Envoy with its ADS server. Change `policy` and call `publish`.
+
+    ``started_by`` is a command that runs Envoy somewhere else, e.g. in a network namespace.
+    """
+
+    drain_seconds = 1
+    started_by: tuple[str, ...] = ()
 
     def __init__(self, directory: Path, topology: Topology, workload: WorkloadId, policy: Policy) -> None:
         self.directory = directory
@@ -114,7 +120,7 @@ class EnvoyUnderTest:
         self.cache = SnapshotCache(self._compile)
         self.process: asyncio.subprocess.Process | None = None
         self._server = grpc.aio.server()
-        self._contexts: dict[tuple[WorkloadId, bool], ssl.SSLContext] = {}
+        self._contexts: dict[tuple[WorkloadId, str], ssl.SSLContext] = {}
 
     def _compile(self, workload: WorkloadId) -> Snapshot | None:
         snapshot = self.compiler.compile_snapshot(self.policy, self.topology, workload)
@@ -131,8 +137,9 @@ class EnvoyUnderTest:
         (self.directory / "bootstrap.json").write_text(json.dumps(self._bootstrap()))
         with (self.directory / "envoy.log").open("wb") as log:
             self.process = await asyncio.create_subprocess_exec(
-                envoy_binary(), "-c", "bootstrap.json", "--disable-hot-restart", "--concurrency", "1",
-                "--file-flush-interval-msec", "50", "--drain-time-s", "1", "--drain-strategy", "immediate", "-l", "warning",
+                *self.started_by, envoy_binary(), "-c", "bootstrap.json", "--disable-hot-restart", "--concurrency", "1",
+                "--file-flush-interval-msec", "20", "--drain-time-s", str(self.drain_seconds), "--drain-strategy", "immediate",
+                "-l", "warning",
                 cwd=self.directory, stdout=log, stderr=log,
             )  # fmt: skip
         snapshot = self._compile(self.workload)
@@ -146,6 +153,7 @@ class EnvoyUnderTest:
         assert snapshot is not None
         if snapshot.version == self.recorder.settled_version:
             return
+        self.recorder.nacks.clear()
         self.cache.replace({self.workload: snapshot})
         await self.recorder.settle(snapshot.version)
 
@@ -165,7 +173,7 @@ class EnvoyUnderTest:
 
     def client_context(self, workload: WorkloadId, alpn: str = ALPN) -> ssl.SSLContext:
         """A TLS client that proves to be a workload."""
-        cached = self._contexts.get((workload, alpn == ALPN))
+        cached = self._contexts.get((workload, alpn))
         if cached is not None:
             return cached
         key, svid = self.issue(workload)
@@ -177,10 +185,10 @@ class EnvoyUnderTest:
         context.check_hostname = False
         context.load_verify_locations(cadata=self.authority.bundle_pem.decode())
         context.set_alpn_protocols([alpn])
-        self._contexts[workload, alpn == ALPN] = context
+        self._contexts[workload, alpn] = context
         return context
 
-    def log_lines(self) -> list[dict[str, object]]:
+    def log_lines(self) -> list[dict[str, Any]]:
         """Envoy's access log."""
         path = self.directory / "access.log"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
@@ -229,6 +237,7 @@ class EnvoyUnderTest:
                 "lds_config": ads,
                 "cds_config": ads,
             },
+            "layered_runtime": {"layers": [{"name": "picket", "static_layer": {"re2.max_program_size.error_level": 200_000}}]},
             "static_resources": {
                 "clusters": [
                     {
@@ -256,7 +265,6 @@ class EnvoyUnderTest:
 async def envoy_under_test(topology: Topology, workload: WorkloadId, policy: Policy) -> AsyncIterator[EnvoyUnderTest]:
     """An Envoy in a directory of its own, ended and removed afterwards."""
     directory = Path(tempfile.mkdtemp(prefix="picket-envoy-", dir="/tmp"))
-    os.chmod(directory, 0o700)
     running = EnvoyUnderTest(directory, topology, workload, policy)
     try:
         await running.start()
