@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from controlplane.api import places
 from controlplane.api.app import ApiServices, HealthReport, create_app
 from controlplane.api.listen import ApiServer
 from controlplane.api.listen import ListenError as ApiListenError
+from controlplane.datalock import DataInUseError, locked
 from controlplane.flows.model import Flow
 from controlplane.identity.authority import AuthorityError, CertificateAuthority, load_or_create
 from controlplane.identity.spiffe import WorkloadId, parse_workload
@@ -278,22 +280,24 @@ async def serve(settings: Settings, started: Callable[[Sequence[str]], None] | N
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     _allow_many_connections()
-    try:
-        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        store = open_store(settings.database_url)
-    except OSError as error:
-        raise StartError(f"{settings.data}: cannot be the data directory: {error.strerror}; choose another with --data") from error
-    except StoreError as error:
-        raise StartError(str(error)) from error
-    try:
-        authority = load_or_create(settings.data / "ca", settings.trust_domain)
-        _check_clock(authority, datetime.now(UTC))
-        plane = ControlPlane(settings, store, authority)
-        await plane.run(stop, started or _announce_start)
-    except (AuthorityError, TopologyError, DocumentError, StoreError, SettingsError) as error:
-        raise StartError(str(error)) from error
-    finally:
-        store.close()
+    with ExitStack() as held:
+        try:
+            settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            held.enter_context(locked(settings.data))
+            store = open_store(settings.database_url)
+        except OSError as error:
+            reason = f"{settings.data}: cannot be the data directory: {error.strerror}"
+            raise StartError(f"{reason}; choose another with --data") from error
+        except (DataInUseError, StoreError) as error:
+            raise StartError(str(error)) from error
+        held.callback(store.close)
+        try:
+            authority = load_or_create(settings.data / "ca", settings.trust_domain)
+            _check_clock(authority, datetime.now(UTC))
+            plane = ControlPlane(settings, store, authority)
+            await plane.run(stop, started or _announce_start)
+        except (AuthorityError, TopologyError, DocumentError, StoreError, SettingsError) as error:
+            raise StartError(str(error)) from error
 
 
 def _check_clock(authority: CertificateAuthority, now: datetime) -> None:

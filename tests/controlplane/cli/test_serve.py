@@ -154,8 +154,8 @@ def test_it_starts_answers_and_stops(topology: Path) -> None:
 def test_what_it_cannot_use_is_one_line(topology: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="picket-data-") as data:
         common = ("--data", data, "--api-listen", f"unix:{data}/api.sock")
-        with running(*common, "--topology", str(topology)):
-            code, said = refused(*common, "--topology", str(topology))
+        with running(*common, "--topology", str(topology)), tempfile.TemporaryDirectory(prefix="picket-data-") as other:
+            code, said = refused("--data", other, *common[2:], "--topology", str(topology))
             assert (code, said.count("\n")) == (1, 1)
             assert f"{data}/api.sock" in said
             taken = Path(data, "api-address").read_text()
@@ -168,6 +168,25 @@ def test_what_it_cannot_use_is_one_line(topology: Path) -> None:
         code, said = refused(*common, "--topology", str(topology))
         assert (code, said.count("\n")) == (1, 1)
         assert "picket.db" in said
+
+
+def test_a_data_directory_has_one_control_plane(topology: Path) -> None:
+    """A second one, with addresses of its own, would not hear of what is approved at the first; the first goes on unharmed."""
+    with tempfile.TemporaryDirectory(prefix="picket-data-") as data:
+        common = ("--data", data, "--topology", str(topology), "--api-listen", "127.0.0.1:0")
+        with running(*common) as process:
+            code, said = refused(*common)
+            assert code == 1
+            assert said == (
+                f"picket: {data}: another control plane (process {process.pid}) runs there; stop it, or choose another directory "
+                "with --data\n"
+            )
+            client = Client(Path(data, "api-address").read_text().strip(), Path(data, "api-token").read_text().strip())
+            assert client.get("/readyz") == {"status": "ok", "reasons": []}
+            process.kill()
+            process.wait()
+            with running(*common):
+                pass  # what was killed holds nothing any more
 
 
 @pytest.mark.parametrize(
