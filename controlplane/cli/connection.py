@@ -8,6 +8,7 @@ import pwd
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from controlplane.api.client import Client
 
 PREFIX = "/api/v1"
-_LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -137,9 +137,16 @@ def _token(address: str, data: Path, token_file: Path | None) -> str | None:
         return token
     file = places.token_file(data)
     # The token of this machine's control plane is nobody else's business.
-    if address.startswith("unix:") or urlsplit(address).hostname not in _LOCAL or not file.exists():
+    if address.startswith("unix:") or not _is_this_machine(urlsplit(address).hostname or "") or not file.exists():
         return None
     return places.read_token(file)[0]
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def pwd_name() -> str:

@@ -64,8 +64,10 @@ def test_a_missing_or_wrong_token_is_told(data: Path, tmp_path: Path, hidden: Pl
 def test_this_machines_token_stays_on_this_machine(data: Path) -> None:
     """Another machine's control plane gets the token that was named for it, or none."""
     places.write_private(places.token_file(data), f"{TOKEN}\n")
-    for server, sent in (("https://mesh.example.org", None), ("http://127.0.0.1:7600", f"Bearer {TOKEN}"), ("unix:/a", None)):
-        assert connect(server, data, None)._headers.get("Authorization") == sent
+    for here in ("http://127.0.0.1:7600", "http://127.0.20.9:7600", "http://localhost:7600", "http://[::1]:7600"):
+        assert connect(here, data, None)._headers.get("Authorization") == f"Bearer {TOKEN}"
+    for elsewhere in ("https://mesh.example.org", "https://127.0.0.1.example.org", "https://10.0.0.1", "unix:/a"):
+        assert connect(elsewhere, data, None)._headers.get("Authorization") is None
     assert connect("https://mesh.example.org", data, places.token_file(data))._headers["Authorization"] == f"Bearer {TOKEN}"
 
 
