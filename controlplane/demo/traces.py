@@ -9,6 +9,7 @@ import fcntl
 import os
 import shutil
 import signal
+import stat
 import tempfile
 import time
 from pathlib import Path
@@ -22,10 +23,10 @@ _STOP_SECONDS = 8.0
 def start_ticks(pid: int) -> str:
     """When a process began (clock ticks since boot), so that a reused number is not mistaken for it; empty when gone."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        status = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return ""
-    return stat.rpartition(")")[2].split()[19]
+    return status.rpartition(")")[2].split()[19]
 
 
 class Traces:
@@ -35,7 +36,8 @@ class Traces:
         self.root = Path(tempfile.mkdtemp(prefix=ROOT_PREFIX))
         self.root.chmod(0o711)
         self.run = f"{network.PREFIX}{self.root.name.removeprefix(ROOT_PREFIX)}"
-        self._lock = (self.root / "lock").open("w")
+        # Nobody else may hold the lock, or a crashed run would look alive for ever.
+        self._lock = os.fdopen(os.open(self.root / "lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "w")
         fcntl.flock(self._lock, fcntl.LOCK_EX)
 
     def started(self, pid: int) -> None:
@@ -53,7 +55,7 @@ def clean_leftovers() -> int:
     """Remove what runs that ended without cleaning up have left. Returns how many there were."""
     found = 0
     for root in sorted(Path(tempfile.gettempdir()).glob(f"{ROOT_PREFIX}*")):
-        if not root.is_dir() or root.stat().st_uid != os.geteuid():
+        if not _is_own(root):
             continue
         try:
             with (root / "lock").open("a") as lock:
@@ -63,6 +65,15 @@ def clean_leftovers() -> int:
         except (BlockingIOError, FileNotFoundError):
             continue  # that run lives, or is being cleaned up by somebody else
     return found
+
+
+def _is_own(root: Path) -> bool:
+    """Whether it is a directory of this user: others may write beside it, and a link of theirs would name processes to end."""
+    try:
+        found = root.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
 
 
 def _clean(root: Path) -> None:
@@ -94,9 +105,8 @@ def _noted(file: Path) -> list[tuple[int, str]]:
 def _alive(pid: int, ticks: str) -> bool:
     if start_ticks(pid) != ticks:
         return False
-    stat = Path(f"/proc/{pid}/stat")
     try:
-        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
 

@@ -94,6 +94,32 @@ def test_damaged_notes_do_not_stop_the_cleaning() -> None:
     assert not traces.root.exists()
 
 
+def test_a_directory_that_somebody_else_could_have_made_is_left_alone(tmp_path: Path) -> None:
+    """By a link, or by writing into it, another user could name the processes that root's next demo ends."""
+    victim = subprocess.Popen(["sleep", "600"])
+    planted = tmp_path / "planted"
+    planted.mkdir()
+    (planted / "processes").write_text(f"{victim.pid} {start_ticks(victim.pid)}\n")
+    link = tmp_path / "picket-demo-link"
+    link.symlink_to(planted)
+    assert clean_leftovers() == 0
+    link.unlink()
+    planted.chmod(0o777)
+    writable = planted.rename(tmp_path / "picket-demo-open")
+    assert clean_leftovers() == 0
+    assert victim.poll() is None
+    assert sorted(file.name for file in writable.iterdir()) == ["processes"]
+    victim.terminate()
+    victim.wait()
+
+
+def test_others_cannot_hold_the_lock_of_a_run() -> None:
+    """Who can open the file can lock it, and a crashed run would look alive for ever."""
+    traces = Traces()
+    assert (traces.root / "lock").stat().st_mode & 0o777 == 0o600
+    traces.clean()
+
+
 @pytest.mark.skipif(bool(network.is_possible()), reason=f"no network namespaces here: {network.is_possible()}")
 def test_namespaces_of_a_crashed_run_are_removed_with_all_that_is_in_them() -> None:
     """Also processes that nobody wrote down."""
