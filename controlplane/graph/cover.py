@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from controlplane.graph.learn import GraphEdge, rule_of
+from controlplane.identity.spiffe import WorkloadId
 from controlplane.policy.evaluate import http_matches
 from controlplane.policy.rules import AddressSource, HttpMatch, Policy, Rule
 from controlplane.topology.model import ServiceName
@@ -52,16 +53,24 @@ def _stand_ins(body: str) -> Iterable[str]:
 
 
 class Approved:
-    """The rules of a policy, found by service, port and source."""
+    """The rules of a policy, found by the names of service and source, and by port."""
 
     def __init__(self, policy: Policy) -> None:
-        self._by_source: dict[tuple[ServiceName, int, str], list[tuple[HttpMatch, ...]]] = {}
-        self._networks: dict[tuple[ServiceName, int], list[Rule]] = {}
+        self._services: dict[str, dict[tuple[str, int], tuple[HttpMatch, ...]]] = {}
+        self._networks: dict[tuple[str, int], list[Rule]] = {}
+        names: dict[WorkloadId | AddressSource, str] = {}
         for name, listed in policy.services.items():
+            service = str(name)
+            found = self._services[service] = {}
             for rule in listed.rules:
-                self._by_source.setdefault((name, rule.port, str(rule.source)), []).append(rule.http)
+                source = names.get(rule.source)
+                if source is None:
+                    source = names[rule.source] = str(rule.source)
+                known = found.get((source, rule.port))
+                together = rule.http if known is None else (*known, *rule.http) if known and rule.http else ()
+                found[source, rule.port] = together
                 if isinstance(rule.source, AddressSource):
-                    self._networks.setdefault((name, rule.port), []).append(rule)
+                    self._networks.setdefault((service, rule.port), []).append(rule)
 
     def missing(self, edge: GraphEdge) -> tuple[HttpMatch, ...] | None:
         """The methods and paths of an edge that no rule holds: empty when all are held.
@@ -69,26 +78,30 @@ class Approved:
         ``None`` when no rule could hold the edge: it names no service, port or source. An edge without methods of which nothing
         is held gives the match of everything.
         """
+        service = self._services.get(edge.destination)
+        if service is not None and service.get((edge.source, edge.port)) == edge.http:
+            return ()
         wanted = rule_of(edge)
         if wanted is None:
             return None
-        service, rule = wanted
-        allowed = self._of(service, rule)
-        if any(not http for http in allowed):
+        allowed = self._allowed(*wanted)
+        if allowed == ():
             return ()
-        matches = [match for http in allowed for match in http]
-        return tuple(match for match in rule.http or (HttpMatch(),) if not any(covers(held, match) for held in matches))
+        return tuple(match for match in edge.http or (HttpMatch(),) if not any(covers(held, match) for held in allowed or ()))
 
     def holds(self, edge: GraphEdge) -> bool:
         """Whether rules hold everything that an edge does."""
         return self.missing(edge) == ()
 
-    def _of(self, service: ServiceName, wanted: Rule) -> list[tuple[HttpMatch, ...]]:
-        found = self._by_source.get((service, wanted.port, str(wanted.source)), [])
-        if isinstance(wanted.source, AddressSource):
-            networks = self._networks.get((service, wanted.port), ())
-            found = [rule.http for rule in networks if _contains(rule.source, wanted.source)]
-        return found
+    def _allowed(self, service: ServiceName, wanted: Rule) -> tuple[HttpMatch, ...] | None:
+        """What a source may do at a port; empty for everything, ``None`` for nothing."""
+        if not isinstance(wanted.source, AddressSource):
+            return self._services.get(str(service), {}).get((str(wanted.source), wanted.port))
+        networks = self._networks.get((str(service), wanted.port), ())
+        found = [rule.http for rule in networks if _contains(rule.source, wanted.source)]
+        if not found:
+            return None
+        return () if not all(found) else tuple(match for http in found for match in http)
 
 
 def _contains(outer: object, inner: AddressSource) -> bool:

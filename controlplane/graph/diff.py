@@ -30,26 +30,20 @@ class GraphDiff(Generic[K, V]):
 
 
 def diff_graphs(before: Mapping[K, V], after: Mapping[K, V], same: Callable[[V, V], bool] | None = None) -> GraphDiff[K, V]:
-    """Every difference; ``same`` says which of two values differ, if not all that are unequal.
-
-    Values that are one object are the same without being compared.
-    """
+    """Every difference; ``same`` says which of two values that are not equal do not differ all the same."""
+    missing = object()
+    get = before.get
+    differing = [(key, value) for key, value in after.items() if get(key, missing) != value]
     added: dict[K, V] = {}
     changed: dict[K, tuple[V, V]] = {}
-    missing = object()
-    kept = 0
-    for key, value in after.items():
-        old = before.get(key, missing)
-        if old is value:
-            kept += 1
-        elif old is missing:
+    for key, value in differing:
+        if key not in before:
             added[key] = value
-        else:
-            kept += 1
-            if not (old == value if same is None else same(old, value)):  # type: ignore[arg-type]  # not the marker: a value
-                changed[key] = (old, value)  # type: ignore[assignment]  # not the marker: a value
+        elif same is None or not same(before[key], value):
+            changed[key] = (before[key], value)
     # Nothing went when all that was there is there still.
-    removed = {key: value for key, value in before.items() if key not in after} if kept < len(before) else {}
+    gone = len(after) - len(added) < len(before)
+    removed = {key: before[key] for key in set(before).difference(after)} if gone else {}
     return GraphDiff(added, removed, changed)
 
 
@@ -76,7 +70,7 @@ def diff_policies(before: Policy, after: Policy) -> GraphDiff[Peer, tuple[HttpMa
         rules_graph(Policy(policy.revision, {name: policy.services[name] for name in touched & policy.services.keys()}))
         for policy in (before, after)
     )
-    return diff_graphs(old, new, lambda left, right: left == right or sorted(left) == sorted(right))
+    return diff_graphs(old, new, lambda left, right: sorted(left) == sorted(right))
 
 
 def _same_rules(before: ServicePolicy | None, after: ServicePolicy | None) -> bool:
