@@ -79,14 +79,15 @@ def find_oddities(
     """
     known = list(edges)
     approved = set(trusted)
+    fresh = [edge for edge in known if edge not in approved]
     limits = thresholds or Thresholds()
     found: dict[GraphEdge, list[Mark]] = {}
     for edge, mark in (
-        *_sensitive(known, surroundings),
+        *_sensitive(fresh, surroundings),
         *((edge, Mark(Oddity.SCAN, text)) for edge, text in scans(known, limits)),
         *((edge, Mark(Oddity.BURST, text)) for edge, text in bursts(known, limits)),
-        *_crowded(known, surroundings),
-        *_unlikely(known, approved),
+        *_crowded(fresh, surroundings),
+        *_unlikely(known, fresh, approved),
     ):
         marks = found.setdefault(edge, [])
         if edge not in approved and all(mark.oddity is not other.oddity for other in marks):
@@ -132,12 +133,13 @@ def _crowded(edges: Iterable[GraphEdge], surroundings: Surroundings) -> Iterator
             yield edge, Mark(Oddity.CROWDED, f"{edge.destination}:{edge.port} was asked for more paths than can be told apart")
 
 
-def _unlikely(edges: Sequence[GraphEdge], approved: Collection[GraphEdge]) -> Iterator[tuple[GraphEdge, Mark]]:
+def _unlikely(
+    edges: Sequence[GraphEdge], fresh: Sequence[GraphEdge], approved: Collection[GraphEdge]
+) -> Iterator[tuple[GraphEdge, Mark]]:
     by_pair: dict[tuple[str, str], list[GraphEdge]] = {}
-    for edge in edges:
+    for edge in fresh:
         by_pair.setdefault((edge.source, edge.destination), []).append(edge)
-    wanted = sorted((edge for edge in edges if edge not in approved), key=lambda edge: (edge.count, edge.source, edge.destination))
-    pairs = list(dict.fromkeys((edge.source, edge.destination) for edge in wanted))[:MAX_JUDGED]
-    trusted = [(edge.source, edge.destination) for edge in approved] or list(by_pair)
-    for odd in Likelihood(trusted).unlikely(pairs):
+    least = sorted(by_pair, key=lambda pair: (min(edge.count for edge in by_pair[pair]), pair))
+    trusted = ((edge.source, edge.destination) for edge in (approved or edges))
+    for odd in Likelihood(trusted).unlikely(least[:MAX_JUDGED]):
         yield from ((edge, Mark(Oddity.UNLIKELY, odd.reason)) for edge in by_pair[odd.edge])
