@@ -120,6 +120,7 @@ class EnvoyUnderTest:
         self.cache = SnapshotCache(self._compile)
         self.process: asyncio.subprocess.Process | None = None
         self._server = grpc.aio.server()
+        self._log_position = 0
         self._contexts: dict[tuple[WorkloadId, str], ssl.SSLContext] = {}
 
     def _compile(self, workload: WorkloadId) -> Snapshot | None:
@@ -192,6 +193,18 @@ class EnvoyUnderTest:
         """Envoy's access log."""
         path = self.directory / "access.log"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def new_log_lines(self) -> list[dict[str, Any]]:
+        """What the access log got since the last call, whole lines only."""
+        path = self.directory / "access.log"
+        if not path.exists():
+            return []
+        with path.open("rb") as file:
+            file.seek(self._log_position)
+            text = file.read()
+        text = text[: text.rfind(b"\n") + 1]
+        self._log_position += len(text)
+        return [json.loads(line) for line in text.splitlines()]
 
     def _sds(self) -> grpc.GenericRpcHandler:
         key, svid = self.issue(self.workload)
