@@ -19,7 +19,7 @@ from google.protobuf import any_pb2
 from controlplane.topology.model import Port, Service
 from controlplane.topology.protocol import Handling, handling
 from controlplane.xds import names, tls, types
-from controlplane.xds.message import from_control_plane, pack, seconds, socket_address, uint32
+from controlplane.xds.message import boolean, from_control_plane, pack, seconds, socket_address, uint32
 from controlplane.xds.snapshot import Resource, resource_of
 
 CONNECT_TIMEOUT_SECONDS = 5
@@ -56,6 +56,9 @@ def external(service: Service, port: Port) -> Resource:
     cluster = _cluster(name, kind, http=handling(port.protocol) is Handling.HTTP)
     if not known:
         cluster.dns_lookup_family = Cluster.ALL  # IPv4 where IPv6 leads nowhere, and the other way around
+        # Envoy acknowledges clusters when they are warm, and listeners wait for that: a name server that does not answer would
+        # hold up every change for a minute, quarantine too.
+        cluster.wait_for_warm_on_init.CopyFrom(boolean(on=False))
     hosts = service.endpoints if known else (service.name.name.lower(),)
     cluster.load_assignment.CopyFrom(_assignment(name, ((host, port.target) for host in hosts)))
     return resource_of(types.CLUSTER, name, cluster)
