@@ -19,9 +19,10 @@ import grpc
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from envoy.config.core.v3 import base_pb2
-from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2
-from envoy.service.discovery.v3 import discovery_pb2
+from envoy.config.core.v3.base_pb2 import DataSource
+from envoy.extensions.transport_sockets.tls.v3.common_pb2 import TlsCertificate
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource
 
 from controlplane.identity.authority import CertificateAuthority, Svid, load_or_create
 from controlplane.identity.spiffe import WorkloadId
@@ -121,6 +122,8 @@ class EnvoyUnderTest:
         self.process: asyncio.subprocess.Process | None = None
         self._server = grpc.aio.server()
         self._log_position = 0
+        self._rotated = asyncio.Event()
+        self._rotations = 0
         self._contexts: dict[tuple[WorkloadId, str], ssl.SSLContext] = {}
 
     def _compile(self, workload: WorkloadId) -> Snapshot | None:
@@ -206,31 +209,38 @@ class EnvoyUnderTest:
         self._log_position += len(text)
         return [json.loads(line) for line in text.splitlines()]
 
-    def _sds(self) -> grpc.GenericRpcHandler:
+    def rotate(self) -> None:
+        """Give Envoy another key and certificate, as its agent does before the old one ends."""
         key, svid = self.issue(self.workload)
-        secret = secret_pb2.Secret(
+        self._identity = Secret(
             name="identity",
-            tls_certificate=common_pb2.TlsCertificate(
-                certificate_chain=base_pb2.DataSource(inline_bytes=svid.chain_pem),
-                private_key=base_pb2.DataSource(inline_bytes=key),
+            tls_certificate=TlsCertificate(
+                certificate_chain=DataSource(inline_bytes=svid.chain_pem), private_key=DataSource(inline_bytes=key)
             ),
         )
+        self._rotations += 1
+        self._rotated.set()
 
-        async def serve(requests, context):  # type: ignore[no-untyped-def]
-            sent = False
-            async for request in requests:
-                if not sent:
-                    sent = True
-                    resource = discovery_pb2.Resource(name="identity", version="1", resource=pack(secret))
-                    yield discovery_pb2.DeltaDiscoveryResponse(resources=[resource], type_url=request.type_url, nonce="1")
+    async def _secrets(self, requests: AsyncIterator[DeltaDiscoveryRequest], _: object) -> AsyncIterator[DeltaDiscoveryResponse]:
+        first = await anext(aiter(requests))
+        sent = 0
+        while True:
+            if sent < self._rotations:
+                sent = self._rotations
+                resource = Resource(name="identity", version=str(sent), resource=pack(self._identity))
+                yield DeltaDiscoveryResponse(resources=[resource], type_url=first.type_url, nonce=str(sent))
+            await self._rotated.wait()
+            self._rotated.clear()
 
+    def _sds(self) -> grpc.GenericRpcHandler:
+        self.rotate()
         return grpc.method_handlers_generic_handler(
             "envoy.service.secret.v3.SecretDiscoveryService",
             {
                 "DeltaSecrets": grpc.stream_stream_rpc_method_handler(
-                    serve,
-                    request_deserializer=discovery_pb2.DeltaDiscoveryRequest.FromString,
-                    response_serializer=discovery_pb2.DeltaDiscoveryResponse.SerializeToString,
+                    self._secrets,
+                    request_deserializer=DeltaDiscoveryRequest.FromString,
+                    response_serializer=DeltaDiscoveryResponse.SerializeToString,
                 )
             },
         )
