@@ -31,7 +31,9 @@ async def renew(mesh: Mesh, workload: WorkloadId, csr: bytes) -> Svid | grpc.Sta
 
 
 async def _asked(channel: grpc.aio.Channel, method: str, body: bytes) -> Svid | grpc.StatusCode:
-    ask: grpc.aio.UnaryUnaryMultiCallable[Any, Any] = channel.unary_unary(f"/{SERVICE}/{method}", response_deserializer=Svid.FromString)
+    ask: grpc.aio.UnaryUnaryMultiCallable[Any, Any] = channel.unary_unary(
+        f"/{SERVICE}/{method}", response_deserializer=Svid.FromString
+    )
     try:
         answer = await ask(body, timeout=20)
     except grpc.aio.AioRpcError as error:
