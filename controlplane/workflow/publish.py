@@ -54,10 +54,12 @@ def with_approved_hosts(topology: Topology, policy: Policy) -> Topology:
     return topology if len(services) == len(topology.services) else Topology(services)
 
 
-def load_active_policy(store: Store, default_mode: Mode) -> Policy:
-    """The policy in force, with its modes."""
+def load_active_policy(store: Store, default_mode: Mode, published: Policy | None = None) -> Policy:
+    """The policy in force, with its modes. ``published`` is one that is in memory already; it is taken if it is the one in force."""
     number = store.active_revision()
     modes = store.modes()
+    if published is not None and published.revision == number:
+        return replace(published, modes=modes, default_mode=default_mode)
     stored = store.revision(number) if number else None
     if stored is None:
         return Policy(0, {}, modes, default_mode)
@@ -114,11 +116,11 @@ class Publisher:
         except (ValueError, KeyError) as error:
             raise CompileError(f"revision {now.policy.revision}: {error}") from error
 
-    def refresh(self) -> Policy:
-        """Read what is in force and tell of what changed."""
+    def refresh(self, published: Policy | None = None) -> Policy:
+        """Read what is in force and tell of what changed. Whoever made a revision hands it over, so that it is not parsed again."""
         with self._lock:
             before = self._in_force
-            policy = load_active_policy(self._store, self._default_mode)
+            policy = load_active_policy(self._store, self._default_mode, published)
             topology = with_approved_hosts(self._declared, policy)
             # The same object where nothing differs: its indexes are made already.
             after = self._in_force = InForce(policy, before.topology if topology == before.topology else topology)

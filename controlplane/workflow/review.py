@@ -186,7 +186,7 @@ class Review:
                 raise _LostRaceError(f"proposal {decides} is not open any more")
             transaction.set_active_revision(number)
             transaction.add_audit(actor, event.action, event.subject, _json(event.detail | {"revision": number}), now_ms)
-        self._publisher.refresh()
+        self._publisher.refresh(revised)
         return Published(number, tuple(sorted(changed_services(current, revised))))
 
 

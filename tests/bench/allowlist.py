@@ -36,7 +36,7 @@ SIZES = (10, 1000, 10_000)
 ROUNDS = 5
 SECONDS = 3
 _SERVER, _CLIENT = ServiceName("bench", "server"), ServiceName("bench", "client")
-_PORT, _APPLICATION_PORT, _LISTEN_PORT = 18080, 18080, 18090
+_PORT, _APPLICATION_PORT, _LISTEN_PORT = 28410, 28410, 28411
 
 
 def run() -> list[Measurement]:

@@ -1,8 +1,8 @@
 """A process of many delta ADS clients, told on standard input; it writes when each response arrived. Measures nothing itself.
 
-Input: one JSON object {target, root_pem, clients: [{node, claim, key_pem, chain_pem}]}; with ``raw`` a bare stream of bytes is opened
-instead. Output: ``ready``; then, for each further line of input, what has arrived since the last: lines ``INDEX TYPE MONOTONIC_SECONDS``
-(the clock is the machine's) and ``end``. So whoever measures is not busy reading meanwhile.
+Input: one JSON object {target, root_pem, clients: [{node, claim, key_pem, chain_pem}]}; with ``raw`` a bare stream of bytes is
+opened instead. Output: ``ready``; then, for each further line of input, what has arrived since the last: lines
+``INDEX TYPE MONOTONIC_SECONDS`` (the clock is the machine's) and ``end``. So whoever measures is not busy reading meanwhile.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class _Raw:
     @classmethod
     async def open(cls, channel: grpc.aio.Channel, index: int, arrivals: list[str]) -> _Raw:
         """Open it and say something, so that it stands."""
-        call = channel.stream_stream(RAW_METHOD)()
+        call: Any = channel.stream_stream(RAW_METHOD)()
         await call.write(b"hello")
         return cls(call, index, arrivals)
 
