@@ -31,7 +31,8 @@ def test_a_goal_is_a_bound_on_its_side() -> None:
 def test_what_is_written_and_shown_holds_every_figure() -> None:
     measured = [Measurement("a thing", 1234.5, "ms", 50, raw=7.0, detail={"p50 ms": 3.0})]
     written = json.loads(to_json(measured))
-    assert written["measurements"][0] | {"name": "a thing", "value": 1234.5, "reached": False, "raw": 7.0} == written["measurements"][0]
+    expected = {"name": "a thing", "value": 1234.5, "reached": False, "raw": 7.0}
+    assert written["measurements"][0] | expected == written["measurements"][0]
     console = Console(width=120, record=True, file=io.StringIO())
     show(measured, console)
     assert "a thing" in console.export_text()

@@ -96,7 +96,8 @@ async def _with_clients(mesh: Mesh) -> list[Measurement]:
     raw_us = await _raw_push_cpu(mesh)
     return [
         Measurement(
-            "edge change to its sidecars, 1,000 connected, p99", percentile(edge_ms, 0.99), "ms", 50, detail={"p50 ms": median(edge_ms)}
+            "edge change to its sidecars, 1,000 connected, p99", percentile(edge_ms, 0.99), "ms", 50,
+            detail={"p50 ms": median(edge_ms)},
         ),
         Measurement("change that touches all 1,000 sidecars", all_seconds, "s", 1),
         Measurement("control-plane RSS a client, mTLS", per_client_kib, "KiB", 150),
@@ -125,8 +126,8 @@ async def _edge_changes(mesh: Mesh, clients: Fleet) -> list[float]:
             lambda s=source, d=destination, t=since: bool(clients.first([d], "ECDS", t)) and bool(clients.first([s], "LDS", t))  # type: ignore[misc]  # bound now
         )
         await asyncio.sleep(0.3)  # the other 998 are told of the revision meanwhile; changes do not come in a row
-        for seconds in (*clients.first([destination], "ECDS", since), *clients.first([source], "LDS", since)):
-            found.append(seconds * 1000)
+        both = (*clients.first([destination], "ECDS", since), *clients.first([source], "LDS", since))
+        found += [seconds * 1000 for seconds in both]
     return found
 
 
