@@ -55,7 +55,7 @@ def _by_peer(rules: Iterable[Rule]) -> dict[tuple[str, int], tuple[HttpMatch, ..
     for rule in rules:
         key = (str(rule.source), rule.port)
         known = found.get(key)
-        whole = not rule.http or known == ()
+        whole = not rule.http or HttpMatch() in rule.http or known == ()
         found[key] = () if whole else tuple(sorted({*(known or ()), *rule.http}))
     return found
 

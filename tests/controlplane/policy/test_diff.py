@@ -29,6 +29,10 @@ def test_equal_policies_do_not_differ() -> None:
     assert diff_text(()) == ""
 
 
+def test_a_rule_for_any_method_and_path_is_one_for_whatever_is_sent() -> None:
+    assert diff(policy(cart=(Rule(WEB, 1, (HttpMatch(),)),)), policy(cart=(Rule(WEB, 1),))) == ()
+
+
 def test_every_kind_of_difference_in_one_order() -> None:
     before = policy(cart=(Rule(WEB, 7070, (GET,)), Rule(JOB, 7070)), pay=(Rule(WEB, 443),))
     after = policy(cart=(Rule(WEB, 7070, (GET, ADD)), Rule(AddressSource("10.0.0.0/8"), 7070)), pay=(Rule(WEB, 443),))
