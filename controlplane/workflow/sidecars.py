@@ -140,6 +140,7 @@ class SidecarStates:
             except TimeoutError:
                 pass
             await self.flush()
+        await self.flush()  # what changed while the last one was being written
 
     def close(self) -> None:
         """Let `run` end once everything is written."""
