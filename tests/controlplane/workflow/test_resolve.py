@@ -29,7 +29,8 @@ def flows(reporter: WorkloadId = CART, **changed: Any) -> list[Flow]:
     """The flows of an inbound observation at the cart, with something changed."""
     fields: dict[str, Any] = {
         "inbound": True, "verdict": Verdict.ALLOWED, "port": 7070, "protocol": "grpc", "count": 3, "first_seen_ms": NOW_MS - 9,
-        "last_seen_ms": NOW_MS - 5, "peer_id": WEB.uri(TRUST_DOMAIN), "peer_address": "10.0.0.1", "method": "POST", "path": "/Cart/Add",
+        "last_seen_ms": NOW_MS - 5, "peer_id": WEB.uri(TRUST_DOMAIN), "peer_address": "10.0.0.1", "method": "POST",
+        "path": "/Cart/Add",
     }  # fmt: skip
     return list(flows_of(Observed(**(fields | changed)), reporter, GIVEN))
 
@@ -93,7 +94,7 @@ def test_a_call_to_a_meshed_service_is_learned_at_its_end_only() -> None:
         ({}, "external/203.0.113.7"),
     ],
 )
-def test_a_host_outside_is_named_by_what_was_asked_for(changed: dict[str, str], destination: str) -> None:
+def test_a_host_outside_is_named_by_what_was_asked_for(changed: dict[str, Any], destination: str) -> None:
     """By SNI, else by authority, else by the address; what names no single host names none."""
     (flow,) = dialled(dialled_address="203.0.113.7", port=443, **changed)
     assert flow.edge.destination == destination
@@ -114,7 +115,7 @@ def test_nothing_was_seen_in_the_future() -> None:
 
 def test_a_denied_handshake_is_named_by_its_policy() -> None:
     """No filter ran that could name it; a name that Envoy gave stays, and other failures of TLS have none."""
-    handshake = {"verdict": Verdict.DENIED, "reason": "verify SAN list"}
+    handshake: dict[str, Any] = {"verdict": Verdict.DENIED, "reason": "verify SAN list"}
     assert flows(**handshake)[0].deny_id == "deny:shop/cart@r4"
     assert flows(**handshake, deny_id="deny:shop/cart@r2")[0].deny_id == "deny:shop/cart@r2"
     assert flows(verdict=Verdict.DENIED, reason="expired")[0].deny_id == ""

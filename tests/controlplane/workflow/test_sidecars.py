@@ -1,0 +1,125 @@
+"""The state of sidecars: what streams tell becomes rows in a real store, and a refusal is never forgotten by mistake."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from controlplane.store.interface import SidecarRow
+from controlplane.store.sql import SqlStore
+from controlplane.workflow.sidecars import MAX_MESSAGE_CHARACTERS, SidecarStates
+from tests.harness.mesh import NOW_MS
+
+CART = ("shop/cart", "cart-0")
+
+
+@pytest.fixture
+def states(store: SqlStore) -> SidecarStates:
+    """No sidecar yet."""
+    return SidecarStates(store, lambda: NOW_MS)
+
+
+async def row(states: SidecarStates, store: SqlStore) -> SidecarRow:
+    """What is stored of the one sidecar."""
+    await states.flush()
+    (stored,) = store.sidecars()
+    return stored
+
+
+async def test_an_acknowledged_push(states: SidecarStates, store: SqlStore) -> None:
+    """What was sent counts at once, what runs only once the whole snapshot is taken."""
+    states.connected(*CART, "v1")
+    states.sent(*CART, "v2")
+    states.acked(*CART, "cds", "v2", 7, settled=False)
+    half = await row(states, store)
+    assert (half.connected, half.connected_ms, half.sent_version) == (True, NOW_MS, "v2")
+    assert (half.acked_version, half.revision) == ("", 0)
+    states.acked(*CART, "lds", "v2", 7, settled=True)
+    whole = await row(states, store)
+    assert (whole.acked_version, whole.revision) == ("v2", 7)
+
+
+async def test_a_refused_push(states: SidecarStates, store: SqlStore) -> None:
+    """It keeps what it ran, whatever else settles, until it takes that type; another type's ACK clears nothing."""
+    states.connected(*CART, "v1")
+    states.acked(*CART, "lds", "v1", 1, settled=True)
+    states.nacked(*CART, "lds", "no such filter")
+    states.acked(*CART, "cds", "v2", 2, settled=True)
+    states.runs(*CART, "v2", 2)
+    refused = await row(states, store)
+    assert (refused.nack_type, refused.nack_message, refused.nack_ms) == ("lds", "no such filter", NOW_MS)
+    assert (refused.acked_version, refused.revision) == ("v1", 1)
+    assert states.nacked_count == 1
+    states.acked(*CART, "lds", "v3", 3, settled=True)
+    mended = await row(states, store)
+    assert (mended.nack_type, mended.nack_message, mended.nack_ms) == ("", "", None)
+    assert (mended.acked_version, mended.revision) == ("v3", 3)
+    assert states.nacked_count == 0
+
+
+async def test_a_long_refusal_is_cut(states: SidecarStates, store: SqlStore) -> None:
+    """A peer's words are bounded."""
+    states.nacked(*CART, "cds", "x" * 10_000)
+    assert (await row(states, store)).nack_message == "x" * MAX_MESSAGE_CHARACTERS
+
+
+async def test_a_sidecar_that_connects_again_before_its_old_stream_ends_is_connected(
+    states: SidecarStates, store: SqlStore
+) -> None:
+    """Streams are counted; an end too many does no harm. Refusals of those that are gone do not count."""
+    states.connected(*CART, "v1")
+    states.connected(*CART, "v1")
+    states.nacked(*CART, "cds", "no")
+    states.disconnected(*CART)
+    assert (states.connected_count, states.nacked_count) == (1, 1)
+    states.disconnected(*CART)
+    states.disconnected(*CART)
+    assert (states.connected_count, states.nacked_count) == (0, 0)
+    states.connected(*CART, "v1")
+    assert (await row(states, store)).connected is True
+
+
+async def test_after_a_restart_nobody_is_connected_and_all_else_is_known(states: SidecarStates, store: SqlStore) -> None:
+    """What telemetry wrote beside it stays, too."""
+    states.connected(*CART, "v1")
+    states.announced(*CART, "0.1", "1.36", "redirect", 5_000)
+    states.acked(*CART, "lds", "v1", 4, settled=True)
+    await states.flush()
+    with store.transaction() as transaction:
+        transaction.record_batch(*CART, "a" * 32, 3, [], 9, NOW_MS)
+    before = store.sidecars()[0]
+    after = await row(SidecarStates(store, lambda: NOW_MS + 1), store)
+    assert (before.connected, after.connected) == (True, False)
+    assert (after.revision, after.agent_version, after.envoy_version, after.capture) == (4, "0.1", "1.36", "redirect")
+    assert after.certificate_not_after_ms == 5_000
+    assert (after.lost, after.blind_since_ms) == (9, NOW_MS)
+
+
+async def test_what_could_not_be_written_is_written_later(states: SidecarStates, store: SqlStore, tmp_path: Path) -> None:
+    """Also what changed meanwhile."""
+
+    def rename(before: str, after: str) -> None:
+        with closing(sqlite3.connect(tmp_path / "picket.db", isolation_level=None)) as other:
+            other.execute(f"ALTER TABLE {before} RENAME TO {after}")
+
+    states.connected(*CART, "v1")
+    rename("sidecars", "moved")
+    await states.flush()
+    states.sent(*CART, "v2")
+    rename("moved", "sidecars")
+    assert store.sidecars() == []
+    stored = await row(states, store)
+    assert (stored.connected, stored.sent_version) == (True, "v2")
+
+
+async def test_the_last_state_is_written_at_the_end(states: SidecarStates, store: SqlStore) -> None:
+    """Closing loses nothing."""
+    states.connected(*CART, "v1")
+    states.close()
+    states.disconnected(*CART)
+    await states.run()
+    assert [stored.connected for stored in store.sidecars()] == [False]
+    assert store.sidecars()[0].sent_version == "v1"
