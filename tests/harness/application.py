@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -43,10 +45,13 @@ class Application:
     _server: asyncio.Server | None = None
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
-    async def start(self, host: str, port: int) -> Application:
+    async def start(self, host: str, port: int) -> None:
         """Listen."""
         self._server = await asyncio.start_server(self._serve, host, port)
-        return self
+
+    async def start_on(self, listening: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+        """Serve a socket that listens, with TLS if there is a context."""
+        self._server = await asyncio.start_server(self._serve, sock=listening, ssl=tls)
 
     async def stop(self) -> None:
         """Listen no more and end what is open."""

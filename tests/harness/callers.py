@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Awaitable
 from dataclasses import dataclass
 
 from tests.harness.application import PREFACE, frame
@@ -29,11 +30,18 @@ async def call(
     address: tuple[str, int], said: bytes, *, source: str = "", tls: ssl.SSLContext | None = None, enough: tuple[bytes, ...] = ()
 ) -> Answer:
     """Connect, send, and read until the other side closes, or until one of ``enough`` is in what came."""
+    local = (source, 0) if source else None
+    return await talk(asyncio.open_connection(*address, ssl=tls, local_addr=local), said, enough)
+
+
+async def talk(
+    connecting: Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]], said: bytes, enough: tuple[bytes, ...] = ()
+) -> Answer:
+    """The same over a connection that is being made."""
     body = b""
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            local = (source, 0) if source else None
-            reader, writer = await asyncio.open_connection(*address, ssl=tls, local_addr=local)
+            reader, writer = await connecting
             try:
                 writer.write(said)
                 while not any(text in body for text in enough):

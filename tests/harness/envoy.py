@@ -38,6 +38,8 @@ from controlplane.xds.subscription import Acked, Nacked
 from controlplane.xds.tls import ALPN, Trust
 
 TRUST_DOMAIN = "picket.test"
+#: A test that is killed takes its Envoy with it.
+_ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--") if shutil.which("setpriv") else ()
 
 
 def envoy_binary() -> str:
@@ -141,7 +143,8 @@ class EnvoyUnderTest:
         (self.directory / "bootstrap.json").write_text(json.dumps(self._bootstrap()))
         with (self.directory / "envoy.log").open("wb") as log:
             self.process = await asyncio.create_subprocess_exec(
-                *self.started_by, envoy_binary(), "-c", "bootstrap.json", "--disable-hot-restart", "--concurrency", "1",
+                *self.started_by, *_ENDS_WITH_US, envoy_binary(),
+                "-c", "bootstrap.json", "--disable-hot-restart", "--concurrency", "1",
                 "--file-flush-interval-msec", "20", "--drain-time-s", str(self.drain_seconds), "--drain-strategy", "immediate",
                 "-l", "warning",
                 cwd=self.directory, stdout=log, stderr=log,
@@ -175,19 +178,30 @@ class EnvoyUnderTest:
         assert isinstance(svid, Svid)
         return key, svid
 
+    def server_context(self, workload: WorkloadId) -> ssl.SSLContext:
+        """A TLS server that proves to be a workload, and asks its clients to prove theirs."""
+        key, svid = self.issue(workload)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._load(context, key + svid.chain_pem)
+        context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+    def _load(self, context: ssl.SSLContext, pem: bytes) -> None:
+        with tempfile.NamedTemporaryFile(dir=self.directory) as file:
+            file.write(pem)
+            file.flush()
+            context.load_cert_chain(file.name)
+        context.load_verify_locations(cadata=self.authority.bundle_pem.decode())
+
     def client_context(self, workload: WorkloadId, alpn: str = ALPN) -> ssl.SSLContext:
         """A TLS client that proves to be a workload."""
         cached = self._contexts.get((workload, alpn))
         if cached is not None:
             return cached
         key, svid = self.issue(workload)
-        with tempfile.NamedTemporaryFile(dir=self.directory) as file:
-            file.write(key + svid.chain_pem)
-            file.flush()
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.load_cert_chain(file.name)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
-        context.load_verify_locations(cadata=self.authority.bundle_pem.decode())
+        self._load(context, key + svid.chain_pem)
         context.set_alpn_protocols([alpn])
         self._contexts[workload, alpn] = context
         return context
@@ -285,10 +299,13 @@ class EnvoyUnderTest:
 
 
 @asynccontextmanager
-async def envoy_under_test(topology: Topology, workload: WorkloadId, policy: Policy) -> AsyncIterator[EnvoyUnderTest]:
+async def envoy_under_test(
+    topology: Topology, workload: WorkloadId, policy: Policy, started_by: tuple[str, ...] = ()
+) -> AsyncIterator[EnvoyUnderTest]:
     """An Envoy in a directory of its own, ended and removed afterwards."""
     directory = Path(tempfile.mkdtemp(prefix="picket-envoy-", dir="/tmp"))
     running = EnvoyUnderTest(directory, topology, workload, policy)
+    running.started_by = started_by
     try:
         await running.start()
         yield running

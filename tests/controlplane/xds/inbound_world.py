@@ -55,10 +55,11 @@ def policy(*rules: Rule, mode: Mode = Mode.ENFORCE, revision: int = 1, barred: t
     return Policy(revision, {TARGET: ServicePolicy(TARGET, rules, revision)}, modes)
 
 
-def own_tls(name: str) -> bytes:
+def own_tls(name: str | None, alpn: str = "http/1.1") -> bytes:
     """The first bytes of an application's own TLS connection that asks for HTTP and for a server's name."""
     context, incoming, outgoing = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), ssl.MemoryBIO(), ssl.MemoryBIO()
-    context.set_alpn_protocols(["h2", "http/1.1"])
+    context.check_hostname = False
+    context.set_alpn_protocols(["h2", "http/1.1", alpn])
     talk = context.wrap_bio(incoming, outgoing, server_hostname=name)
     try:
         talk.do_handshake()
