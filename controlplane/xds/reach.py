@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from controlplane.identity.spiffe import WorkloadId
 from controlplane.policy.evaluate import egress_mode, may_reach
-from controlplane.policy.rules import Mode, Policy
+from controlplane.policy.rules import EXTERNAL_NAMESPACE, Mode, Policy
 from controlplane.topology.model import Service, ServiceName, Topology
 from controlplane.xds.upstream import Upstream, silent_ports
 
@@ -32,8 +32,12 @@ class Reach:
             for rule in listed.rules:
                 if isinstance(rule.source, WorkloadId):
                     self._approved[rule.source].append(ends[rule.port])
-        #: Services that somebody may reach without a rule.
-        self._open = [name for name in topology.services if policy.mode(name) is not Mode.ENFORCE or name not in policy.modes]
+        #: Services that somebody may reach without a rule: hosts outside that have no mode follow their caller's.
+        self._open = [
+            name
+            for name in topology.services
+            if policy.mode(name) is not Mode.ENFORCE or (name.namespace == EXTERNAL_NAMESPACE and name not in policy.modes)
+        ]
 
     def upstreams(self, source: Service, deny_id: str) -> Iterator[Upstream]:
         """Ports that the source may reach, in the topology's order; those that it may not only where they need an answer.
