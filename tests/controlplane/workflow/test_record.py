@@ -18,8 +18,9 @@ from controlplane.workflow.record import Recorder, Report
 from tests.harness.mesh import NOW_MS
 
 EPOCH = "a" * 32
-#: What a trigger in the database refuses, so that one sidecar's batch cannot be stored and the others' can.
+#: The sidecar whose first batch a trigger in the database refuses, by the port in it; its second alone would be stored.
 POISON = "poison"
+POISON_PORT = 666
 
 
 class Heard:
@@ -46,15 +47,16 @@ class Heard:
 
 def report(instance: str, sequence: int, verdict: Verdict = Verdict.ALLOWED, flows: int = 1) -> Report:
     """A batch of one of the cart's sidecars."""
-    flow = Flow(EdgeKey("shop/web", "shop/cart", 7070, "grpc"), verdict, "shop/cart", "in", 1, NOW_MS, NOW_MS)
+    port = POISON_PORT if (instance, sequence) == (POISON, 1) else 7070
+    flow = Flow(EdgeKey("shop/web", "shop/cart", port, "grpc"), verdict, "shop/cart", "in", 1, NOW_MS, NOW_MS)
     return Report("shop/cart", instance, EPOCH, sequence, 0, [flow] * flows)
 
 
 def poison(path: Path) -> None:
-    """Make the database refuse the batches of one sidecar."""
+    """Make the database refuse one batch of one sidecar."""
     with closing(sqlite3.connect(path / "picket.db")) as database:
         database.execute(
-            f"CREATE TRIGGER poison BEFORE INSERT ON epochs WHEN NEW.instance = '{POISON}' BEGIN SELECT RAISE(ABORT, 'no'); END"
+            f"CREATE TRIGGER poison BEFORE INSERT ON edges WHEN NEW.port = {POISON_PORT} BEGIN SELECT RAISE(ABORT, 'no'); END"
         )
         database.commit()
 
