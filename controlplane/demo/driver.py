@@ -93,7 +93,8 @@ class Application:
         try:
             while line := await reader.readline():
                 answer = _DECODER.decode(line)
-                if waiting := self._waiting.get(answer.id):
+                waiting = self._waiting.get(answer.id)
+                if waiting is not None and not waiting.done():
                     waiting.set_result(answer)
         except (OSError, ValueError):
             pass  # told to whoever waits, below

@@ -67,8 +67,8 @@ class Processes:
 
     def _application(self, place: Placed, user: tuple[int, int] | None) -> list[str]:
         """Lay out an application's directory. Returns its command."""
-        place.directory.mkdir(mode=0o711)
-        place.own.mkdir(mode=0o700)
+        place.directory.mkdir(mode=0o711, exist_ok=True)
+        place.own.mkdir(mode=0o700, exist_ok=True)
         place.spec.write_bytes(application_spec(place, self._certificate, os.geteuid(), user))
         place.spec.chmod(0o644)
         if user is not None:
