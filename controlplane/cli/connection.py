@@ -95,6 +95,36 @@ def connected(function: Command) -> Command:
     return run  # type: ignore[return-value]  # the same function to click, with four more options
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where a control plane would be, for commands that may do without one."""
+
+    server: str | None
+    data: Path
+    token_file: Path | None
+    output: str
+
+    def session(self) -> Session:
+        """Connect.
+
+        Raises:
+            NotFoundError: there is none, or its token cannot be read.
+        """
+        return Session(connect(self.server, self.data, self.token_file), self.output)
+
+
+def connectable(function: Command) -> Command:
+    """Give a command the options, and a `Way` as its first argument."""
+
+    @functools.wraps(function)
+    def run(*args: Any, server: str | None, data: Path, token_file: Path | None, output: str, **rest: Any) -> Any:
+        return function(Way(server, data, token_file, output), *args, **rest)
+
+    for option in reversed(_OPTIONS):
+        run = option(run)
+    return run  # type: ignore[return-value]  # as above
+
+
 def connect(server: str | None, data: Path, token_file: Path | None) -> Client:
     """A client of the control plane that was named, or of the one that runs in the data directory.
 

@@ -13,6 +13,7 @@ from controlplane.cli.connection import NotFoundError
 from controlplane.cli.demo import demo
 from controlplane.cli.graph import show_map
 from controlplane.cli.modes import mode
+from controlplane.cli.offline import POLICY_COMMANDS, check
 from controlplane.cli.policy import policy
 from controlplane.cli.review import approve, proposals, reject
 from controlplane.cli.serve import controlplane
@@ -31,6 +32,7 @@ def picket() -> None:
 for _command in (
     approve,
     audit,
+    check,
     controlplane,
     demo,
     show_map,
@@ -44,6 +46,8 @@ for _command in (
     violations,
 ):
     picket.add_command(_command)
+for _command in POLICY_COMMANDS:
+    policy.add_command(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

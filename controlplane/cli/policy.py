@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import click
 
-from controlplane.cli.connection import Session, connected
+from controlplane.cli.connection import Session, Way, connectable, connected
+from controlplane.cli.offline import difference
 from controlplane.cli.output import cell, clean, clock, console, lines, match_text, plural, short, show_json
 from controlplane.cli.review import show_published
 
 _RANGE = re.compile(r"([0-9]{1,12})?(?:\.\.([0-9]{1,12})?)?")
 
 
-@click.group("policy", short_help="Show the approved allow-list and its revisions.")
+@click.group("policy", short_help="Show the approved allow-list, and work on its files.")
 def policy() -> None:
-    """Show the approved allow-list, compare its revisions, or put an older one into force again."""
+    """Show the approved allow-list, compare its revisions, put an older one into force again; check, test and export files."""
 
 
 @policy.command("show")
@@ -73,15 +75,21 @@ def revisions(session: Session, limit: int) -> None:
 
 
 @policy.command("diff")
-@click.argument("revisions", required=False, metavar="[A..B]")
-@connected
-def diff(session: Session, revisions: str | None) -> None:
-    """Show what differs between revisions A and B.
+@click.argument("compared", nargs=-1, metavar="[A..B | PATH...]")
+@click.option("--prune", is_flag=True, help="Applying files takes away the rules of services without a document.")
+@connectable
+def diff(way: Way, compared: tuple[str, ...], *, prune: bool) -> None:
+    """Show what differs between revisions A and B, or what TrafficPolicy files would change.
 
     B alone compares with the one before it; A.. with the one in force; nothing shows what the one in force brought.
-    Revision 0 is the empty policy.
+    Revision 0 is the empty policy. PATH names files and folders.
     """
-    found = session.get("/policy/diff", parse_range(revisions or ""))
+    paths = tuple(map(Path, compared))
+    if len(paths) > 1 or (paths and paths[0].exists() and not _RANGE.fullmatch(compared[0])):
+        difference(way, paths, prune=prune)
+        return
+    session = way.session()
+    found = session.get("/policy/diff", parse_range(compared[0] if compared else ""))
     if session.output == "json":
         show_json(found)
         return
@@ -98,7 +106,7 @@ def parse_range(text: str) -> dict[str, str | int | None]:
     """
     found = _RANGE.fullmatch(text)
     if found is None:
-        raise click.UsageError(f"{text[:40]!r} is no pair of revisions: write 3..5, 3.. or 5")
+        raise click.UsageError(f"{text[:40]!r} is no pair of revisions and no file: write 3..5, 3.. or 5")
     if ".." not in text:
         return {"after": found[1]}
     return {"before": found[1], "after": found[2]}

@@ -46,7 +46,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """One case: every source, every request, one verdict."""
+    """One case: every source, every request, one verdict. ``name`` is empty where it was given none."""
 
     name: str
     sources: tuple[Source, ...]
@@ -87,8 +87,7 @@ def _default_mode(text: str) -> Mode:
 def _case(given: Given) -> Expectation:
     sources, destination, port, verdict = (given.get(key) for key in ("from", "to", "port", "expect"))
     requests: tuple[Sent, ...] = given.get("requests") or (Sent(),)
-    name = given.get("name") or f"{', '.join(map(str, sources))} -> {destination}:{port} is {verdict}"
-    return Expectation(name, sources, destination, port, requests, verdict, given.place)
+    return Expectation(given.get("name", ""), sources, destination, port, requests, verdict, given.place)
 
 
 def _document(given: Given) -> Expectations:

@@ -119,12 +119,18 @@ def _some(names: Iterable[str]) -> str:
     return ", ".join(listed[:_LISTED]) + more
 
 
+def _title(outcome: Outcome) -> str:
+    case = outcome.case
+    call = " ".join(filter(None, (f"{outcome.source} -> {case.destination}:{case.port}", str(outcome.sent))))
+    return f"{case.name}: {call}" if case.name else f"{call} is {case.verdict}"
+
+
 def junit_cases(outcomes: Iterable[Outcome]) -> list[Case]:
     """The outcomes as test results."""
     return [
         Case(
             outcome.case.place.file,
-            " ".join(filter(None, (outcome.case.name, f"[{outcome.source}]", str(outcome.sent)))),
+            _title(outcome),
             outcome.case.place.file,
             outcome.case.place.line,
             "" if outcome.met else f"expected {outcome.case.verdict}, but {outcome.verdict}: {outcome.why}",

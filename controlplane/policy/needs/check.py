@@ -26,6 +26,7 @@ ABOUT: Mapping[str, str] = {
     "approved-not-declared": "A rule allows an edge that the service does not declare.",
     "used-edge-removed": "A change takes away an edge that is used.",
     "used-edge-enforced": "A change begins to enforce, and drops what is used and not approved.",
+    "unread-usage": "Edges were used whose names no rule can hold.",
     "used-edge-narrowed": "A change takes away requests of an edge that is used, and it is not known which ones are.",
 }
 _SHOWN = 3

@@ -16,8 +16,8 @@ from tests.controlplane.cli.conftest import Picket
 from tests.harness.plane import Plane
 
 COMMANDS = {
-    "approve", "audit", "controlplane", "demo", "map", "mode", "policy", "proposals", "reject", "sidecar", "sidecars", "token",
-    "violations",
+    "approve", "audit", "check", "controlplane", "demo", "map", "mode", "policy", "proposals", "reject", "sidecar", "sidecars",
+    "token", "violations",
 }  # fmt: skip
 
 

@@ -43,7 +43,7 @@ def test_cases_are_read_with_their_place() -> None:
     assert (first.destination, first.port, first.requests) == (
         ServiceName("shop", "payment"), 50051, (Sent("POST", "/pay.Payment/Charge"),),
     )  # fmt: skip
-    assert (second.name, second.place, second.requests) == ("shop/web -> shop/db:5432 is deny", Place("t.yaml", 12, 3), (Sent(),))
+    assert (second.name, second.place, second.requests) == ("", Place("t.yaml", 12, 3), (Sent(),))
 
 
 def test_services_enforce_where_nothing_is_said() -> None:

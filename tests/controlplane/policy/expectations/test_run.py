@@ -112,5 +112,5 @@ def test_each_source_and_request_is_a_case_of_its_own() -> None:
     outcomes = list(run([case], policy_of(DOCUMENTS, default_mode=Mode.ENFORCE), DOCUMENTS))
     assert [outcome.verdict for outcome in outcomes] == ["allow", "deny", "deny", "deny"]
     first, second, *_ = junit_cases(outcomes)
-    assert (first.name, first.failure) == ("pay [shop/checkout] POST /pay.Payment/Charge", "")
+    assert (first.name, first.failure) == ("pay: shop/checkout -> shop/payment:50051 POST /pay.Payment/Charge", "")
     assert second.failure == "expected allow, but deny: shop/checkout may only POST /pay.Payment/Charge"
