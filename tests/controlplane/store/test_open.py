@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from alembic import op
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from hypothesis import example, given, settings
@@ -81,8 +82,6 @@ def test_another_programs_database_is_refused(url: str) -> None:
 
 def test_an_interrupted_migration_leaves_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A migration that fails halfway is undone whole, and the next opening succeeds."""
-    from alembic import op
-
     with monkeypatch.context() as patched:
         patched.setattr(op, "bulk_insert", lambda *_: op.execute("SELECT * FROM missing_table"))
         assert "cannot be used" in refused(url)
