@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import sys
 import time
 from pathlib import Path
 
+import structlog
 from rich.console import Console
 
 from tests.bench.measurement import Measurement, show, to_json
 
 #: In the order in which they run: those that need the machine quiet first.
-SCENARIOS = ("regenerate", "allowlist", "revoke", "fanout", "agent", "accesslog", "ingest", "learning")
+SCENARIOS = ("regenerate", "allowlist", "revoke", "approval", "fanout", "agent", "accesslog", "ingest", "learning")
 
 
 def main() -> int:
@@ -22,6 +24,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", choices=SCENARIOS, help="run only this scenario (may be repeated)")
     parser.add_argument("--output", type=Path, help="write the figures as JSON to this file")
     options = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     console = Console(width=None if sys.stdout.isatty() else 150)
     measurements: list[Measurement] = []
     for name in options.only or SCENARIOS:
