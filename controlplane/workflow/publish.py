@@ -55,7 +55,7 @@ def with_approved_hosts(topology: Topology, policy: Policy) -> Topology:
 
 
 def load_active_policy(store: Store, default_mode: Mode, published: Policy | None = None) -> Policy:
-    """The policy in force, with its modes. ``published`` is one that is in memory already; it is taken if it is the one in force."""
+    """The policy in force, with its modes. ``published`` is one that is in memory; it is taken if it is the one in force."""
     number = store.active_revision()
     modes = store.modes()
     if published is not None and published.revision == number:
