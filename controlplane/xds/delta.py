@@ -5,6 +5,7 @@ Rules: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#increme
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from controlplane.xds import types
@@ -33,6 +34,7 @@ class _Type:
     refused: dict[str, str] = field(default_factory=dict)  # name -> version that was NACKed: not sent again
     absent: set[str] = field(default_factory=set)  # asked for, not there, and not said so yet
     owed: bool = False  # a wildcard's first response, which is sent even if it is empty
+    taken: Mapping[str, Resource] | None = None  # a snapshot's resources of this type, once the client runs all of them
 
     def wants(self, name: str) -> bool:
         return self.wildcard or name in self.names
@@ -57,6 +59,8 @@ class DeltaStream(Stream):
         if request.nonce and not answers and not (request.subscribe or request.unsubscribe):
             return []  # an answer to something older
         events: list[Event] = [self._answered(state, request)] if answers else []
+        if request.subscribe or request.unsubscribe:
+            state.taken = None
         for name in request.unsubscribe:
             state.names.discard(name)
         state.wildcard = (state.wildcard or "*" in request.subscribe) and "*" not in request.unsubscribe
@@ -103,17 +107,25 @@ class DeltaStream(Stream):
     def _runs(self, type_url: str) -> bool:
         state = self._types[type_url]
         current = self._snapshot.of_type(type_url)
-        return (
-            not state.nonce
-            and state.known.keys() == current.keys()
-            and all(state.known[name] == r.version != state.refused.get(name) for name, r in current.items())
-        )
+        if current is state.taken:
+            return True
+        if (
+            state.nonce
+            or state.known.keys() != current.keys()
+            or not all(state.known[name] == r.version != state.refused.get(name) for name, r in current.items())
+        ):
+            return False
+        if not state.absent and not state.owed:
+            state.taken = current  # nothing is left to say of it
+        return True
 
     def _respond(self, type_url: str) -> list[Event]:
         state = self._types[type_url]
+        current = self._snapshot.of_type(type_url)
+        if current is state.taken:
+            return []
         if state.nonce or self._has_to_wait(type_url):
             return []  # one response at a time, upstreams before their users; the answer brings the rest
-        current = self._snapshot.of_type(type_url)
         changed = tuple(resource for resource in current.values() if self._lacks(state, resource))
         gone = {name for name in state.known if name not in current}
         if gone and self._has_to_stay(type_url):
@@ -122,7 +134,7 @@ class DeltaStream(Stream):
         state.absent.clear()
         if not changed and not gone and not state.owed:
             return []
-        state.owed = False
+        state.owed, state.taken = False, None
         state.nonce = self._next_nonce()
         state.in_flight = {resource.name: resource.version for resource in changed}
         state.known |= state.in_flight

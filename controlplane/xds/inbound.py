@@ -101,7 +101,9 @@ def _port_shape(
 
 
 def ports_of(service: Service) -> tuple[Port, ...]:
-    """The ports that a sidecar can tell apart: of several that lead to one target, the first counts."""
+    """The ports that a sidecar listens on and can tell apart: of several that lead to one target, the first counts."""
+    if service.capture != "redirect" and not service.endpoints:
+        return ()
     return tuple({port.target: port for port in reversed(service.ports)}.values())[::-1]
 
 

@@ -57,11 +57,13 @@ def resources(shape: Shape) -> Iterator[Resource]:
 
 def _redirected(shape: Shape) -> Iterator[Resource]:
     built, http_ports = [_loop()], set()
+    needs = {(types.CLUSTER, names.BLACKHOLE)}
     for upstream, addresses, by_name in told_apart(shape.upstreams):
         if by_name or (addresses and (upstream.allowed or not shape.drops_unknown)):
             http_ports.add(upstream.port.number)
             built += _by_server_name(shape, upstream) if by_name else _by_address(shape, upstream, addresses)
-    needs = {(types.CLUSTER, name) for upstream in shape.upstreams if upstream.allowed for name in upstream.clusters}
+            if upstream.allowed and (upstream.has_tls or not by_name):
+                needs.update((types.CLUSTER, name) for name in upstream.clusters)
     # Envoy matches the port first and does not come back: each port in use needs its own chain for other hosts.
     for port in (*sorted(http_ports), None):
         routes = _routes(shape, port)
@@ -83,7 +85,6 @@ def _redirected(shape: Shape) -> Iterator[Resource]:
         enable_reuse_port=boolean(on=False),
     )
     listener.address.socket_address.ipv4_compat = True
-    needs.add((types.CLUSTER, names.BLACKHOLE))
     if not shape.drops_unknown:
         needs.add((types.CLUSTER, names.PASSTHROUGH))
     yield resource_of(types.LISTENER, listener.name, listener, needs)
@@ -218,7 +219,8 @@ def _explicit(shape: Shape) -> Iterator[Resource]:
         )
         if handling(upstream.port.protocol) is Handling.INSPECT or upstream.has_tls:
             listener.listener_filters.extend(_inspectors(shape, original_destination=False))
-        reached = upstream.clusters if upstream.allowed else [names.BLACKHOLE]
+        refused = [] if handling(upstream.port.protocol) is Handling.HTTP else [names.BLACKHOLE]  # HTTP is answered with a 403
+        reached = upstream.clusters if upstream.allowed else refused
         yield resource_of(types.LISTENER, listener.name, listener, {(types.CLUSTER, name) for name in reached})
 
 

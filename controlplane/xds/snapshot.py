@@ -70,6 +70,10 @@ def version_of(resources: Iterable[Resource]) -> str:
     return content_hash("".join(f"{resource.name}\0{resource.version}\0" for resource in resources).encode())
 
 
+def _version_of_type(by_name: Mapping[str, Resource]) -> str:
+    return version_of(by_name[name] for name in sorted(by_name)) if by_name else ""
+
+
 class InconsistentSnapshotError(ValueError):
     """A snapshot that refers to what it does not hold: a mistake of the compiler, never of a user."""
 
@@ -89,14 +93,33 @@ class Snapshot:
             grouped[resource.type_url][resource.name] = resource
         return cls(grouped, revision)
 
+    def sharing(self, other: Snapshot) -> Snapshot:
+        """The same, with each type that is equal to another snapshot's taken from there.
+
+        So what did not change is one object: no stream looks at it again, and it is kept once.
+        """
+        resources: dict[str, Mapping[str, Resource]] = {}
+        versions: dict[str, str] = {}
+        for type_url, by_name in self.resources.items():
+            before = other.of_type(type_url)
+            if before == by_name:
+                resources[type_url], versions[type_url] = before, other.type_versions[type_url]
+            else:
+                resources[type_url], versions[type_url] = by_name, _version_of_type(by_name)
+        same = all(resources[type_url] is before for type_url, before in other.resources.items())
+        shared = Snapshot(other.resources if same else resources, self.revision)
+        shared.__dict__["type_versions"] = versions  # where `cached_property` keeps it
+        return shared
+
+    @cached_property
+    def type_versions(self) -> Mapping[str, str]:
+        """A hash over the names and versions of each type."""
+        return {type_url: _version_of_type(by_name) for type_url, by_name in self.resources.items()}
+
     @cached_property
     def version(self) -> str:
         """A hash over all names and versions."""
-        digest = hashlib.blake2b(digest_size=12)
-        for type_url in types.PUSH_ORDER:
-            for name, resource in sorted(self.of_type(type_url).items()):
-                digest.update(f"{type_url}\0{name}\0{resource.version}\0".encode())
-        return digest.hexdigest()
+        return content_hash("".join(self.type_versions[type_url] for type_url in sorted(self.type_versions)).encode())
 
     def of_type(self, type_url: str) -> Mapping[str, Resource]:
         """The resources of a type, by name."""
