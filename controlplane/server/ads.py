@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import grpc
@@ -68,14 +67,30 @@ class Observer(Protocol):
         """A peer asked for what is not its own."""
 
 
-@dataclass(slots=True)
 class _Conversation:
-    """What one stream's reader and follower share."""
+    """What one stream's reader and follower share. Implements `snapshots.Follower`."""
 
-    stream: StreamId
-    machine: Any
-    snapshot: Snapshot
-    context: Context
+    __slots__ = ("context", "lock", "machine", "news", "observer", "snapshot", "stream")
+
+    def __init__(self, stream: StreamId, context: Context, observer: Observer) -> None:
+        self.stream = stream
+        self.context = context
+        self.observer = observer
+        self.news = asyncio.Event()
+        self.lock = asyncio.Lock()
+        self.machine: Any = None
+        self.snapshot: Snapshot
+
+    def changed(self) -> None:
+        """There is another snapshot to send."""
+        self.news.set()
+
+    def confirmed(self, snapshot: Snapshot) -> None:
+        """A newer revision asks for the same content; where a change is still on its way, that brings the revision along."""
+        if self.snapshot.resources is snapshot.resources:
+            self.snapshot = snapshot
+            if self.machine.settled:
+                self.observer.unchanged(self.stream, snapshot)
 
 
 class AggregatedDiscovery:
@@ -136,9 +151,9 @@ class AggregatedDiscovery:
             return
         node_id, request = await _decoded(decode, body, context)
         stream = await self._identify(peer, node_id, context)
-        changed = asyncio.Event()
+        talk = _Conversation(stream, context, self._observer)
         try:
-            snapshot = self._cache.follow(stream.workload, changed)
+            snapshot = self._cache.follow(stream.workload, talk)
         except CompileError as error:
             _log.error("snapshot not compiled", workload=stream.workload_name, error=str(error))
             await context.abort(
@@ -150,23 +165,22 @@ class AggregatedDiscovery:
                 grpc.StatusCode.NOT_FOUND,
                 f"no service in the topology has the workload {stream.workload}; add it to the control plane's topology",
             )
-        talk = _Conversation(stream, machine_of(snapshot), snapshot, context)
+        talk.snapshot, talk.machine = snapshot, machine_of(snapshot)
         self._observer.connected(stream, snapshot)
         try:
             await self._emit(talk, talk.machine.on_request(request))
-            await self._converse(talk, changed, decode, life)
+            await self._converse(talk, decode, life)
         finally:
-            self._cache.leave(stream.workload, changed)
+            self._cache.leave(stream.workload, talk)
             self._observer.disconnected(stream)
 
-    async def _converse(self, talk: _Conversation, changed: asyncio.Event, decode: Callable[[bytes], Any], life: Life) -> None:
+    async def _converse(self, talk: _Conversation, decode: Callable[[bytes], Any], life: Life) -> None:
         """Requests and changes, whichever comes first, one at a time."""
-        lock = asyncio.Lock()
-        follower = asyncio.create_task(self._follow(talk, changed, lock))
+        follower = asyncio.create_task(self._follow(talk))
         follower.add_done_callback(lambda ended: None if ended.cancelled() else life.end(_BROKEN))
         try:
             while (body := await talk.context.read()) is not grpc.aio.EOF:
-                async with lock:
+                async with talk.lock:
                     _, request = await _decoded(decode, body, talk.context)
                     await self._emit(talk, talk.machine.on_request(request))
         finally:
@@ -175,16 +189,17 @@ class AggregatedDiscovery:
             if not follower.cancelled() and (error := follower.exception()) is not None:
                 _log.error("stream broken", sidecar=talk.stream.workload_name, instance=talk.stream.instance, error=repr(error))
 
-    async def _follow(self, talk: _Conversation, changed: asyncio.Event, lock: asyncio.Lock) -> None:
+    async def _follow(self, talk: _Conversation) -> None:
         """Send what changes, for ever. While a sidecar is slow to take something, changes wait and merge."""
         while True:
-            await changed.wait()
-            async with lock:
-                changed.clear()
-                before, talk.snapshot = talk.snapshot, self._cache.current(talk.stream.workload)
-                if talk.snapshot.resources is not before.resources:
-                    await self._emit(talk, talk.machine.on_snapshot(talk.snapshot))
-                if talk.machine.settled:
+            await talk.news.wait()
+            async with talk.lock:
+                talk.news.clear()
+                talk.snapshot = self._cache.current(talk.stream.workload)
+                events = talk.machine.on_snapshot(talk.snapshot)
+                await self._emit(talk, events)
+                # What was asked for may be the same, though the snapshot is not; then no answer will come to say so.
+                if not events and talk.machine.settled:
                     self._observer.unchanged(talk.stream, talk.snapshot)
 
     async def _identify(self, peer: Authenticated, node_id: str, context: Context) -> StreamId:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from typing import Protocol
 
 import structlog
 
@@ -22,6 +22,16 @@ SLICE_SECONDS = 0.002
 _log = structlog.get_logger("picket.snapshots")
 
 
+class Follower(Protocol):
+    """Who follows a workload's snapshot. Both calls come on the event loop and must not wait."""
+
+    def changed(self) -> None:
+        """There is another one: `SnapshotCache.current`."""
+
+    def confirmed(self, snapshot: Snapshot) -> None:
+        """A newer revision asks for the same content."""
+
+
 class SnapshotCache:
     """The current snapshots of workloads that somebody follows.
 
@@ -31,14 +41,14 @@ class SnapshotCache:
     def __init__(self, compile_one: Callable[[WorkloadId], Snapshot | None]) -> None:
         self._compile = compile_one
         self._snapshots: dict[WorkloadId, Snapshot] = {}
-        self._followers: dict[WorkloadId, set[asyncio.Event]] = {}
+        self._followers: dict[WorkloadId, set[Follower]] = {}
         # Both in the order in which they came; a value is whether the workload is to be compiled, or only told the revision.
         self._urgent: dict[WorkloadId, None] = {}
         self._rest: dict[WorkloadId, bool] = {}
         self._revision = 0
         self._wake = asyncio.Event()
 
-    def follow(self, workload: WorkloadId, changed: asyncio.Event) -> Snapshot | None:
+    def follow(self, workload: WorkloadId, follower: Follower) -> Snapshot | None:
         """Register for changes; ``None`` when the topology does not know the workload.
 
         Raises:
@@ -50,15 +60,15 @@ class SnapshotCache:
             if snapshot is None:
                 return None
             self._snapshots[workload] = snapshot
-        self._followers.setdefault(workload, set()).add(changed)
+        self._followers.setdefault(workload, set()).add(follower)
         return snapshot
 
-    def leave(self, workload: WorkloadId, changed: asyncio.Event) -> None:
+    def leave(self, workload: WorkloadId, follower: Follower) -> None:
         """End a registration; the last one also forgets the snapshot."""
         followers = self._followers.get(workload)
         if followers is None:
             return
-        followers.discard(changed)
+        followers.discard(follower)
         if not followers:
             del self._followers[workload]
             del self._snapshots[workload]
@@ -70,13 +80,17 @@ class SnapshotCache:
         return self._snapshots[workload]
 
     def replace(self, snapshots: Mapping[WorkloadId, Snapshot]) -> None:
-        """Put new snapshots of followed workloads in place, and wake who follows them."""
+        """Put new snapshots of followed workloads in place, and tell who follows them."""
         for workload, snapshot in snapshots.items():
-            followers = self._followers.get(workload)
-            if followers:
-                self._snapshots[workload] = snapshot
-                for changed in followers:
-                    changed.set()
+            before = self._snapshots.get(workload)
+            if before is None:
+                continue
+            self._snapshots[workload] = now = snapshot.sharing(before)
+            for follower in self._followers[workload]:
+                if now.resources is before.resources:
+                    follower.confirmed(now)
+                else:
+                    follower.changed()
 
     @property
     def outdated(self) -> int:
@@ -117,7 +131,7 @@ class SnapshotCache:
             del self._rest[workload]
         before = self._snapshots[workload]
         if not compiles:
-            after: Snapshot | None = replace(before, revision=self._revision)
+            after: Snapshot | None = Snapshot(before.resources, self._revision)
         else:
             try:
                 after = self._compile(workload)
