@@ -6,6 +6,7 @@ Hears the streams' events on the server's event loop; never decides what a sidec
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 
@@ -14,6 +15,8 @@ import structlog
 from controlplane.store.interface import SidecarRow, Store, StoreError
 
 FLUSH_INTERVAL_SECONDS = 0.25
+#: Of sidecars that only moved on to a newer revision, so many are written at a time: a revision moves all that are connected.
+MOVED_ON_AT_ONCE = 200
 MAX_MESSAGE_CHARACTERS = 2_000
 _log = structlog.get_logger("picket.sidecars")
 
@@ -55,6 +58,7 @@ class SidecarStates:
         self._clock_ms = clock_ms
         self._states: dict[Key, _State] = {}
         self._dirty: set[Key] = set()
+        self._moved_on: dict[Key, None] = {}
         self._stopping = asyncio.Event()
         for row in store.sidecars():
             key = (row.workload, row.instance)
@@ -98,16 +102,16 @@ class SidecarStates:
         if state is not None and state.nack_type == short_type:
             state = self._changed(workload, instance)
             state.nack_type, state.nack_message, state.nack_ms = "", "", None
-        if settled:
-            self.runs(workload, instance, version, revision)
-
-    def runs(self, workload: str, instance: str, version: str, revision: int) -> None:
-        """The sidecar has all that this revision asks of it, unless it refused some of it."""
-        state = self._states.get((workload, instance))
-        if state is None or (state.revision, state.acked_version) != (revision, version):
+        if settled and (state is None or not state.nack_type):
             state = self._changed(workload, instance)
-            if not state.nack_type:
-                state.acked_version, state.revision = version, revision
+            state.acked_version, state.revision = version, revision
+
+    def moved_on(self, workload: str, instance: str, version: str, revision: int) -> None:
+        """A newer revision asks of the sidecar what it runs already."""
+        state = self._states.get((workload, instance))
+        if state is not None and not state.nack_type:
+            state.acked_version, state.revision = version, revision
+            self._moved_on[workload, instance] = None
 
     def nacked(self, workload: str, instance: str, short_type: str, message: str) -> None:
         """The sidecar refused a response and keeps what it had."""
@@ -139,18 +143,21 @@ class SidecarStates:
                     await self._stopping.wait()
             except TimeoutError:
                 pass
-            await self.flush()
-        await self.flush()  # what changed while the last one was being written
+            await self._flush(MOVED_ON_AT_ONCE)
+        await self._flush(len(self._moved_on))  # and what changed while the last one was being written
 
     def close(self) -> None:
         """Let `run` end once everything is written."""
         self._stopping.set()
 
-    async def flush(self) -> None:
-        """Write what changed."""
-        dirty, self._dirty = self._dirty, set()
+    async def _flush(self, moved_on: int) -> None:
+        """Write what changed, and so many of those that only moved on."""
+        dirty = self._dirty.union(itertools.islice(self._moved_on, moved_on))
         if not dirty:
             return
+        self._dirty = set()
+        for key in dirty:
+            self._moved_on.pop(key, None)
         try:
             await asyncio.to_thread(self._write, [self._states[key].row() for key in sorted(dirty)])
         except StoreError as error:
