@@ -58,7 +58,7 @@ class StreamObserver:
 
     def unchanged(self, stream: StreamId, snapshot: Snapshot) -> None:
         """A newer revision asks for nothing else than what the sidecar runs."""
-        self._states.moved_on(stream.workload_name, stream.instance, snapshot.version, snapshot.revision)
+        self._states.runs(stream.workload_name, stream.instance, snapshot.version, snapshot.revision)
 
     def disconnected(self, stream: StreamId) -> None:
         """A stream ended."""

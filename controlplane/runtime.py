@@ -280,6 +280,8 @@ async def serve(settings: Settings, started: Callable[[Sequence[str]], None] | N
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     _allow_many_connections()
+    # Threads that write or answer the API give way to the loop, and so to pushes, this soon.
+    sys.setswitchinterval(0.001)
     with ExitStack() as held:
         try:
             settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -106,7 +106,7 @@ class SidecarStates:
             state = self._changed(workload, instance)
             state.acked_version, state.revision = version, revision
 
-    def moved_on(self, workload: str, instance: str, version: str, revision: int) -> None:
+    def runs(self, workload: str, instance: str, version: str, revision: int) -> None:
         """A newer revision asks of the sidecar what it runs already."""
         state = self._states.get((workload, instance))
         if state is not None and not state.nack_type:
@@ -143,15 +143,15 @@ class SidecarStates:
                     await self._stopping.wait()
             except TimeoutError:
                 pass
-            await self._flush(MOVED_ON_AT_ONCE)
-        await self._flush(len(self._moved_on))  # and what changed while the last one was being written
+            await self.flush(MOVED_ON_AT_ONCE)
+        await self.flush()  # and what changed while the last one was being written
 
     def close(self) -> None:
         """Let `run` end once everything is written."""
         self._stopping.set()
 
-    async def _flush(self, moved_on: int) -> None:
-        """Write what changed, and so many of those that only moved on."""
+    async def flush(self, moved_on: int | None = None) -> None:
+        """Write what changed, and so many of those that only moved on; ``None`` for all."""
         dirty = self._dirty.union(itertools.islice(self._moved_on, moved_on))
         if not dirty:
             return
