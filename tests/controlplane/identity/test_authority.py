@@ -135,12 +135,13 @@ def test_any_bytes_are_a_bad_request_and_never_an_exception(authority: Certifica
     assert isinstance(authority.sign(body, CART, HOUR, NOW), BadCsr)
 
 
-@given(st.integers(0, len(plain_csr()) - 1), st.integers(1, 255))
+@given(st.floats(0, 1, exclude_max=True), st.integers(1, 255))
 def test_a_request_with_one_wrong_byte_is_answered_and_never_an_exception(
-    authority: CertificateAuthority, position: int, change: int
+    authority: CertificateAuthority, where: float, change: int
 ) -> None:
+    """``where`` is a share: a signature in DER has a byte more or less each time."""
     body = bytearray(plain_csr())
-    body[position] ^= change
+    body[int(where * len(body))] ^= change
     assert isinstance(authority.sign(bytes(body), CART, HOUR, NOW), BadCsr)
 
 
