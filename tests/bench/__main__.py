@@ -15,7 +15,7 @@ from rich.console import Console
 from tests.bench.measurement import Measurement, show, to_json
 
 #: In the order in which they run: those that need the machine quiet first.
-SCENARIOS = ("regenerate", "allowlist", "revoke", "approval", "fanout", "agent", "accesslog", "ingest", "learning")
+SCENARIOS = ("regenerate", "allowlist", "revoke", "approval", "push", "fanout", "agent", "accesslog", "ingest", "learning")
 
 
 def main() -> int:
