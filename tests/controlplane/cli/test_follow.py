@@ -17,12 +17,10 @@ from tests.harness.plane import PAY, plane
 @contextmanager
 def following(address: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """The command, until the block ends."""
-    command = [sys.executable, "-m", "controlplane.cli.entry", "violations", "--follow", "--server", address, *arguments]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "TZ": "UTC"},
-        # A test run in the background ignores SIGINT, and so would what it starts.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # this test starts no threads before it
-    )  # fmt: skip
+    # A test run in the background ignores SIGINT, and so would what it starts.
+    own = ["env", "--default-signal=INT", sys.executable, "-m", "controlplane.cli.entry"]
+    command = [*own, "violations", "--follow", "--server", address, *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "TZ": "UTC"})
     try:
         yield process
     finally:
