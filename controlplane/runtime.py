@@ -166,6 +166,7 @@ class ControlPlane:
 
     async def _start(self, started: Callable[[Sequence[str]], None]) -> None:
         self._bind()
+        await self._states.flush()  # nobody is connected yet, and whoever looks is told so
         self._api = self._serve_api()
         await self._mesh.start()
         await self._enrollment.start()
