@@ -31,6 +31,8 @@ _TLS_FAILURE = re.compile(r"OPENSSL_internal:([A-Z0-9_]+)")
 #: The chain of certificates was good and only the name in it was not asked for; two wordings of Envoy.
 _NAME_NOT_LISTED = re.compile(r"verify_cert_failed:_(SAN_matcher|verify_SAN_list)")
 _NO_MESH_TLS = "no mesh TLS"
+#: A connection from before a revocation still has its old chain, whose upstream is taken away: nothing there can name it.
+_TAKEN_AWAY = "cluster_not_found"
 
 
 class UnreadableError(ValueError):
@@ -169,6 +171,8 @@ def _request(line: Line, denied: str | None) -> Key | None:
     if denied is not None:
         return _use(line, DENIED, protocol, method, _path(line), denied, line.detail or "")
     if line.cluster is None:
+        if line.detail == _TAKEN_AWAY and line.dir == "out":
+            return _use(line, DENIED, protocol, method, _path(line), "", _TAKEN_AWAY)
         return None  # answered by Envoy itself (a bad request): it reached nobody
     reported = _reported(line)
     if reported is not None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from controlplane.flows.model import EdgeKey, Flow, Verdict
 from controlplane.identity.spiffe import SpiffeError, WorkloadId, parse_uri
-from controlplane.policy.evaluate import DenyId
-from controlplane.policy.rules import EXTERNAL_NAMESPACE, Policy
+from controlplane.policy.evaluate import DenyId, Reason
+from controlplane.policy.rules import EXTERNAL_NAMESPACE, Mode, Policy
 from controlplane.topology.model import ServiceName, Topology, is_ip_address
 
 #: Anything else (a pattern, an address in brackets) names no host that could be approved.
@@ -58,7 +58,7 @@ def flows_of(observed: Observed, reporter: WorkloadId, given: Surroundings) -> I
         path = observed.path if observed.protocol == "grpc" else ""
         yield _flow(observed, edge._replace(path=path), Verdict.ALLOWED, reporter, "", given.now_ms)
     if observed.verdict is not Verdict.ALLOWED:
-        deny_id = observed.deny_id or _handshake_deny_id(observed, reporter, given.policy)
+        deny_id = observed.deny_id or _unnamed_deny_id(observed, reporter, given.policy)
         yield _flow(observed, edge._replace(path=observed.path), observed.verdict, reporter, deny_id, given.now_ms)
 
 
@@ -80,12 +80,18 @@ def _flow(observed: Observed, edge: EdgeKey, verdict: Verdict, reporter: Workloa
     )
 
 
-def _handshake_deny_id(observed: Observed, reporter: WorkloadId, policy: Policy) -> str:
-    """A denial in the TLS handshake has no filter to name it: it is named by the policy that the list came from."""
-    if not observed.inbound or "SAN" not in observed.reason:
-        return ""
+def _unnamed_deny_id(observed: Observed, reporter: WorkloadId, policy: Policy) -> str:
+    """The name of a denial that no filter could name: it is that of the policy in force.
+
+    In the TLS handshake a list of names refuses; on a connection from before a revocation the upstream is not there any more.
+    """
     service = ServiceName(reporter.namespace, reporter.account)
-    return str(DenyId(service, policy.of(service).revision))
+    if observed.inbound and "SAN" in observed.reason:
+        return str(DenyId(service, policy.of(service).revision))
+    if not observed.inbound and observed.reason == "cluster_not_found":
+        reason = Reason.QUARANTINE if policy.mode(service) is Mode.QUARANTINE else Reason.EGRESS
+        return str(DenyId(service, policy.of(service).egress_revision, reason))
+    return ""
 
 
 def _inbound_edge(observed: Observed, reporter: WorkloadId, given: Surroundings) -> EdgeKey:

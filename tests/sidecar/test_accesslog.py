@@ -90,6 +90,14 @@ def test_a_request_that_envoy_could_not_read_used_no_edge(detail: str) -> None:
     assert use(http(cluster=None, detail=detail, code=400, method=None, path=None, host=None)) is None
 
 
+def test_a_request_whose_upstream_was_taken_away_was_denied() -> None:
+    """On a connection from before a revocation: its old chain is there for as long as it drains, and names no denial."""
+    found = sure(http_out(chain="shop/cart/80/http", cluster=None, detail="cluster_not_found", code=503, flags="NC"))
+    assert (found.direction, found.verdict, found.deny_id, found.reason) == (OUTBOUND, DENIED, "", "cluster_not_found")
+    assert (found.method, found.path, found.dialled_address, found.port) == ("GET", "/x/1", "10.9.9.9", 80)
+    assert use(http(cluster=None, detail="cluster_not_found", code=503, flags="NC")) is None
+
+
 def test_a_request_whose_application_is_down_used_its_edge() -> None:
     assert sure(http(code=503, flags="UF", detail="upstream_reset_before_response_started")).verdict == ALLOWED
 

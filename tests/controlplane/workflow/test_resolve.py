@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from controlplane.flows.model import EdgeKey, Flow, Verdict
 from controlplane.identity.spiffe import WorkloadId
-from controlplane.policy.rules import Policy, ServicePolicy
+from controlplane.policy.rules import Mode, Policy, ServicePolicy
 from controlplane.topology.model import Kind, Port, Service, ServiceName, Topology
 from controlplane.workflow.resolve import Observed, Surroundings, flows_of
 from tests.harness.mesh import CART, DB, NOW_MS, TOPOLOGY, TRUST_DOMAIN, WEB
@@ -33,6 +34,9 @@ def flows(reporter: WorkloadId = CART, **changed: Any) -> list[Flow]:
         "path": "/Cart/Add",
     }  # fmt: skip
     return list(flows_of(Observed(**(fields | changed)), reporter, GIVEN))
+
+
+OUTBOUND = Observed(False, Verdict.ALLOWED, 3306, "tcp", 3, NOW_MS - 9, NOW_MS - 5, dialled_address="10.0.0.3")
 
 
 def dialled(reporter: WorkloadId = WEB, **changed: Any) -> list[Flow]:
@@ -119,6 +123,17 @@ def test_a_denied_handshake_is_named_by_its_policy() -> None:
     assert flows(**handshake)[0].deny_id == "deny:shop/cart@r4"
     assert flows(**handshake, deny_id="deny:shop/cart@r2")[0].deny_id == "deny:shop/cart@r2"
     assert flows(verdict=Verdict.DENIED, reason="expired")[0].deny_id == ""
+
+
+def test_a_call_whose_upstream_was_taken_away_is_named_by_what_its_source_may_reach() -> None:
+    """Envoy kept the old chain of the open connection, which names nothing."""
+    web = ServiceName("shop", "web")
+    taken: dict[str, Any] = {"verdict": Verdict.DENIED, "reason": "cluster_not_found", "dialled_address": "10.0.0.3", "port": 3306}
+    assert [dialled(**taken)[0].deny_id, flows(**taken)[0].deny_id] == ["deny:shop/web@r0/egress", ""]
+    for mode, name in ((Mode.ENFORCE, "deny:shop/web@r4/egress"), (Mode.QUARANTINE, "deny:shop/web@r4/quarantine")):
+        policy = Policy(5, {web: ServicePolicy(web, egress_revision=4)}, {web: mode})
+        (flow,) = flows_of(replace(OUTBOUND, verdict=Verdict.DENIED, reason="cluster_not_found"), WEB, replace(GIVEN, policy=policy))
+        assert (flow.deny_id, flow.edge.destination) == (name, "shop/db")
 
 
 @given(
