@@ -82,7 +82,7 @@ def named(mesh: Mesh, name: str) -> Placed:
 async def eventually(reached: Callable[[], Awaitable[bool]]) -> None:
     """Wait for what is going to happen."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not await reached():
+        while not await reached():  # noqa: ASYNC110  # asked over the API and sockets, as users do
             await asyncio.sleep(POLL_SECONDS)
 
 

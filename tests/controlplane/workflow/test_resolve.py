@@ -132,7 +132,8 @@ def test_a_call_whose_upstream_was_taken_away_is_named_by_what_its_source_may_re
     assert [dialled(**taken)[0].deny_id, flows(**taken)[0].deny_id] == ["deny:shop/web@r0/egress", ""]
     for mode, name in ((Mode.ENFORCE, "deny:shop/web@r4/egress"), (Mode.QUARANTINE, "deny:shop/web@r4/quarantine")):
         policy = Policy(5, {web: ServicePolicy(web, egress_revision=4)}, {web: mode})
-        (flow,) = flows_of(replace(OUTBOUND, verdict=Verdict.DENIED, reason="cluster_not_found"), WEB, replace(GIVEN, policy=policy))
+        given = replace(GIVEN, policy=policy)
+        (flow,) = flows_of(replace(OUTBOUND, verdict=Verdict.DENIED, reason="cluster_not_found"), WEB, given)
         assert (flow.deny_id, flow.edge.destination) == (name, "shop/db")
 
 
