@@ -41,6 +41,11 @@ class Connection:
         await self._reader.readexactly(length - len(body))
         return int(head.split()[1])
 
+    async def send(self, data: bytes) -> None:
+        """Send it, and no more."""
+        self._writer.write(data)
+        await self._writer.drain()
+
     async def _say(self, request: bytes) -> bytes:
         try:
             self._writer.write(request)
@@ -65,9 +70,7 @@ class Connection:
 
 
 @asynccontextmanager
-async def connected(
-    place: Placed, dialled: tuple[str, int], tls: ssl.SSLContext | None = None
-) -> AsyncIterator[Connection]:
+async def connected(place: Placed, dialled: tuple[str, int], tls: ssl.SSLContext | None = None) -> AsyncIterator[Connection]:
     """A connection out of a service's namespace, or raises OSError."""
     uid, gid = APPLICATION_USER
     inside = Namespace(place.namespace, "", "")
@@ -84,3 +87,30 @@ async def connected(
         writer.close()
         with suppress(OSError):
             await writer.wait_closed()
+
+
+async def reaches(source: Placed, destination: Placed, port: int) -> bool:
+    """Whether bytes get from one namespace to another, where a listener of the destination's user waits for them."""
+    uid, gid = APPLICATION_USER
+    listener = Namespace(destination.namespace, "", "").run(
+        lambda: socket.create_server(("0.0.0.0", port)),
+        uid=uid,
+        gid=gid,  # a namespace of the test's own
+    )
+    with listener:
+        listener.settimeout(SILENCE_SECONDS)
+        arrived = asyncio.create_task(asyncio.to_thread(_first_bytes, listener))
+        with suppress(OSError):
+            async with connected(source, (destination.address, port)) as connection:
+                await connection.send(b"hello")
+        return await arrived == b"hello"
+
+
+def _first_bytes(listener: socket.socket) -> bytes:
+    try:
+        accepted, _ = listener.accept()
+        with accepted:
+            accepted.settimeout(SILENCE_SECONDS)
+            return accepted.recv(100)
+    except OSError:
+        return b""

@@ -13,7 +13,7 @@ from controlplane.api.client import Client
 from controlplane.api.schemas import Sidecar
 from controlplane.demo import network, preflight, tour
 from controlplane.demo.driver import Application
-from controlplane.demo.mesh import CONTROL_PLANE_TIMEOUT_SECONDS, Mesh
+from controlplane.demo.mesh import Mesh
 from controlplane.demo.plan import Placed, make_plan
 from controlplane.demo.plane import POLL_SECONDS
 from controlplane.demo.processes import CONTROL_PLANE, Processes
@@ -134,7 +134,7 @@ async def start_control_plane(mesh: Mesh) -> None:
     """Start a killed control plane as the demo did, and wait until it serves."""
     root = mesh.authority_file.parent
     mesh.processes.control_plane(mesh.plane.server, f"unix:{root}/grpc.sock", f"unix:{root}/enroll.sock")
-    await mesh.wait(CONTROL_PLANE, "ready", mesh.plane.is_ready, CONTROL_PLANE_TIMEOUT_SECONDS)
+    await eventually(mesh.plane.is_ready)
 
 
 async def kill_sidecar(mesh: Mesh, place: Placed) -> None:
@@ -153,9 +153,18 @@ async def kill_sidecar(mesh: Mesh, place: Placed) -> None:
     await eventually(gone)
 
 
+def _join_file(mesh: Mesh, place: Placed) -> Path:
+    return mesh.authority_file.parent / f"join-{place.index:03d}.json"
+
+
+async def invite(mesh: Mesh, place: Placed) -> None:
+    """A new one-time token for a sidecar that has lost its identity."""
+    _join_file(mesh, place).write_bytes(await mesh.plane.join_document(str(place.service.workload)))
+
+
 def start_sidecar(mesh: Mesh, place: Placed) -> Application:
     """Start it again as the demo did. Its application is in the mesh once the caller has connected to it."""
-    mesh.processes.service(place, mesh.authority_file.parent / f"join-{place.index:03d}.json")
+    mesh.processes.service(place, _join_file(mesh, place))
     application = Application(str(place.service.name), place.control)
     mesh.applications = {**mesh.applications, place.service.name: application}
     return application
