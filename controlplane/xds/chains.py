@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
+from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog, AccessLogFilter, ResponseFlagFilter
 from envoy.config.core.v3.base_pb2 import DataSource, TransportSocket
 from envoy.config.core.v3.config_source_pb2 import ExtensionConfigSource
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
@@ -16,7 +16,11 @@ from envoy.config.listener.v3.listener_components_pb2 import FilterChainMatch as
 from envoy.config.route.v3.route_components_pb2 import DirectResponseAction, Route, RouteAction, RouteMatch, VirtualHost
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
-from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpConnectionManager
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+    LocalReplyConfig,
+    ResponseMapper,
+)
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import ON_DOWNSTREAM_TLS_HANDSHAKE, TcpProxy
 
 from controlplane.xds import names
@@ -113,6 +117,8 @@ def http_manager(
         # The caller's proven name for the application; whatever a caller wrote there is thrown away.
         manager.forward_client_cert_details = HttpConnectionManager.SANITIZE_SET
         manager.set_current_client_cert_details.uri = True
+    else:
+        manager.local_reply_config.CopyFrom(_taken_away())
     if allow_list is not None:
         manager.http_filters.add(name=allow_list, config_discovery=ecds(http=True))
     manager.http_filters.add(name="envoy.filters.http.router", typed_config=pack(Router()))
@@ -122,6 +128,19 @@ def http_manager(
     else:
         manager.route_config.CopyFrom(routes)
     return Filter(name="envoy.filters.network.http_connection_manager", typed_config=pack(manager))
+
+
+def _taken_away() -> LocalReplyConfig:
+    """403 where Envoy would say 503: a connection from before a revocation keeps its chain, whose cluster is gone.
+
+    A 503 would be tried again, and a gRPC client would wait for the service to come back.
+    """
+    mapper = ResponseMapper(
+        filter=AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=["NC"])),
+        status_code=uint32(403),
+        body=DataSource(inline_string="this may not be called from here any more; see `picket violations`\n"),
+    )
+    return LocalReplyConfig(mappers=[mapper])
 
 
 def route_to(cluster: str) -> RouteConfiguration:
