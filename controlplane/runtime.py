@@ -1,272 +1,28 @@
-"""The composition root: the only place that wires the parts together and names a concrete store."""
+"""A control plane's process: settings to parts, signals, limits and exit codes. The only place that names a concrete store."""
 
 from __future__ import annotations
 
 import asyncio
 import resource
 import signal
-import socket
 import sys
-import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import UTC, datetime
 
-import grpc
 import structlog
 
-from controlplane.api import places
-from controlplane.api.app import ApiServices, HealthReport, create_app
-from controlplane.api.listen import ApiServer
-from controlplane.api.listen import ListenError as ApiListenError
 from controlplane.datalock import DataInUseError, locked
-from controlplane.flows.model import Flow
 from controlplane.identity.authority import AuthorityError, CertificateAuthority, load_or_create
-from controlplane.identity.spiffe import WorkloadId, parse_workload
 from controlplane.logs import configure_logging
-from controlplane.metrics import Metrics
-from controlplane.observer import ReportObserver, StreamObserver
+from controlplane.plane import ControlPlane, FailedError, StartError
 from controlplane.policy.documents import DocumentError
-from controlplane.server import listen
-from controlplane.server.ads import AggregatedDiscovery
-from controlplane.server.authentication import Authenticator
-from controlplane.server.certificates import Certificates
-from controlplane.server.snapshots import SnapshotCache
-from controlplane.server.streams import OpenStreams
-from controlplane.server.telemetry import Telemetry
-from controlplane.settings import Settings, SettingsError, advertised
-from controlplane.store.interface import Store, StoreError
+from controlplane.settings import Settings, SettingsError
+from controlplane.store.interface import StoreError
 from controlplane.store.sql import open_store
-from controlplane.topology.document import TopologyError, load_topology
-from controlplane.workflow.admission import Admission
-from controlplane.workflow.publish import Change, Publisher
-from controlplane.workflow.record import Recorder
-from controlplane.workflow.resolve import Observed, Surroundings, flows_of
-from controlplane.workflow.review import Review
-from controlplane.workflow.sidecars import SidecarStates
-from controlplane.xds.compile import Compiler
-from controlplane.xds.tls import Trust
-from protos.picket.v1.sidecar_pb2 import SidecarInfo
+from controlplane.topology.document import TopologyError
 
-STOP_GRACE_SECONDS = 3.0
 _log = structlog.get_logger("picket")
-
-
-class StartError(Exception):
-    """The control plane cannot start; the message says what, where and what to do."""
-
-
-class FailedError(Exception):
-    """A part of a running control plane ended by a mistake of ours, the cause; going on without it would hide that."""
-
-
-def now_ms() -> int:
-    """Unix time in milliseconds."""
-    return time.time_ns() // 1_000_000
-
-
-class ControlPlane:
-    """One running control plane."""
-
-    def __init__(self, settings: Settings, store: Store, authority: CertificateAuthority) -> None:
-        self._settings = settings
-        self._store = store
-        self._authority = authority
-        self._metrics = Metrics()
-        topology = load_topology(settings.topology).topology
-        compiler = Compiler(Trust(settings.trust_domain, authority.bundle_pem))
-        self._publisher = Publisher(store, topology, compiler, settings.default_mode)
-        self._review = Review(store, self._publisher, now_ms)
-        self._admission = Admission(store, self._is_known, now_ms)
-        self._states = SidecarStates(store, now_ms)
-        self._cache = SnapshotCache(self._publisher.snapshot)
-        self._recorder = Recorder(store, now_ms, ReportObserver(self._metrics))
-        self._streams = (OpenStreams(), OpenStreams())
-        self._listening: list[str] = []
-        self._enrolling: list[str] = []
-        self._ready = threading.Event()
-        self._mesh, self._enrollment = self._servers()
-        self._api: ApiServer | None = None
-        self._background: dict[str, asyncio.Task[None]] = {}
-        gauge = self._metrics.gauge
-        gauge("picket_sidecars_connected", "Sidecars with a stream", lambda: self._states.connected_count)
-        gauge("picket_sidecars_nacked", "Connected sidecars that refused a push", lambda: self._states.nacked_count)
-        gauge("picket_policy_revision", "Revision in force", lambda: self._publisher.policy.revision)
-        gauge("picket_snapshots_outdated", "Workloads to which the revision in force is not sent yet", lambda: self._cache.outdated)
-        gauge("picket_flows_waiting", "Flows that wait to be stored", lambda: self._recorder.waiting_flows)
-
-    # -- what the parts ask -------------------------------------------------------------------------------------------
-
-    def _is_known(self, workload: WorkloadId) -> bool:
-        return workload in self._publisher.topology.by_workload
-
-    def _resolve(self, observed: Sequence[Observed], reporter: WorkloadId) -> list[Flow]:
-        now = self._publisher.in_force
-        given = Surroundings(now.topology, now.policy, self._settings.trust_domain, now_ms())
-        return [flow for seen in observed for flow in flows_of(seen, reporter, given)]
-
-    async def _announce(self, workload: WorkloadId, info: SidecarInfo) -> None:
-        self._states.announced(
-            str(workload), info.instance, info.agent_version, info.envoy_version, info.capture,
-            info.certificate_not_after_seconds * 1000,
-        )  # fmt: skip
-
-    def _new_join_token(self, workload: str, lifetime_seconds: int, actor: str) -> dict[str, object]:
-        """A join document: all that a new sidecar needs, for one use."""
-        name = parse_workload(workload)
-        names = (*self._settings.server_names, socket.gethostname())
-        return {
-            "control_plane": advertised(self._listening[0], names),
-            "enrollment": advertised(self._enrolling[0], names),
-            "trust_domain": self._settings.trust_domain,
-            "workload": str(name),
-            "token": self._admission.new_token(name, lifetime_seconds, actor),
-            "bundle_pem": self._authority.bundle_pem.decode(),
-            "server_name": listen.SERVER_NAME,
-            "insecure": self._settings.insecure,
-        }
-
-    def _health(self) -> HealthReport:
-        reasons = []
-        if not self._ready.is_set():
-            reasons.append("starting or stopping")
-        try:
-            self._store.ping()
-        except StoreError as error:
-            reasons.append(str(error))
-        return HealthReport(live=True, ready=not reasons, reasons=tuple(reasons))
-
-    # -- running -----------------------------------------------------------------------------------------------------
-
-    async def run(self, stop: asyncio.Event, started: Callable[[Sequence[str]], None]) -> None:
-        """Serve until ``stop``; then finish what is under way.
-
-        Raises:
-            StartError: an address in use or not to be had.
-            FailedError: a part ended by a mistake of ours.
-        """
-        loop = asyncio.get_running_loop()
-
-        def changed(change: Change) -> None:
-            loop.call_soon_threadsafe(self._cache.outdate, change)
-
-        self._publisher.connect(changed)
-        try:
-            await self._start(started)
-            stopped = asyncio.create_task(stop.wait())
-            await asyncio.wait((stopped, *self._background.values()), return_when=asyncio.FIRST_COMPLETED)
-            stopped.cancel()
-        finally:
-            await self._stop()
-        for name, task in self._background.items():
-            if not task.cancelled() and (error := task.exception()) is not None:
-                raise FailedError(f"{name}: {error!r}") from error
-
-    async def _start(self, started: Callable[[Sequence[str]], None]) -> None:
-        self._bind()
-        await self._states.flush()  # nobody is connected yet, and whoever looks is told so
-        self._api = self._serve_api()
-        await self._mesh.start()
-        await self._enrollment.start()
-        self._background = {
-            "recorder": asyncio.create_task(self._recorder.run()),
-            "sidecar states": asyncio.create_task(self._states.run()),
-            "snapshots": asyncio.create_task(self._cache.run()),
-        }
-        self._ready.set()
-        addresses = [*(f"gRPC {a}" for a in self._listening), *(f"enrollment {a}" for a in self._enrolling)]
-        started([*addresses, f"API {self._api.address}"])
-
-    async def _stop(self) -> None:
-        """Not ready; streams end and what they sent is stored; then the API and the background."""
-        self._ready.clear()
-        for streams in self._streams:
-            streams.stop()
-        await asyncio.gather(self._enrollment.stop(STOP_GRACE_SECONDS), self._mesh.stop(STOP_GRACE_SECONDS))
-        if self._api is not None:
-            await asyncio.to_thread(self._api.close)
-            file = places.address_file(self._settings.data)
-            if places.read_address(file) == self._api.address:  # and not another control plane's by now
-                file.unlink(missing_ok=True)
-        self._recorder.close()
-        self._states.close()
-        if "snapshots" in self._background:
-            self._background["snapshots"].cancel()
-        if self._background:
-            await asyncio.wait(self._background.values())
-
-    def _servers(self) -> tuple[grpc.aio.Server, grpc.aio.Server]:
-        observer = StreamObserver(self._states, self._metrics)
-        authenticator = Authenticator(self._settings.trust_domain, self._settings.insecure)
-        discovery = AggregatedDiscovery(self._cache, authenticator, observer, self._streams[0])
-        telemetry = Telemetry(authenticator, self._recorder, self._resolve, self._announce, observer.refused, self._streams[1])
-        certificates = Certificates(
-            self._authority,
-            authenticator,
-            self._admission,
-            timedelta(seconds=self._settings.svid_lifetime_seconds),
-            self._is_known,
-            lambda how: self._metrics.certificates.labels(how).inc(),
-            observer.refused,
-        )
-        mesh, enrollment = listen.mesh_server(), listen.enrollment_server()
-        mesh.add_generic_rpc_handlers((discovery.handlers(), *telemetry.handlers(), certificates.mesh_handlers()))
-        enrollment.add_generic_rpc_handlers((certificates.enrollment_handlers(),))
-        return mesh, enrollment
-
-    def _bind(self) -> None:
-        settings = self._settings
-        for server, addresses, bound in (
-            (self._mesh, settings.grpc_listen, self._listening),
-            (self._enrollment, settings.enroll_listen, self._enrolling),
-        ):
-            for address in addresses:
-                credentials = None
-                if not settings.insecure:
-                    credentials = listen.server_credentials(
-                        self._authority, settings.server_names, client_certificates=server is self._mesh
-                    )
-                try:
-                    bound.append(listen.bind(server, address, credentials))
-                except listen.ListenError as error:
-                    raise StartError(str(error)) from error
-
-    def _serve_api(self) -> ApiServer:
-        address = self._settings.api_listen
-        services = ApiServices(
-            store=self._store,
-            review=self._review,
-            publisher=self._publisher,
-            clock_ms=now_ms,
-            health=self._health,
-            metrics=self._metrics.render,
-            new_join_token=self._new_join_token,
-            token=self._api_token(),
-            host_names=(*self._settings.api_host_names, address.host),
-        )
-        try:
-            if address.path:
-                listen.remove_stale_socket(Path(address.path))
-            server = ApiServer(create_app(services), address)
-            places.write_private(places.address_file(self._settings.data), server.address + "\n")
-        except (listen.ListenError, ApiListenError, places.PlaceError) as error:
-            raise StartError(str(error)) from error
-        return server
-
-    def _api_token(self) -> str | None:
-        """The token that callers over TCP bring; made where none was given."""
-        given = self._settings.api_token_file
-        try:
-            if given is not None:
-                token, warning = places.read_token(given)
-                if warning:
-                    _log.warning("API token", warning=warning)
-                return token
-            return None if self._settings.api_listen.path else places.keep_token(places.token_file(self._settings.data))
-        except places.PlaceError as error:
-            raise StartError(str(error)) from error
 
 
 async def serve(settings: Settings, started: Callable[[Sequence[str]], None] | None = None) -> None:

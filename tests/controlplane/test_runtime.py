@@ -23,7 +23,8 @@ import pytest
 
 from controlplane.api.client import Client
 from controlplane.identity.authority import CertificateAuthority, load_or_create
-from controlplane.runtime import ControlPlane, FailedError, StartError, _check_clock
+from controlplane.plane import ControlPlane, FailedError, StartError
+from controlplane.runtime import _check_clock
 from controlplane.server.certificates import SERVICE as CERTIFICATES
 from controlplane.server.snapshots import SnapshotCache
 from controlplane.server.telemetry import SERVICE as TELEMETRY

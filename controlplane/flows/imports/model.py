@@ -78,8 +78,8 @@ def checked(found: Imported) -> Imported | Unused:
         return Unused("an end is not told")
     if len(found.path) > MAX_PATH_CHARACTERS or len(found.method) > 64 or len(found.protocol) > 32:
         return Unused("a path, method or protocol that is too long")
-    texts = (found.path, found.method, found.protocol, *_texts(found.source), *_texts(found.destination))
-    if not all(text.isprintable() and text.isascii() for text in texts):
+    together = "".join((found.path, found.method, found.protocol, *_texts(found.source), *_texts(found.destination)))
+    if not (together.isprintable() and together.isascii()):
         return Unused("a name with characters that names do not have")
     return found
 
@@ -89,7 +89,7 @@ def _texts(end: End) -> tuple[str, ...]:
 
 
 def _known(end: End) -> bool:
-    if any(len(text) > MAX_NAME_CHARACTERS for text in _texts(end)):
+    if max(map(len, _texts(end))) > MAX_NAME_CHARACTERS:
         return False
     return bool(end.address or end.host or (end.namespace and (end.account or end.app or end.workload)))
 
@@ -105,13 +105,19 @@ def workload_of_pod(pod: str) -> str:
     return _GENERATED.sub("", pod)
 
 
+_OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+#: Nearly every address in a log, and ten times faster than to build one.
+_IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}\Z")
+
+
 def split_address(text: str) -> tuple[str, int]:
     """An address and port such as ``10.0.0.1:80`` or ``[::1]:80``; empty and 0 for another text."""
-    host, _, port = text.rpartition(":")
-    try:
-        address = str(ipaddress.ip_address(host.removeprefix("[").removesuffix("]")))
-    except ValueError:
-        return "", 0
+    address, _, port = text.rpartition(":")
+    if not _IPV4.match(address):
+        try:
+            address = str(ipaddress.ip_address(address.removeprefix("[").removesuffix("]")))
+        except ValueError:
+            return "", 0
     return address, int(port) if port.isascii() and port.isdigit() and len(port) <= 5 else 0
 
 
