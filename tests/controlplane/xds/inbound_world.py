@@ -25,6 +25,8 @@ PORTS = (Port(HTTP, "http", HTTP), Port(AUTO, "auto", AUTO), Port(TCP, "redis", 
 PEERS = FRONT, CART, SHADY = [WorkloadId("shop", name) for name in ("front", "cart", "shady")]
 #: Addresses of loopback of our own, so that several test processes do not meet.
 _OWN = f"127.{64 + os.getpid() % 128}.{os.getpid() // 128 % 250 + 1}"
+#: Who the connection is for that is made after those that are looked at.
+LAST = "last.test"
 SIDECAR, APPLICATION = f"{_OWN}.1", f"{_OWN}.2"
 
 
@@ -108,10 +110,20 @@ class InboundWorld:
         return await call(address, said, source=source, tls=tls, enough=(said or GREETING,))
 
     async def lines(self, connections: int) -> list[dict[str, Any]]:
-        """The new lines of the log, once there is one for the end of each of so many connections."""
-        found: list[dict[str, Any]] = []
+        """All new lines of the log, of so many connections that have ended.
+
+        Envoy writes the line of a connection's end before those of its filters, and one of both may be read without the
+        other. So one more connection is made after them: what comes before its line is whole.
+        """
+        found = await self._until_ended([], connections)
+        await call((SIDECAR, HTTP), http1("GET", "/", LAST))
+        found = await self._until_ended(found, connections + 1)
+        last = next(line["id"] for line in reversed(found) if line["k"] == "conn")
+        return [line for line in found if line["id"] != last]
+
+    async def _until_ended(self, found: list[dict[str, Any]], connections: int) -> list[dict[str, Any]]:
         for _ in range(500):
-            found += self.envoy.new_log_lines()
+            found = found + self.envoy.new_log_lines()
             if sum(line["k"] == "conn" for line in found) >= connections:
                 return found
             await asyncio.sleep(0.01)
