@@ -21,6 +21,7 @@ from controlplane.cli.sidecar import sidecar
 from controlplane.cli.sidecars import sidecars
 from controlplane.cli.token import token
 from controlplane.cli.violations import violations
+from controlplane.cli.wait import wait
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -44,6 +45,7 @@ for _command in (
     sidecars,
     token,
     violations,
+    wait,
 ):
     picket.add_command(_command)
 for _command in POLICY_COMMANDS:

@@ -17,7 +17,7 @@ from tests.harness.plane import Plane
 
 COMMANDS = {
     "approve", "audit", "check", "controlplane", "demo", "map", "mode", "policy", "proposals", "reject", "sidecar", "sidecars",
-    "token", "violations",
+    "token", "violations", "wait",
 }  # fmt: skip
 
 
