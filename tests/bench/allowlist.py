@@ -33,8 +33,8 @@ from tests.bench.measurement import Measurement, median
 from tests.harness.envoy import TRUST_DOMAIN, EnvoyUnderTest, envoy_binary
 
 SIZES = (10, 1000, 10_000)
-ROUNDS = 3
-SECONDS = 2
+ROUNDS = 9
+SECONDS = 1
 _SERVER, _CLIENT = ServiceName("bench", "server"), ServiceName("bench", "client")
 _PORT, _APPLICATION_PORT, _LISTEN_PORT = 28410, 28410, 28411
 
