@@ -49,7 +49,8 @@ def with_approved_hosts(topology: Topology, policy: Policy) -> Topology:
         )
         addresses = (name.name,) if is_ip_address(name.name) else ()
         if addresses:
-            ports = tuple(replace(port, protocol="tcp") for port in ports)
+            # An address is no name: what is sent there is looked at only where rules ask for methods.
+            ports = tuple(replace(port, protocol="auto" if port.protocol == "http" else "tcp") for port in ports)
         services[name] = Service(name, Kind.EXTERNAL, ports, addresses, addresses)
     return topology if len(services) == len(topology.services) else Topology(services)
 

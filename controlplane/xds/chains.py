@@ -148,25 +148,33 @@ def route_to(cluster: str) -> RouteConfiguration:
     return routes_of(cluster, [(cluster, ["*"], forward(cluster))])
 
 
-def forward(cluster: str, name: str = "") -> Route:
+def any_path() -> RouteMatch:
+    """A match of every request but CONNECT; an empty prefix, because the path of ``OPTIONS *`` does not begin with a slash."""
+    match = RouteMatch()
+    match.prefix = ""
+    return match
+
+
+def forward(cluster: str, name: str = "", match: RouteMatch | None = None) -> list[Route]:
     """A route that sends on, without a time limit of its own."""
     action = RouteAction(cluster=cluster, timeout=seconds(0))
     action.retry_policy.retry_on = _RETRY_ON
     action.retry_policy.num_retries.CopyFrom(uint32(2))
-    return Route(name=name, match=RouteMatch(prefix="/"), route=action)
+    return [Route(name=name, match=match or any_path(), route=action)]
 
 
-def refuse(deny_id: str) -> Route:
-    """A route that answers 403 and says under which name the refusal is in the log."""
+def refuse(deny_id: str) -> list[Route]:
+    """Routes that answer 403 and say under which name the refusal is in the log, also to those who ask for a tunnel."""
     body = f"{deny_id}: this call is not on the approved list; see `picket violations`\n"
     answer = DirectResponseAction(status=403, body=DataSource(inline_string=body))
-    return Route(name=deny_id, match=RouteMatch(prefix="/"), direct_response=answer)
+    tunnel = RouteMatch(connect_matcher=RouteMatch.ConnectMatcher())
+    return [Route(name=deny_id, match=match, direct_response=answer) for match in (any_path(), tunnel)]
 
 
-def routes_of(name: str, hosts: Sequence[tuple[str, Sequence[str], Route]]) -> RouteConfiguration:
-    """A route configuration of (virtual host name, domains, route)."""
+def routes_of(name: str, hosts: Sequence[tuple[str, Sequence[str], Sequence[Route]]]) -> RouteConfiguration:
+    """A route configuration of (virtual host name, domains, routes)."""
     return RouteConfiguration(
-        name=name, virtual_hosts=[VirtualHost(name=host, domains=domains, routes=[route]) for host, domains, route in hosts]
+        name=name, virtual_hosts=[VirtualHost(name=host, domains=domains, routes=routes) for host, domains, routes in hosts]
     )
 
 

@@ -17,7 +17,7 @@ from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import
 
 from controlplane.topology.model import Service
 from controlplane.topology.protocol import Handling, handling
-from controlplane.xds import chains, logging, names, types
+from controlplane.xds import chains, egress, logging, names, types
 from controlplane.xds.inbound import HTTP_PROTOCOLS, INSPECTION_TIMEOUT_SECONDS
 from controlplane.xds.message import boolean, pack, seconds, socket_address
 from controlplane.xds.snapshot import Resource, resource_of
@@ -126,11 +126,7 @@ def _by_server_name(shape: Shape, upstream: Upstream) -> Iterator[FilterChain]:
     match = chains.tls()
     match.server_names.append(upstream.host)
     match.destination_port.value = upstream.port.number
-    if not upstream.allowed:
-        yield _denied(shape, match, http=False)
-        return
-    proxy = chains.tcp_proxy(upstream.cluster(), logging.tcp_log("out"))
-    yield chains.chain(upstream.reported or f"{upstream.service.name}/{upstream.port.number}", [proxy], match)
+    yield _bytes(shape, upstream.opaque, f"{upstream.service.name}/{upstream.port.number}", match)
 
 
 def _chains(shape: Shape, upstream: Upstream, label: str, at: Callable[[chains.Match], chains.Match]) -> Iterator[FilterChain]:
@@ -144,12 +140,19 @@ def _chains(shape: Shape, upstream: Upstream, label: str, at: Callable[[chains.M
     if how is not Handling.OPAQUE:
         inspected = how is Handling.INSPECT
         cluster = upstream.cluster(inspected_http=inspected)
-        manager = chains.http_manager(logging.http_log("out"), routes=chains.route_to(cluster), inbound=False)
+        routes = chains.routes_of(cluster, [(cluster, ["*"], egress.routes_to(upstream, cluster, shape.deny_id))])
+        manager = chains.http_manager(logging.http_log("out"), routes=routes, inbound=False)
         match = at(chains.plain(HTTP_PROTOCOLS) if inspected else chains.Match())
         yield chains.chain(upstream.reported or f"{label}/http", [manager], match)
     for match in {Handling.HTTP: (), Handling.OPAQUE: (chains.Match(),), Handling.INSPECT: (chains.plain(), chains.tls())}[how]:
-        proxy = chains.tcp_proxy(upstream.cluster(), logging.tcp_log("out"))
-        yield chains.chain(upstream.reported or label, [proxy], at(match))
+        yield _bytes(shape, upstream.opaque, label, at(match))
+
+
+def _bytes(shape: Shape, upstream: Upstream, label: str, match: chains.Match) -> FilterChain:
+    """The chain of what nobody looks into."""
+    if not upstream.allowed:
+        return _denied(shape, match, http=False)
+    return chains.chain(upstream.reported or label, [chains.tcp_proxy(upstream.cluster(), logging.tcp_log("out"))], match)
 
 
 def _denied(shape: Shape, match: chains.Match, *, http: bool) -> FilterChain:
@@ -168,8 +171,7 @@ def _routes(shape: Shape, port: int | None) -> Resource:
         if not by_name or upstream.has_tls or upstream.port.number != port:
             continue
         name = upstream.host
-        route = chains.forward(upstream.cluster(), name=upstream.reported) if upstream.allowed else chains.refuse(shape.deny_id)
-        hosts.append((name, _domains(name, port), route))
+        hosts.append((name, _domains(name, port), egress.routes_to(upstream, upstream.cluster(), shape.deny_id)))
         if upstream.allowed:
             needs.add((types.CLUSTER, upstream.cluster()))
     if shape.drops_unknown:
@@ -219,8 +221,9 @@ def _explicit(shape: Shape) -> Iterator[Resource]:
         )
         if handling(upstream.port.protocol) is Handling.INSPECT or upstream.has_tls:
             listener.listener_filters.extend(_inspectors(shape, original_destination=False))
-        refused = [] if handling(upstream.port.protocol) is Handling.HTTP else [names.BLACKHOLE]  # HTTP is answered with a 403
-        reached = upstream.clusters if upstream.allowed else refused
+        reached = upstream.clusters if upstream.allowed else []
+        if not upstream.opaque.allowed and handling(upstream.port.protocol) is not Handling.HTTP:  # HTTP is answered with a 403
+            reached = [*reached, names.BLACKHOLE]
         yield resource_of(types.LISTENER, listener.name, listener, {(types.CLUSTER, name) for name in reached})
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 from controlplane.identity.spiffe import WorkloadId
 from controlplane.policy.evaluate import egress_mode, may_reach
-from controlplane.policy.rules import EXTERNAL_NAMESPACE, Mode, Policy
+from controlplane.policy.rules import EXTERNAL_NAMESPACE, HttpMatch, Mode, Policy
 from controlplane.topology.model import Service, ServiceName, Topology
+from controlplane.xds.lists import lists_of
 from controlplane.xds.upstream import Upstream, silent_ports
 
 _NOTHING: frozenset[int] = frozenset()
@@ -32,6 +33,12 @@ class Reach:
             for rule in listed.rules:
                 if isinstance(rule.source, WorkloadId):
                     self._approved[rule.source].append(ends[rule.port])
+        #: Where no sidecar stands, the source's decides on requests: those that rules name.
+        self._outside = {
+            name: lists_of(listed.rules)
+            for name, listed in policy.services.items()
+            if (service := topology.services.get(name)) is not None and not service.meshed
+        }
         #: Services that somebody may reach without a rule: hosts outside that have no mode follow their caller's.
         self._open = [
             name
@@ -63,7 +70,14 @@ class Reach:
                 allowed = reachable is None or port.number in reachable
                 if allowed or answered:
                     reported = f"would-{deny_id}" if reports and port.number not in ports else ""
-                    yield Upstream(service, port, allowed, reported)
+                    http = self._requests(source, name, port.number) if reports or reachable is not None else ()
+                    unlisted = (f"would-{deny_id}" if reports else deny_id) if http else ""
+                    yield Upstream(service, port, allowed, reported, http, unlisted)
+
+    def _requests(self, source: Service, destination: ServiceName, port: int) -> tuple[HttpMatch, ...]:
+        """The only requests that rules let a source send outside the mesh; empty where they do not say, or say anything."""
+        listed = self._outside.get(destination, {}).get(port)
+        return () if listed is None else listed.peers.get(source.workload, ())
 
     def _mode(self, source: Service, destination: ServiceName) -> Mode:
         return egress_mode(self.policy, source.workload, destination)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from controlplane.policy.rules import HttpMatch
 from controlplane.topology.model import Port, Service
 from controlplane.topology.protocol import Handling, handling, server_speaks_first
 from controlplane.xds import names
@@ -18,14 +19,29 @@ _TLS_PROTOCOLS = frozenset({"https", "tls"})
 class Upstream:
     """One port of a service, and whether this source may reach it.
 
-    ``reported`` names (``would-deny:...``) a use that passes although it is not approved, where no sidecar stands at the
-    destination to report it.
+    Where no sidecar stands at the destination, this one decides and reports: ``reported`` names (``would-deny:...``) a use that
+    passes although it is not approved. ``http`` are the only requests that are approved, if any are named, and ``unlisted``
+    names what becomes of others: ``deny:...`` or ``would-deny:...``.
     """
 
     service: Service
     port: Port
     allowed: bool
     reported: str = ""
+    http: tuple[HttpMatch, ...] = ()
+    unlisted: str = ""
+
+    @property
+    def refuses_unlisted(self) -> bool:
+        """Whether what is not in ``http`` is dropped."""
+        return bool(self.http) and self.unlisted.startswith("deny:")
+
+    @property
+    def opaque(self) -> Upstream:
+        """The same where requests cannot be seen: approval of some of them is none of a connection."""
+        if not self.http:
+            return self
+        return replace(self, allowed=not self.refuses_unlisted, reported="" if self.refuses_unlisted else self.unlisted, http=())
 
     @property
     def is_named(self) -> bool:

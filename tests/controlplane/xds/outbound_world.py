@@ -14,7 +14,7 @@ from controlplane.topology.model import Kind, Port, Service, ServiceName, Topolo
 from controlplane.xds.outbound import REDIRECT_PORT
 from tests.controlplane.xds.inbound_world import own_tls
 from tests.harness.application import GREETING, Application
-from tests.harness.callers import Answer, talk
+from tests.harness.callers import Answer, http1, talk
 from tests.harness.envoy import EnvoyUnderTest, envoy_under_test
 from tests.harness.namespace import Namespace, namespace
 
@@ -38,8 +38,9 @@ ANY = meshed("any", 4, Port(7000, "auto", 7000), Port(80, "auto", 8080))
 API = outside("api.test", 1, Port(443, "https", 443))
 PLAIN = outside("Plain.test", 2, Port(80, "http", 80))
 ROGUE = outside("rogue.test", 3, Port(443, "https", 443), "external")
+FEED = Service(ServiceName("shop", "feed.test"), Kind.EXTERNAL, (Port(7100, "auto", 7100),), ("10.99.3.5",), ("10.99.3.5",))
 LEDGER = Service(ServiceName("shop", "ledger.test"), Kind.EXTERNAL, (Port(5432, "postgres", 5432),), ("10.99.3.4",), ("10.99.3.4",))
-SERVICES = (WEB, CACHE, DB, ANY, API, PLAIN, ROGUE, LEDGER)
+SERVICES = (WEB, CACHE, DB, ANY, API, PLAIN, ROGUE, LEDGER, FEED)
 TOPOLOGY = Topology.of([*SERVICES, Service(ServiceName(*SOURCE), Kind.SERVICE)])
 #: Listens on every port that is dialled, and is in no topology.
 UNKNOWN = "10.99.4.1"
@@ -50,13 +51,16 @@ UNKNOWN_PORTS = (80, 443, 3306, 6379, 7000, 9000)
 class Dial:
     """One connection of the application: where to, and what it says. ``name`` is a Host header or a TLS server name.
 
-    Kinds: ``http``, ``tls`` (the application's own), ``text``, and ``silent`` (waits for the server).
+    Kinds: ``http``, ``tls`` (the application's own), ``text``, and ``silent`` (waits for the server). An ``http`` request asks
+    for the marker below ``folder``.
     """
 
     address: str
     port: int
     kind: str
     name: str = ""
+    method: str = "GET"
+    folder: str = "/"
 
 
 @dataclass
@@ -81,7 +85,7 @@ class OutboundWorld:
             return await asyncio.open_connection(sock=await self.inside.connect(dial.address, dial.port))
 
         if dial.kind == "http":
-            said, enough = f"GET /{marker} HTTP/1.1\r\nhost: {dial.name}\r\nconnection: close\r\n\r\n".encode(), b"\r\n\r\n"
+            said, enough = http1(dial.method, f"{dial.folder}{marker}", dial.name), b"\r\n\r\n"
         elif dial.kind == "tls":
             said = enough = own_tls(dial.name or None, marker)
         elif dial.kind == "text":
@@ -95,7 +99,7 @@ class OutboundWorld:
         return [
             place
             for place, application in self.applications.items()
-            if any(request.target == f"/{marker}" for request in application.requests)
+            if any(request.target.endswith(f"/{marker}") for request in application.requests)
             or any(marker.encode() in text for text in application.texts)
         ]
 

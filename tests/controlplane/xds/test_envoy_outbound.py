@@ -16,14 +16,16 @@ import pytest_asyncio
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from controlplane.policy.evaluate import approved_ports, egress_mode, may_reach
+from controlplane.policy.evaluate import Request, egress_mode, may_reach, rule_matches
 from controlplane.policy.rules import HttpMatch, Mode, Policy, Rule, ServicePolicy
 from controlplane.topology.model import Service, ServiceName
+from controlplane.topology.protocol import Handling, handling
 from tests.controlplane.xds.outbound_world import (
     ANY,
     API,
     CACHE,
     DB,
+    FEED,
     LEDGER,
     PLAIN,
     ROGUE,
@@ -53,13 +55,21 @@ STRANGERS = [(UNKNOWN, 80), (UNKNOWN, 443), (UNKNOWN, 9000), (API.endpoints[0], 
 SAID = st.sampled_from(["http", "tls"])
 
 
-def dial(place: tuple[str, int], kind: str, name: str = "") -> Dial:
-    return Dial(place[0], place[1], kind, name)
+METHODS = st.sampled_from(["GET", "GET", "POST", "OPTIONS", "BREW"])
+FOLDERS = st.sampled_from(["/", "/", "/a/", "/a/b/", "/a//", "/a/../", "/a%2f/", "/%61/"])
+PATHS = st.sampled_from(["", "/*", "/a/*", "/{x}", "/a/{x}", "/{x}/b/{y}", "/*/case*", "/x"])
+MATCHES = st.builds(HttpMatch, st.sampled_from(["", "GET", "POST"]), PATHS)
+
+
+def dial(place: tuple[str, int], kind: str, name: str = "", method: str = "GET", folder: str = "/") -> Dial:
+    return Dial(place[0], place[1], kind, name, method, folder)
 
 
 DIALS = st.one_of(
-    st.builds(dial, st.sampled_from(STRANGERS), SAID, st.sampled_from(NAMES)),
-    st.builds(dial, st.sampled_from(PLACES), SAID, st.sampled_from(["x.test", "api.test", "plain.test"])),
+    st.builds(dial, st.sampled_from(STRANGERS), SAID, st.sampled_from(NAMES), METHODS, FOLDERS),
+    st.builds(dial, st.sampled_from(PLACES), SAID, st.sampled_from(["x.test", "api.test", "plain.test"]), METHODS, FOLDERS),
+    st.builds(dial, st.just((UNKNOWN, 80)), st.just("http"), st.just("plain.test"), METHODS, FOLDERS),
+    st.builds(dial, st.just((FEED.addresses[0], 7100)), st.just("http"), st.just("x.test"), METHODS, FOLDERS),
     st.sampled_from([*PLACES, *((UNKNOWN, port) for port in UNKNOWN_PORTS)]).map(
         lambda place: dial(place, "silent" if place[1] == 3306 else "text")
     ),
@@ -72,8 +82,8 @@ def policies(draw: st.DrawFn) -> Policy:
     services = {}
     for service in SERVICES:
         ports = draw(st.sets(st.sampled_from([port.number for port in service.ports])))
-        http = draw(st.sampled_from([(), (HttpMatch("GET", "/x"),)]))
-        rules = tuple(Rule(SOURCE, port, http) for port in sorted(ports))
+        http = st.just(()) | st.lists(MATCHES, min_size=1, max_size=3).map(tuple)
+        rules = tuple(Rule(SOURCE, port, draw(http)) for port in sorted(ports))
         services[service.name] = ServicePolicy(service.name, rules, revision)
     services[OWN] = ServicePolicy(OWN, (), 1, draw(st.integers(0, revision)))
     open_or_closed = st.sampled_from([Mode.ENFORCE, Mode.ENFORCE, Mode.LEARN, Mode.AUDIT])
@@ -132,9 +142,21 @@ def fate(policy: Policy, dial: Dial) -> Fate:
         return Fate(None, deny_id)
     port = service.port(number)
     assert port is not None
-    unapproved = not service.meshed and number not in approved_ports(policy, SOURCE, service.name)
-    reports = unapproved and reachable is None and egress_mode(policy, SOURCE, service.name) is Mode.AUDIT
-    return Fate((service.endpoints[0], port.target), f"would-{deny_id}" if reports else "")
+    arrives = (service.endpoints[0], port.target)
+    if service.meshed or any(rule_matches(rule, asked(dial, service, number)) for rule in policy.of(service.name).rules):
+        return Fate(arrives)
+    deciding = egress_mode(policy, SOURCE, service.name)
+    if deciding is Mode.ENFORCE:
+        return Fate(None, deny_id)
+    return Fate(arrives, f"would-{deny_id}" if deciding is Mode.AUDIT else "")
+
+
+def asked(dial: Dial, service: Service, number: int) -> Request:
+    """What the source's sidecar sees of it: a request where it looks into what is sent, and elsewhere a connection."""
+    port = service.port(number)
+    assert port is not None
+    seen = dial.kind == "http" and handling(port.protocol) is not Handling.OPAQUE
+    return Request(service.name, number, SOURCE, "", *((dial.method, f"{dial.folder}case") if seen else ()))
 
 
 @settings(
@@ -150,7 +172,7 @@ async def test_may_reach_and_envoy_agree(outbound: OutboundWorld, policy: Policy
 
 async def agree(world: OutboundWorld, policy: Policy, dials: list[Dial]) -> None:
     """Publish, dial, and hold what happened to `may_reach`."""
-    dials = list({(d.address, d.port, d.kind == "http" and d.name, d.name if d.kind == "tls" else ""): d for d in dials}.values())
+    dials = list({d if d.kind == "http" else (d.address, d.port, d.name if d.kind == "tls" else ""): d for d in dials}.values())
     await world.envoy.publish(policy)
     world.begin()
     markers = [f"case-{world.attempts + index}-" for index in range(len(dials))]
@@ -159,7 +181,7 @@ async def agree(world: OutboundWorld, policy: Policy, dials: list[Dial]) -> None
     lines = await world.lines(len(dials))
     for dial, marker, answer in zip(dials, markers, answers, strict=True):
         wanted = fate(policy, dial)
-        requests = [line for line in lines if line["k"] == "http" and line["path"] == f"/{marker}"]
+        requests = [line for line in lines if line["k"] == "http" and line["path"] == f"{dial.folder}{marker}"]
         mine = requests or [line for line in lines if _is_of(line, dial)]
         _check(world, policy, dial, marker, answer, wanted, mine)
 
