@@ -33,6 +33,9 @@ _NAME_NOT_LISTED = re.compile(r"verify_cert_failed:_(SAN_matcher|verify_SAN_list
 _NO_MESH_TLS = "no mesh TLS"
 #: A connection from before a revocation still has its old chain, whose upstream is taken away: nothing there can name it.
 _TAKEN_AWAY = "cluster_not_found"
+#: Requests that no Envoy of ours passes on, whatever the mode and whoever asks: CONNECT, ``OPTIONS *``, a change to a protocol
+#: that it does not know. No filter saw them, so nothing there can name the refusal.
+_NEVER_PASSED_ON = frozenset({"route_not_found", "absolute_path_rejected", "upgrade_failed"})
 
 
 class UnreadableError(ValueError):
@@ -170,6 +173,8 @@ def _request(line: Line, denied: str | None) -> Key | None:
     protocol = "grpc" if content is not None and content.lower().startswith("application/grpc") else "http"
     if denied is not None:
         return _use(line, DENIED, protocol, method, _path(line), denied, line.detail or "")
+    if line.detail in _NEVER_PASSED_ON:
+        return _use(line, DENIED, protocol, method, _path(line), "", line.detail or "")
     if line.cluster is None:
         if line.detail == _TAKEN_AWAY and line.dir == "out":
             return _use(line, DENIED, protocol, method, _path(line), "", _TAKEN_AWAY)

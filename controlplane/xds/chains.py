@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog, AccessLogFilter, ResponseFlagFilter
 from envoy.config.core.v3.base_pb2 import DataSource, TransportSocket
 from envoy.config.core.v3.config_source_pb2 import ExtensionConfigSource
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
 from envoy.config.listener.v3.listener_components_pb2 import FilterChainMatch as Match
 from envoy.config.route.v3.route_components_pb2 import DirectResponseAction, Route, RouteAction, RouteMatch, VirtualHost
@@ -22,6 +23,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
     ResponseMapper,
 )
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import ON_DOWNSTREAM_TLS_HANDSHAKE, TcpProxy
+from envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutation_pb2 import HeaderMutation
 
 from controlplane.xds import names
 from controlplane.xds.message import boolean, from_control_plane, pack, seconds, uint32
@@ -32,6 +34,8 @@ __all__ = ["Filter", "FilterChain", "Match", "Route", "chain", "closed", "forwar
 #: Open requests and connections are logged this often, so that a stream that never ends is seen too.
 LOG_INTERVAL_SECONDS = 5
 
+#: Protocols that a request may change to, once it was let through.
+_UPGRADES = ("websocket", "spdy/3.1")
 _HTTP_RBAC = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"
 _NETWORK_RBAC = "type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC"
 #: Only what never reached the upstream is sent again, so a request is not done twice.
@@ -108,8 +112,11 @@ def http_manager(
         skip_xff_append=True,
         generate_request_id=boolean(on=False),
         preserve_external_request_id=True,
-        upgrade_configs=[HttpConnectionManager.UpgradeConfig(upgrade_type="websocket")],
+        upgrade_configs=[HttpConnectionManager.UpgradeConfig(upgrade_type=name) for name in _UPGRADES],
+        early_header_mutation_extensions=[_without_orders()],
     )
+    # A server may take no notice of an upgrade to TLS (RFC 9110, 7.8), and its client goes on as it is.
+    manager.http_protocol_options.ignore_http_11_upgrade.add(prefix="tls/", ignore_case=True)
     manager.http_protocol_options.accept_http_10 = True
     manager.http_protocol_options.allow_custom_methods = True  # as in HTTP/2; a rule names a method exactly
     manager.internal_address_config.SetInParent()
@@ -121,13 +128,24 @@ def http_manager(
         manager.local_reply_config.CopyFrom(_taken_away())
     if allow_list is not None:
         manager.http_filters.add(name=allow_list, config_discovery=ecds(http=True))
-    manager.http_filters.add(name="envoy.filters.http.router", typed_config=pack(Router()))
+    router = pack(Router(suppress_envoy_headers=True))
+    manager.http_filters.add(name="envoy.filters.http.router", typed_config=router)
     if isinstance(routes, str):
         manager.rds.route_config_name = routes
         manager.rds.config_source.CopyFrom(from_control_plane())
     else:
         manager.route_config.CopyFrom(routes)
     return Filter(name="envoy.filters.network.http_connection_manager", typed_config=pack(manager))
+
+
+def _without_orders() -> TypedExtensionConfig:
+    """Takes off what Envoy would obey from anybody: time limits, retries, hedging, a path of another name.
+
+    https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/router_filter#http-headers-consumed-from-downstream-clients
+    """
+    mutation = HeaderMutation()
+    mutation.mutations.add().remove_on_match.key_matcher.prefix = "x-envoy-"
+    return TypedExtensionConfig(name="envoy.http.early_header_mutation.header_mutation", typed_config=pack(mutation))
 
 
 def _taken_away() -> LocalReplyConfig:

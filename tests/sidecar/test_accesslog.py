@@ -98,6 +98,23 @@ def test_a_request_whose_upstream_was_taken_away_was_denied() -> None:
     assert use(http(cluster=None, detail="cluster_not_found", code=503, flags="NC")) is None
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "cluster", "detail"),
+    [
+        ("CONNECT", None, None, "route_not_found"),
+        ("OPTIONS", "*", None, "absolute_path_rejected"),
+        ("GET", "/x", "app|8080", "upgrade_failed"),
+    ],
+)
+def test_what_envoy_never_passes_on_used_no_edge_and_was_denied(
+    method: str, path: str | None, cluster: str | None, detail: str
+) -> None:
+    found = sure(http(method=method, path=path, cluster=cluster, detail=detail, code=404))
+    assert (found.direction, found.verdict, found.deny_id, found.reason) == (INBOUND, DENIED, "", detail)
+    assert (found.peer_id, found.method, found.path) == (WEB, method, path or "")
+    assert sure(http_out(method=method, path=path, cluster=cluster, detail=detail, code=404)).verdict == DENIED
+
+
 def test_a_request_whose_application_is_down_used_its_edge() -> None:
     assert sure(http(code=503, flags="UF", detail="upstream_reset_before_response_started")).verdict == ALLOWED
 

@@ -194,6 +194,37 @@ async def test_enforced(tmp_path: Path) -> None:
         assert seen.deny_id.endswith("/egress")
 
 
+@pytest.mark.parametrize("mode", [Mode.LEARN, Mode.ENFORCE])
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (b"CONNECT cart:443 HTTP/1.1\r\nhost: cart:443\r\n\r\n", "route_not_found"),
+        (b"OPTIONS * HTTP/1.1\r\nhost: cart\r\n\r\n", "absolute_path_rejected"),
+        (request(headers="upgrade: something-new\r\nconnection: upgrade\r\n"), "upgrade_failed"),
+    ],
+)
+async def test_what_envoy_never_passes_on_is_a_violation(tmp_path: Path, mode: Mode, said: bytes, reason: str) -> None:
+    async with scene(mode, tmp_path) as stage:
+        for who in (WEB, EVIL):
+            answer = await call(HTTP_PORT, said, stage.envoy.client_context(who))
+            assert answer.startswith((b"HTTP/1.1 404", b"HTTP/1.1 403")), answer
+        await stage.observed(lambda _: sum(seen.count for seen in stage.everything) == 2)
+        for seen in stage.everything:
+            assert (seen.verdict, seen.service, seen.port) == (DENIED, "shop/cart", HTTP_PORT)
+            # A tunnel gets as far as the allow-list, where there is one.
+            assert seen.reason == reason or (seen.deny_id == DENY and mode is Mode.ENFORCE and said.startswith(b"CONNECT")), seen
+        assert {seen.peer_id for seen in stage.everything} == {WEB.uri(TRUST_DOMAIN), EVIL.uri(TRUST_DOMAIN)}
+
+
+async def test_a_tunnel_to_what_may_not_be_called_is_denied_under_its_name(tmp_path: Path) -> None:
+    async with scene(Mode.ENFORCE, tmp_path) as stage:
+        answer = await call(18081, b"CONNECT api:80 HTTP/1.1\r\nhost: api:80\r\n\r\n", None, DIALLED)
+        assert answer.startswith(b"HTTP/1.1 403")
+        seen = await stage.observed(lambda s: s.direction == OUTBOUND)
+        assert (seen.verdict, seen.method) == (DENIED, "CONNECT")
+        assert seen.deny_id.endswith("/egress")
+
+
 @pytest.mark.parametrize("port", [HTTP_PORT, TCP_PORT])
 async def test_peers_without_a_certificate_that_counts(tmp_path: Path, port: int) -> None:
     async with scene(Mode.ENFORCE, tmp_path) as stage:

@@ -190,6 +190,27 @@ async def test_a_websocket_is_decided_on_as_any_request(inbound: InboundWorld, p
     assert await reached(inbound) == ([("GET", "/chat")] if passes else [])
 
 
+@pytest.mark.parametrize(("wanted", "passed_on"), [("SPDY/3.1", True), ("TLS/1.0", False)])
+async def test_other_upgrades_are_asked_for_or_left_out(inbound: InboundWorld, wanted: str, *, passed_on: bool) -> None:
+    """A server may take no notice of one (RFC 9110, 7.8), so the request itself goes on."""
+    await inbound.envoy.publish(OPEN)
+    inbound.begin()
+    await inbound.raw(HTTP, http1("GET", "/", "h.test", f"upgrade: {wanted}\r\n").replace(b"close", b"upgrade"), enough=(END,))
+    (request,) = inbound.applications[HTTP].requests
+    assert (b"upgrade: " + wanted.encode() in request.head) == passed_on
+
+
+async def test_callers_cannot_give_envoy_orders(inbound: InboundWorld) -> None:
+    """Its own headers for time limits, retries and other paths are taken off, and it adds none to answers."""
+    await inbound.envoy.publish(OPEN)
+    inbound.begin()
+    orders = "x-envoy-retry-on: 5xx\r\nx-envoy-upstream-rq-timeout-ms: 1\r\nX-Envoy-Original-Path: /b\r\n"
+    answer = await inbound.raw(HTTP, http1("GET", "/a", "h.test", orders + "x-other: kept\r\n"), enough=(END,))
+    (request,) = inbound.applications[HTTP].requests
+    assert b"x-other: kept" in request.head
+    assert b"x-envoy" not in (request.head + answer.body).lower()
+
+
 async def test_a_method_is_compared_letter_by_letter(inbound: InboundWorld) -> None:
     await inbound.envoy.publish(policy(Rule(FRONT, HTTP, (HttpMatch("GET"), HttpMatch("M-SEARCH")))))
     inbound.begin()
