@@ -5,7 +5,7 @@ Rules: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#increme
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from controlplane.xds import types
@@ -46,6 +46,7 @@ class DeltaStream(Stream):
     def __init__(self, snapshot: Snapshot) -> None:
         super().__init__(snapshot)
         self._types: dict[str, _Type] = {}
+        self._awaited: set[str] = set()  # endpoints that clusters wait for which were sent, whether the client has them or not
 
     def on_request(self, request: DeltaRequest) -> list[Event]:
         """A subscription, an ACK, a NACK, or several of them at once."""
@@ -86,7 +87,21 @@ class DeltaStream(Stream):
         wildcard = "*" in request.subscribe or (request.type_url in types.WILDCARD and not request.subscribe)
         state = self._types[request.type_url] = _Type(wildcard, new, absent=set(new), owed=wildcard)
         state.known = {name: version for name, version in request.initial_versions.items() if state.wants(name)}
+        if request.type_url == types.ENDPOINT:
+            self._forget_awaited(state)
         return self._respond(request.type_url)
+
+    def _forget_awaited(self, state: _Type) -> None:
+        """An updated or added cluster waits for its endpoints: Envoy does not ask again for those that another one watches.
+
+        It is told, too, that there are none any more.
+        https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#resource-warming
+        """
+        for name in self._awaited & (state.known.keys() | state.names):
+            state.known.pop(name, None)
+            state.absent.add(name)
+            state.taken = None
+        self._awaited.clear()
 
     def _answered(self, state: _Type, request: DeltaRequest) -> Event:
         state.nonce = ""
@@ -141,7 +156,17 @@ class DeltaStream(Stream):
         for name in gone:
             state.known.pop(name, None)
             state.refused.pop(name, None)
-        return [DeltaResponse(type_url, state.nonce, changed, tuple(sorted(gone)))]
+        response = DeltaResponse(type_url, state.nonce, changed, tuple(sorted(gone)))
+        return [response, *self._endpoints_of(changed)] if type_url == types.CLUSTER else [response]
+
+    def _endpoints_of(self, clusters: Iterable[Resource]) -> list[Event]:
+        """The endpoints that these clusters wait for, also those that the client has."""
+        self._awaited.update(name for cluster in clusters for type_url, name in cluster.needs if type_url == types.ENDPOINT)
+        endpoints = self._types.get(types.ENDPOINT)
+        if endpoints is None:
+            return []
+        self._forget_awaited(endpoints)
+        return self._respond(types.ENDPOINT)
 
     @staticmethod
     def _lacks(state: _Type, resource: Resource) -> bool:

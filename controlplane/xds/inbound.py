@@ -111,7 +111,7 @@ def listeners(shape: Shape) -> Iterator[Resource]:
     """One listener for everything that was redirected, or one per port where the sidecar stands at an address of its own."""
     service = shape.service
     if service.capture == "redirect":
-        listener = _listener("inbound", shape, shape.ports, [socket_address("::", REDIRECT_PORT)])
+        listener = _listener("inbound", shape, shape.ports, socket_address("::", REDIRECT_PORT))
         listener.address.socket_address.ipv4_compat = True
         listener.listener_filters.insert(0, _listener_filter("original_dst", OriginalDst()))
         if shape.open_to_plaintext:
@@ -120,16 +120,17 @@ def listeners(shape: Shape) -> Iterator[Resource]:
         yield _resource(listener, shape, shape.ports)
         return
     for port in shape.ports:
-        addresses = [socket_address(endpoint, port.port.target) for endpoint in service.endpoints]
-        if addresses:
-            yield _resource(_listener(f"inbound/{port.port.number}", shape, (port,), addresses), shape, (port,))
+        for endpoint in service.endpoints:
+            # By what it binds: under another name Envoy would bind the address anew while the old listener still has it.
+            name = f"inbound/{endpoint}/{port.port.target}"
+            yield _resource(_listener(name, shape, (port,), socket_address(endpoint, port.port.target)), shape, (port,))
 
 
-def _listener(name: str, shape: Shape, ports: tuple[PortShape, ...], addresses: list[Address]) -> Listener:
+def _listener(name: str, shape: Shape, ports: tuple[PortShape, ...], address: Address) -> Listener:
     service = str(shape.service.name)
     listener = Listener(
         name=name,
-        address=addresses[0],
+        address=address,
         filter_chains=[chain for port in ports for chain in _chains(shape, port)],
         listener_filters_timeout=seconds(INSPECTION_TIMEOUT_SECONDS),
         continue_on_listener_filters_timeout=True,
@@ -137,8 +138,6 @@ def _listener(name: str, shape: Shape, ports: tuple[PortShape, ...], addresses: 
         enable_reuse_port=boolean(on=False),
         traffic_direction=INBOUND,  # a sidecar that drains closes these first
     )
-    for address in addresses[1:]:
-        listener.additional_addresses.add(address=address)
     listener.listener_filters.append(_listener_filter("tls_inspector", TlsInspector()))
     if any(handling(port.port.protocol) is Handling.INSPECT for port in ports):
         listener.listener_filters.append(_listener_filter("http_inspector", HttpInspector()))

@@ -212,7 +212,7 @@ def _explicit(shape: Shape) -> Iterator[Resource]:
         if upstream is None:
             continue
         listener = Listener(
-            name=f"outbound/{listen.service}/{listen.port}",
+            name=f"outbound/{listen.address}/{listen.listen_port}",  # by what it binds, as inbound
             address=socket_address(listen.address, listen.listen_port),
             filter_chains=list(_explicit_chains(shape, upstream)),
             listener_filters_timeout=seconds(INSPECTION_TIMEOUT_SECONDS),

@@ -21,8 +21,9 @@ class _Type:
     nonce: str = ""  # of the last response
     answered: bool = True
     refused: bool = False  # the last response was NACKed: it is not sent again
-    version: str | None = None  # of what the client has or was sent
+    version: str | None = None  # of what the client was sent
     held: dict[str, Resource] = field(default_factory=dict)  # the same
+    taken: dict[str, Resource] = field(default_factory=dict)  # what it said that it took
 
     def wants(self, name: str) -> bool:
         return self.wildcard or name in self.names
@@ -50,6 +51,7 @@ class SotwStream(Stream):
         if request.nonce and not state.answered:
             state.answered = True
             state.refused = request.error is not None
+            state.taken = state.taken if state.refused else state.held
             events.append(Acked(request.type_url) if request.error is None else Nacked(request.type_url, request.error))
         self._subscribe(state, request, legacy=state.wildcard)
         answered = bool(events)
@@ -60,9 +62,11 @@ class SotwStream(Stream):
         state = self._types[request.type_url] = _Type()
         self._subscribe(state, request, legacy=True)
         selected = self._selected(request.type_url)
-        if request.version and request.version == version_of(selected.values()):
+        # Clusters that were sent wait for their endpoints, whether the client has them or not.
+        awaited = request.type_url == types.ENDPOINT and bool(self._types.get(types.CLUSTER, state).nonce)
+        if request.version and not awaited and request.version == version_of(selected.values()):
             # A reconnecting client that has exactly this needs nothing.
-            state.version, state.held = request.version, selected
+            state.version, state.held, state.taken = request.version, selected, selected
         return self._respond(request.type_url)
 
     @staticmethod
@@ -86,14 +90,16 @@ class SotwStream(Stream):
         """What the client is to hold: what it wants, and what it cannot let go yet."""
         state = self._types[type_url]
         selected = {name: r for name, r in self._snapshot.of_type(type_url).items() if state.wants(name)}
-        if state.held.keys() - selected.keys() and self._has_to_stay(type_url):
-            selected |= {name: r for name, r in state.held.items() if name not in selected and state.wants(name)}
+        if state.taken.keys() - selected.keys() and self._has_to_stay(type_url):
+            selected |= {name: r for name, r in state.taken.items() if name not in selected and state.wants(name)}
         return dict(sorted(selected.items()))
 
     def _respond(self, type_url: str) -> list[Event]:
         state = self._types[type_url]
-        if not state.answered or self._has_to_wait(type_url):
-            return []  # one response at a time, upstreams before their users; the answer brings the rest
+        if self._has_to_wait(type_url) or not (state.answered or type_url == types.CLUSTER):
+            # One response at a time, upstreams before their users; the answer brings the rest. Clusters do not wait: Envoy
+            # answers only when they are warm, and one that was removed meanwhile would never be.
+            return []
         selected = self._selected(type_url)
         version = version_of(selected.values())
         if version == state.version:
@@ -102,4 +108,9 @@ class SotwStream(Stream):
         if not selected and not state.wildcard:
             return []  # named resources that do not exist: the client waits for them
         state.nonce, state.answered = self._next_nonce(), False
-        return [SotwResponse(type_url, state.nonce, version, tuple(selected.values()))]
+        response = SotwResponse(type_url, state.nonce, version, tuple(selected.values()))
+        if type_url != types.CLUSTER or types.ENDPOINT not in self._types:
+            return [response]
+        # https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#resource-warming
+        self._types[types.ENDPOINT].version = None
+        return [response, *self._respond(types.ENDPOINT)]

@@ -6,6 +6,7 @@ import pytest
 
 from controlplane.xds import types
 from controlplane.xds.delta import DeltaStream
+from controlplane.xds.snapshot import Resource
 from controlplane.xds.subscription import MAX_NAMES, Acked, DeltaRequest, DeltaResponse, Nacked, ProtocolError
 from tests.controlplane.xds.streams import ack, delta, full, nack, resource, responses, snapshot
 
@@ -282,6 +283,50 @@ def test_refused_clusters_do_not_hold_up_listeners() -> None:
     stream = connected("1")
     events = stream.on_snapshot(full("2"))
     assert responses(stream.on_request(nack(delta(events)))) == [("LDS", ["l"], [])]
+
+
+def cluster(version: str, name: str = "c") -> Resource:
+    """A cluster whose endpoints have a name that another cluster may share."""
+    return resource(CDS, name, version, (EDS, "e"))
+
+
+def test_a_changed_cluster_gets_its_endpoints_again() -> None:
+    """It waits for them, and Envoy does not ask: it has them already, for the cluster as it was."""
+    endpoints = resource(EDS, "e")
+    before = snapshot(cluster("1"), endpoints)
+    stream = DeltaStream(before)
+    stream.on_request(ack(delta(stream.on_request(DeltaRequest(CDS)))))
+    stream.on_request(ack(delta(stream.on_request(DeltaRequest(EDS, subscribe=("e",))))))
+    assert stream.settled
+    after = snapshot(cluster("2"), endpoints).sharing(before)
+    assert responses(stream.on_snapshot(after)) == [("CDS", ["c"], []), ("EDS", ["e"], [])]
+    more = snapshot(cluster("2"), cluster("1", "d"), endpoints).sharing(after)
+    assert stream.on_snapshot(more) == []
+
+
+def test_a_changed_cluster_is_told_when_its_endpoints_are_gone_meanwhile() -> None:
+    """Otherwise it would wait for them, and every other cluster for it."""
+    stream = DeltaStream(snapshot(cluster("1"), resource(EDS, "e")))
+    stream.on_request(ack(delta(stream.on_request(DeltaRequest(CDS)))))
+    endpoints = delta(stream.on_request(DeltaRequest(EDS, subscribe=("e",))))
+    assert responses(stream.on_snapshot(snapshot(cluster("2"), resource(EDS, "e")))) == [("CDS", ["c"], [])]
+    assert stream.on_snapshot(snapshot()) == []
+    assert responses(stream.on_request(ack(endpoints))) == [("EDS", [], ["e"])]
+
+
+def test_a_reconnecting_client_gets_the_endpoints_of_changed_clusters_again() -> None:
+    endpoints = resource(EDS, "e")
+    stream = DeltaStream(snapshot(cluster("2"), endpoints))
+    assert responses(stream.on_request(DeltaRequest(CDS, initial_versions={"c": "old"}))) == [("CDS", ["c"], [])]
+    request = DeltaRequest(EDS, subscribe=("e",), initial_versions={"e": endpoints.version})
+    assert responses(stream.on_request(request)) == [("EDS", ["e"], [])]
+
+
+def test_a_reconnecting_client_with_the_same_clusters_does_not() -> None:
+    endpoints = resource(EDS, "e")
+    stream = DeltaStream(snapshot(cluster("1"), endpoints))
+    stream.on_request(DeltaRequest(CDS, initial_versions={"c": cluster("1").version}))
+    assert stream.on_request(DeltaRequest(EDS, subscribe=("e",), initial_versions={"e": endpoints.version})) == []
 
 
 def test_allow_lists_wait_for_nobody() -> None:

@@ -188,7 +188,7 @@ async def test_a_refused_resource_leaves_the_last_good_in_place(inbound: Inbound
     running = inbound.envoy.cache.current(inbound.envoy.workload)
     broken_name = {
         types.EXTENSION: names.allow_list(HTTP, http=True, plaintext=False),
-        types.LISTENER: f"inbound/{HTTP}",
+        types.LISTENER: f"inbound/{SIDECAR}/{HTTP}",
         types.SECRET: names.peers(TCP),
     }[type_url]
     resources = [resource for by_name in running.resources.values() for resource in by_name.values()]

@@ -102,11 +102,22 @@ def test_an_answer_to_something_older_is_ignored_with_its_names() -> None:
 
 
 def test_changes_during_an_unanswered_response_wait_and_merge() -> None:
+    stream = SotwStream(snapshot(resource(EDS, "a", "1")))
+    first = sotw(stream.on_request(SotwRequest(EDS, names=("a",))))
+    assert stream.on_snapshot(snapshot(resource(EDS, "a", "2"))) == []
+    assert stream.on_snapshot(snapshot(resource(EDS, "a", "3"))) == []
+    assert sotw(stream.on_request(sotw_ack(first, "a"))).resources == (resource(EDS, "a", "3"),)
+
+
+def test_changes_of_clusters_do_not_wait_for_an_answer() -> None:
+    """Envoy answers when they are warm, and one that was removed meanwhile would get no endpoints."""
     stream = SotwStream(snapshot(resource(CDS, "a", "1")))
     first = sotw(stream.on_request(SotwRequest(CDS)))
-    assert stream.on_snapshot(snapshot(resource(CDS, "a", "2"))) == []
-    assert stream.on_snapshot(snapshot(resource(CDS, "a", "3"))) == []
-    assert sotw(stream.on_request(sotw_ack(first))).resources == (resource(CDS, "a", "3"),)
+    second = sotw(stream.on_snapshot(snapshot(resource(CDS, "b", "1"))))
+    assert second.resources == (resource(CDS, "b", "1"),)
+    assert stream.on_request(sotw_ack(first)) == []
+    assert stream.on_request(sotw_ack(second)) == [Acked(CDS)]
+    assert stream.settled
 
 
 def test_listeners_wait_for_their_clusters() -> None:
@@ -129,6 +140,23 @@ def test_a_cluster_stays_in_responses_as_long_as_a_refused_listener_may_use_it()
     assert responses(stream.on_request(sotw_nack(sotw(events)))) == []
     more = snapshot(resource(LDS, "l", "2"), resource(CDS, "new"))
     assert responses(stream.on_snapshot(more)) == [("CDS", ["c", "new"], [])]
+
+
+def test_changed_clusters_get_their_endpoints_again() -> None:
+    """They wait for them, and Envoy does not ask."""
+    stream = SotwStream(snapshot(resource(CDS, "c", "1", (EDS, "c")), resource(EDS, "c")))
+    stream.on_request(sotw_ack(sotw(stream.on_request(SotwRequest(CDS)))))
+    stream.on_request(sotw_ack(sotw(stream.on_request(SotwRequest(EDS, names=("c",)))), "c"))
+    after = snapshot(resource(CDS, "c", "2", (EDS, "c")), resource(EDS, "c"))
+    assert responses(stream.on_snapshot(after)) == [("CDS", ["c"], []), ("EDS", ["c"], [])]
+
+
+def test_a_reconnecting_client_gets_the_endpoints_of_changed_clusters_again() -> None:
+    current = snapshot(resource(CDS, "c", "2", (EDS, "c")), resource(EDS, "c"))
+    had = sotw(SotwStream(current).on_request(SotwRequest(EDS, names=("c",))))
+    stream = SotwStream(current)
+    stream.on_request(SotwRequest(CDS, version="old"))
+    assert responses(stream.on_request(SotwRequest(EDS, names=("c",), version=had.version))) == [("EDS", ["c"], [])]
 
 
 def test_a_type_that_is_not_served_is_left_waiting() -> None:

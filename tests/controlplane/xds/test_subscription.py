@@ -30,6 +30,9 @@ class Client:
     names: dict[str, set[str]] = field(default_factory=dict)
     inbox: list[Event] = field(default_factory=list)
     refuse_next: bool = False
+    before: list[Resource] = field(default_factory=list)
+    awaited: set[str] = field(default_factory=set)
+    held_back: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for type_url in (CDS, LDS):
@@ -60,7 +63,14 @@ class Client:
             return
         self._take(event)
         self.check()
-        self.inbox += self._send(event.type_url, event.nonce, None, version)
+        self._await_endpoints(event)
+        if event.type_url == CDS and self.awaited:
+            self.held_back.append((event.nonce, version))
+        else:
+            self.inbox += self._send(event.type_url, event.nonce, None, version)
+        while self.held_back and not self.awaited:
+            nonce, version = self.held_back.pop(0)
+            self.inbox += self._send(CDS, nonce, None, version)
         for type_url in (EDS, ECDS, RDS):
             needed = {name for r in self.held.values() for of, name in r.needs if of == type_url}
             if needed != self.names.get(type_url, set()):
@@ -68,7 +78,17 @@ class Client:
                 self.held = {key: r for key, r in self.held.items() if key[0] != type_url or key[1] in needed}
                 self.inbox += self._send(type_url)
 
+    def _await_endpoints(self, event: DeltaResponse | SotwResponse) -> None:
+        """As Envoy does, a cluster that is new or changed waits for its endpoints, and its response for it."""
+        if event.type_url == CDS:
+            self.awaited |= {name for r in event.resources if r not in self.before for of, name in r.needs if of == EDS}
+        elif event.type_url == EDS:
+            self.awaited -= {r.name for r in event.resources} | {*(event.removed if isinstance(event, DeltaResponse) else ())}
+        if event.type_url == CDS and isinstance(event, SotwResponse):
+            self.awaited &= {name for r in event.resources for of, name in r.needs if of == EDS}
+
     def _take(self, event: DeltaResponse | SotwResponse) -> None:
+        self.before = [*self.held.values()]
         if isinstance(event, DeltaResponse):
             for name in event.removed:
                 self.held.pop((event.type_url, name), None)
