@@ -6,6 +6,9 @@ up (methods, paths, hosts) is bounded: beyond the bound only that is dropped, ne
 
 from __future__ import annotations
 
+import ipaddress
+import re
+
 from protos.picket.v1 import telemetry_pb2
 from sidecar.accesslog import (
     ALLOWED,
@@ -41,6 +44,7 @@ LIMITS = {
     "path": 1024, "host": 255, "server_name": 255, "deny_id": 256, "reason": 256,
 }  # fmt: skip
 
+_REVISION_AND_REASON = re.compile(r"(0|[1-9][0-9]{0,11})(/(quarantine|egress))?")
 #: Count, first and last time in ms.
 _Sums = list[int]
 
@@ -121,14 +125,21 @@ class Window:
     def _begin(self, key: Key, start: int, seen: int) -> _Sums | None:
         """Sums for a use that has none; ``None`` for what this sidecar cannot report: another workload's, or no port."""
         use = Use(*key)
-        if not 0 < use.port < 65536 or use.service != (self._workload if use.direction == INBOUND else ""):
+        if not 0 < use.port < 65536 or use.service != (self._workload if use.direction == INBOUND else "") or not _has_ends(use):
             return None
+        if use.deny_id and not self._is_own(use.deny_id):
+            key = use = use._replace(deny_id="")
         if use.method or use.path or use.host or use.server_name:
             key = use = self._bounded(use)
         if use.verdict != ALLOWED:
             self.has_news = self.has_news or key not in self._known
             self._known[key] = seen
         return self._uses.setdefault(key, [0, start, 0])
+
+    def _is_own(self, deny_id: str) -> bool:
+        """Whether a denial has a name that this sidecar can give."""
+        own = f"deny:{self._workload}@r"
+        return deny_id.startswith(own) and _REVISION_AND_REASON.fullmatch(deny_id, len(own)) is not None
 
     def _bounded(self, use: Use) -> Use:
         """The use without what there are too many of already."""
@@ -162,6 +173,17 @@ class Window:
         since = self.watermark_ms - FORGET_MS
         self._open = {name: (key, seen) for name, (key, seen) in self._open.items() if seen > since}
         self._known = {key: seen for key, seen in self._known.items() if seen > since} if len(self._known) <= MAX_KNOWN else {}
+
+
+def _has_ends(use: Use) -> bool:
+    """Whether it says who called, by name or address, and from or to an address where it gives one."""
+    try:
+        for text in (use.peer_address, use.dialled_address):
+            if text:
+                ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return use.direction != INBOUND or bool(use.peer_address or use.peer_id)
 
 
 def _observation(key: Key, sums: _Sums) -> telemetry_pb2.Observation:

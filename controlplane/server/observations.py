@@ -5,6 +5,7 @@ The reporter is the authenticated peer; a batch that reports for another service
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from google.protobuf.message import DecodeError
 
 from controlplane.flows.model import Verdict
 from controlplane.identity.spiffe import WorkloadId
+from controlplane.policy.evaluate import parse_deny_id
 from controlplane.workflow.resolve import Observed
 from protos.picket.v1.telemetry_pb2 import ALLOWED, DENIED, INBOUND, OUTBOUND, WOULD_DENY, Batch, Observation
 
@@ -57,6 +59,7 @@ def read_observations(messages: Sequence[Observation], reporter: WorkloadId, fir
     """Observations as values; ``first_index`` is where in the batch they begin. A refusal says which field is wrong."""
     own = str(reporter)
     found: list[Observed] = []
+    good_addresses, own_deny_ids = {""}, {""}  # a batch has few of them, many times over
     for index, seen in enumerate(messages, first_index):
         verdict = _VERDICTS.get(seen.verdict)
         if verdict is None:
@@ -73,8 +76,30 @@ def read_observations(messages: Sequence[Observation], reporter: WorkloadId, fir
         reason = _wrong(observed)
         if reason:
             return BadBatch(f"observations[{index}].{reason}")
+        if inbound and not (seen.peer_address or seen.peer_id):
+            return BadBatch(f"observations[{index}].peer_address: who called from nowhere")
+        for name, address in (("peer_address", seen.peer_address), ("dialled_address", seen.dialled_address)):
+            if address not in good_addresses:
+                if not _is_address(address):
+                    return BadBatch(f"observations[{index}].{name}: {address[:80]!r} is no IP address")
+                good_addresses.add(address)
+        if seen.deny_id not in own_deny_ids:
+            deny_id = parse_deny_id(seen.deny_id)
+            if deny_id is None:
+                return BadBatch(f"observations[{index}].deny_id: {seen.deny_id[:130]!r} is none")
+            if str(deny_id.service) != own:
+                return BadBatch(f"observations[{index}].deny_id: {own} reports {seen.deny_id[:130]!r}", forged=True)
+            own_deny_ids.add(seen.deny_id)
         found.append(observed)
     return found
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _wrong(seen: Observed) -> str:

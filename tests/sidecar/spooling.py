@@ -12,7 +12,7 @@ from tests.sidecar.received import received
 def seen(count: int = 1, path: str = "") -> telemetry_pb2.Observation:
     return telemetry_pb2.Observation(
         direction=telemetry_pb2.INBOUND, verdict=telemetry_pb2.DENIED, service="shop/cart", port=80, protocol="http",
-        count=count, path=path, first_seen_ms=1, last_seen_ms=2,
+        peer_address="10.0.0.1", count=count, path=path, first_seen_ms=1, last_seen_ms=2,
     )  # fmt: skip
 
 

@@ -203,7 +203,7 @@ async def test_what_is_seen_at_the_source(mesh: Mesh) -> None:
                 seen(**outside, dialled_address="10.0.0.2", port=7070),
                 seen(**outside | {"protocol": "tls"}, dialled_address="93.184.216.34", port=443, server_name="*.evil"),
                 seen(**outside, dialled_address="10.0.0.3", port=3306, verdict=DENIED, deny_id="deny:shop/web@r1/egress"),
-                seen(**outside, dialled_address="8.8.8.8", port=53, verdict=WOULD_DENY, deny_id="would-deny:shop/web@r1/egress"),
+                seen(**outside, dialled_address="8.8.8.8", port=53, verdict=WOULD_DENY, deny_id="deny:shop/web@r1/egress"),
                 instance="web-0",
             )
         )
