@@ -6,7 +6,8 @@ import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from controlplane.graph.learn import GraphEdge, is_approved
+from controlplane.graph.cover import Approved
+from controlplane.graph.learn import GraphEdge
 from controlplane.identity.spiffe import SpiffeError, WorkloadId, parse_workload
 from controlplane.policy.evaluate import egress_mode
 from controlplane.policy.rules import AddressSource, Mode, Policy, Rule
@@ -25,7 +26,8 @@ class ChartedEdge:
 
 def chart(policy: Policy, learned: Iterable[GraphEdge], topology: Topology) -> list[ChartedEdge]:
     """Every edge that was seen or is approved, in a stable order."""
-    found = [ChartedEdge(edge, is_approved(policy, edge), True, _mode(policy, edge.source, edge.destination)) for edge in learned]
+    approved = Approved(policy)
+    found = [ChartedEdge(edge, approved.holds(edge), True, _mode(policy, edge.source, edge.destination)) for edge in learned]
     used: dict[tuple[str, int], set[str]] = {}
     for charted in found:
         used.setdefault((charted.edge.destination, charted.edge.port), set()).add(charted.edge.source)

@@ -7,17 +7,14 @@ path names a method and not a thing. What was seen comes from traffic, so it may
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import networkx as nx
 
 from controlplane.flows.model import LearnedEdge
-from controlplane.identity.spiffe import WorkloadId
 from controlplane.policy.documents import parse_source
-from controlplane.policy.evaluate import http_matches
-from controlplane.policy.rules import AddressSource, HttpMatch, Policy, Rule
+from controlplane.policy.rules import HttpMatch, Rule
 from controlplane.topology.model import ServiceName, parse_service_name
 
 #: A source that calls more gRPC methods of one port than this gets the port.
@@ -88,30 +85,3 @@ def rule_of(edge: GraphEdge) -> tuple[ServiceName, Rule] | None:
         return parse_service_name(edge.destination), Rule(parse_source(edge.source), edge.port, edge.http)
     except ValueError:
         return None
-
-
-def is_approved(policy: Policy, edge: GraphEdge) -> bool:
-    """Whether the policy's rules already hold everything that the edge does."""
-    wanted = rule_of(edge)
-    if wanted is None:
-        return False
-    service, rule = wanted
-    listed = [other.http for other in policy.of(service).rules if other.port == rule.port and _holds(other.source, rule.source)]
-    return all(any(_covers(http, match) for http in listed) for match in rule.http or (HttpMatch(),))
-
-
-def _holds(listed: WorkloadId | AddressSource, wanted: WorkloadId | AddressSource) -> bool:
-    if listed == wanted:
-        return True
-    if not isinstance(listed, AddressSource) or not isinstance(wanted, AddressSource):
-        return False
-    outer, inner = ipaddress.ip_network(listed.cidr), ipaddress.ip_network(wanted.cidr)
-    return outer.version == inner.version and inner[0] in outer and inner[-1] in outer
-
-
-def _covers(allowed: tuple[HttpMatch, ...], wanted: HttpMatch) -> bool:
-    if not allowed:
-        return True
-    if not wanted.path:
-        return any(m.method in {"", wanted.method} and not m.path for m in allowed)
-    return any(http_matches(m, wanted.method, wanted.path) for m in allowed)

@@ -6,12 +6,16 @@ Never approves: nothing approves itself.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import msgspec
 
-from controlplane.graph.learn import GraphEdge, is_approved, rule_of
+from controlplane.graph.cover import covers, unapproved
+from controlplane.graph.learn import GraphEdge, rule_of
 from controlplane.policy.rules import HttpMatch, Policy, Rule
 from controlplane.topology.model import ServiceName
+
+_Ends = tuple[str, str, int, str]
 
 
 class _Http(msgspec.Struct, omit_defaults=True):
@@ -30,9 +34,34 @@ class _Edge(msgspec.Struct, omit_defaults=True):
     http: list[_Http] = []
 
 
-def propose(policy: Policy, edges: Iterable[GraphEdge]) -> tuple[GraphEdge, ...]:
-    """The edges to review."""
-    return tuple(edge for edge in edges if rule_of(edge) is not None and not is_approved(policy, edge))
+class Rejected:
+    """What was turned down, by methods and paths: that is not proposed again by itself, and nothing else is held back."""
+
+    def __init__(self, edges: Iterable[GraphEdge]) -> None:
+        self._matches: dict[_Ends, set[HttpMatch]] = {}
+        for edge in edges:
+            self._matches.setdefault(_ends(edge), set()).update(edge.http or (HttpMatch(),))
+        self._wide = {ends: [m for m in matches if not _is_exact(m)] for ends, matches in self._matches.items()}
+
+    def rest(self, edge: GraphEdge, missing: Iterable[HttpMatch]) -> tuple[HttpMatch, ...]:
+        """What is left of the matches that an edge lacks."""
+        ends = _ends(edge)
+        turned_down, wide = self._matches.get(ends, ()), self._wide.get(ends, ())
+        return tuple(m for m in missing if m not in turned_down and not any(covers(other, m) for other in wide))
+
+
+def _is_exact(match: HttpMatch) -> bool:
+    return bool(match.method and match.path) and not match.is_prefix and not match.is_template
+
+
+def propose(policy: Policy, edges: Iterable[GraphEdge], rejected: Rejected) -> tuple[GraphEdge, ...]:
+    """The edges to review, each with only those methods and paths that the policy does not hold."""
+    found = []
+    for edge, missing in unapproved(policy, edges).items():
+        rest = rejected.rest(edge, missing)
+        if rest:
+            found.append(replace(edge, http=rest) if edge.http else edge)
+    return tuple(found)
 
 
 def additions(edges: Iterable[GraphEdge]) -> list[tuple[ServiceName, Rule]]:
@@ -73,5 +102,9 @@ def same_edges(left: Iterable[GraphEdge], right: Iterable[GraphEdge]) -> bool:
     return {_identity(edge) for edge in left} == {_identity(edge) for edge in right}
 
 
-def _identity(edge: GraphEdge) -> tuple[str, str, int, str, tuple[HttpMatch, ...]]:
-    return (edge.source, edge.destination, edge.port, edge.protocol, edge.http)
+def _identity(edge: GraphEdge) -> tuple[_Ends, tuple[HttpMatch, ...]]:
+    return _ends(edge), edge.http
+
+
+def _ends(edge: GraphEdge) -> _Ends:
+    return edge.source, edge.destination, edge.port, edge.protocol

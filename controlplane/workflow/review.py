@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from controlplane.graph.learn import GraphEdge, summarise
-from controlplane.graph.proposal import additions, dump_proposal, load_proposal, propose, same_edges
+from controlplane.graph.proposal import Rejected, additions, dump_proposal, load_proposal, propose, same_edges
 from controlplane.policy.documents import dump_policy, load_policy
 from controlplane.policy.revise import RuleSets, added, changed_services, revise, rule_sets
 from controlplane.policy.rules import Mode, Policy
@@ -69,8 +69,7 @@ class Review:
     def refresh_proposal(self) -> StoredProposal | None:
         """The open proposal, made or replaced when what was learned asks for something else; ``None`` when nothing is new."""
         policy = self._publisher.policy
-        rejected = self._rejected()
-        wanted = tuple(e for e in propose(policy, self.learned()) if _key(e) not in rejected)
+        wanted = propose(policy, self.learned(), self._rejected())
         now_ms = self._clock_ms()
         current = next(iter(self._store.proposals(OPEN, 1)), None)
         if current is not None and same_edges(load_proposal(current.document), wanted):
@@ -86,12 +85,9 @@ class Review:
                 transaction.decide_proposal(current.number, SUPERSEDED, "picket", "", None, now_ms)
             return transaction.add_proposal(policy.revision, dump_proposal(wanted), now_ms) if wanted else None
 
-    def _rejected(self) -> set[str]:
-        """Edges that were rejected; they are not proposed again by themselves."""
-        keys: set[str] = set()
-        for proposal in self._store.proposals(REJECTED, 1000):
-            keys.update(_key(edge) for edge in load_proposal(proposal.document))
-        return keys
+    def _rejected(self) -> Rejected:
+        proposals = self._store.proposals(REJECTED, 1000)
+        return Rejected(edge for proposal in proposals for edge in load_proposal(proposal.document))
 
     def approve(
         self, number: int, actor: str, comment: str = "", rows: Collection[int] | None = None
@@ -203,10 +199,6 @@ class _Event:
 
 class _LostRaceError(Exception):
     """Somebody else decided or published first; leaving the transaction by it undoes what was written."""
-
-
-def _key(edge: GraphEdge) -> str:
-    return f"{edge.source} {edge.destination} {edge.port} {edge.protocol}"
 
 
 def _json(detail: dict[str, object]) -> str:

@@ -9,21 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.graph.cover import Approved, covers, unapproved
-from controlplane.graph.learn import GraphEdge, is_approved
+from controlplane.graph.learn import GraphEdge
 from controlplane.identity.spiffe import WorkloadId
-from controlplane.policy.evaluate import http_matches
-from controlplane.policy.rules import AddressSource, HttpMatch, Policy, Rule, ServicePolicy
+from controlplane.policy.evaluate import Allowed, Request, evaluate, http_matches
+from controlplane.policy.rules import AddressSource, HttpMatch, Mode, Policy, Rule, ServicePolicy
 from controlplane.topology.model import ServiceName
 from tests.controlplane.policy.strategies import MATCHES, RULE_LISTS, SOURCES
 
 CART = ServiceName("shop", "cart")
+FRONT = WorkloadId("shop", "front")
 _PIECES = st.sampled_from(["a", "b", "{id}", "{x}", "*", "item-{id}", "a*b", "{id}.json", "*.js", "a{id}*", ""])
 PATTERNS = st.lists(_PIECES, min_size=1, max_size=4).map(lambda parts: "/" + "/".join(parts))
 VALUES = st.sampled_from(["a", "b", "item-1", "item-a", "1.json", "x.js", "aXb", "ab", "a", "aa", "", "a/b", "b/1.json/c"])
 
 
-def edge(*http: HttpMatch, source: str = "shop/front", destination: str = "shop/cart") -> GraphEdge:
-    return GraphEdge(source, destination, 80, "http", http, 1, 0, 0)
+def edge(*http: HttpMatch, source: str = "shop/front", port: int = 80) -> GraphEdge:
+    return GraphEdge(source, "shop/cart", port, "http", http, 1, 0, 0)
 
 
 @st.composite
@@ -74,16 +75,45 @@ def test_patterns_that_cover_others(allowed: str, wanted: str, *, expected: bool
     assert not covers(HttpMatch("GET", allowed), HttpMatch("", wanted))
 
 
+@pytest.mark.parametrize(
+    ("rules", "wanted", "approved"),
+    [
+        ([], edge(), False),
+        ([Rule(FRONT, 80)], edge(HttpMatch("GET")), True),
+        ([Rule(FRONT, 80)], edge(), True),
+        ([Rule(FRONT, 81)], edge(), False),
+        ([Rule(FRONT, 80, (HttpMatch("GET"),))], edge(), False),
+        ([Rule(FRONT, 80, (HttpMatch("GET"),))], edge(HttpMatch("GET")), True),
+        ([Rule(FRONT, 80, (HttpMatch("GET"),))], edge(HttpMatch("GET"), HttpMatch("POST")), False),
+        ([Rule(FRONT, 80, (HttpMatch("GET"),)), Rule(FRONT, 80, (HttpMatch("POST"),))], edge(HttpMatch("POST")), True),
+        ([Rule(FRONT, 80, (HttpMatch("GET", "/a"),))], edge(HttpMatch("GET")), False),
+        ([Rule(FRONT, 80, (HttpMatch("GET", "/a/*"),))], edge(HttpMatch("GET", "/a/b")), True),
+        ([Rule(FRONT, 80, (HttpMatch("", "/a/*"),))], edge(HttpMatch("GET", "/b")), False),
+        ([Rule(AddressSource("10.0.0.0/8"), 80)], edge(source="ip:10.1.2.3"), True),
+        ([Rule(AddressSource("10.0.0.0/8"), 80)], edge(source="ip:11.1.2.3"), False),
+        ([Rule(AddressSource("0.0.0.0/0"), 80)], edge(source="ip:::1"), False),
+        ([Rule(AddressSource("10.0.0.0/8"), 80)], edge(), False),
+    ],
+)
+def test_an_edge_is_approved_when_rules_hold_all_that_it_does(rules: list[Rule], wanted: GraphEdge, *, approved: bool) -> None:
+    assert Approved(Policy(1, {CART: ServicePolicy(CART, tuple(rules), 1)})).holds(wanted) is approved
+
+
 EXACT = MATCHES.filter(lambda match: not (match.is_prefix or match.is_template))
 
 
-@given(RULE_LISTS, SOURCES, st.lists(EXACT, max_size=3))
-def test_for_exact_paths_it_says_what_learning_says(
-    rules: tuple[Rule, ...], source: WorkloadId | AddressSource, http: list[HttpMatch]
+@given(RULE_LISTS, SOURCES, st.lists(EXACT, max_size=3), st.sampled_from([80, 81]))
+def test_approved_means_that_evaluate_lets_it_pass(
+    rules: tuple[Rule, ...], source: WorkloadId | AddressSource, http: list[HttpMatch], port: int
 ) -> None:
-    policy = Policy(1, {CART: ServicePolicy(CART, rules, 1)})
-    wanted = edge(*http, source=str(source))
-    assert Approved(policy).holds(wanted) == is_approved(policy, wanted)
+    policy = Policy(1, {CART: ServicePolicy(CART, rules, 1)}, {CART: Mode.ENFORCE})
+    if not Approved(policy).holds(edge(*http, source=str(source), port=port)):
+        return
+    peer = source if isinstance(source, WorkloadId) else None
+    address = "" if isinstance(source, WorkloadId) else source.cidr.partition("/")[0]
+    for match in http or [HttpMatch()]:
+        request = Request(CART, port, peer, address, match.method or "BREW", match.path or "/whatever")
+        assert isinstance(evaluate(policy, request), Allowed)
 
 
 def test_what_is_missing_is_said_and_the_rest_is_not_asked_for_again() -> None:

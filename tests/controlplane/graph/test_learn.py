@@ -7,12 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.flows.model import EdgeKey, LearnedEdge
-from controlplane.graph.learn import MAX_PATHS, GraphEdge, graph_of, is_approved, rule_of, summarise
+from controlplane.graph.cover import Approved
+from controlplane.graph.learn import MAX_PATHS, GraphEdge, graph_of, rule_of, summarise
 from controlplane.identity.spiffe import WorkloadId
-from controlplane.policy.evaluate import Allowed, Request, evaluate
-from controlplane.policy.rules import AddressSource, HttpMatch, Mode, Policy, Rule, ServicePolicy
+from controlplane.policy.rules import AddressSource, HttpMatch, Policy, Rule
 from controlplane.topology.model import ServiceName
-from tests.controlplane.policy.strategies import MATCHES, RULE_LISTS, SOURCES
 
 CART = ServiceName("shop", "cart")
 FRONT = WorkloadId("shop", "front")
@@ -94,48 +93,7 @@ def test_an_edge_asks_for_the_rule_that_allows_it(source: str, rule_source: Work
 )
 def test_an_edge_that_no_rule_can_hold_asks_for_none_and_is_not_approved(impossible: GraphEdge) -> None:
     assert rule_of(impossible) is None
-    assert not is_approved(Policy(), impossible)
-
-
-@pytest.mark.parametrize(
-    ("rules", "wanted", "approved"),
-    [
-        ([], edge(), False),
-        ([Rule(FRONT, 80)], edge(HttpMatch("GET")), True),
-        ([Rule(FRONT, 80)], edge(), True),
-        ([Rule(FRONT, 81)], edge(), False),
-        ([Rule(FRONT, 80, (HttpMatch("GET"),))], edge(), False),
-        ([Rule(FRONT, 80, (HttpMatch("GET"),))], edge(HttpMatch("GET")), True),
-        ([Rule(FRONT, 80, (HttpMatch("GET"),))], edge(HttpMatch("GET"), HttpMatch("POST")), False),
-        ([Rule(FRONT, 80, (HttpMatch("GET"),)), Rule(FRONT, 80, (HttpMatch("POST"),))], edge(HttpMatch("POST")), True),
-        ([Rule(FRONT, 80, (HttpMatch("GET", "/a"),))], edge(HttpMatch("GET")), False),
-        ([Rule(FRONT, 80, (HttpMatch("GET", "/a/*"),))], edge(HttpMatch("GET", "/a/b")), True),
-        ([Rule(FRONT, 80, (HttpMatch("", "/a/*"),))], edge(HttpMatch("GET", "/b")), False),
-        ([Rule(AddressSource("10.0.0.0/8"), 80)], edge(source="ip:10.1.2.3"), True),
-        ([Rule(AddressSource("10.0.0.0/8"), 80)], edge(source="ip:11.1.2.3"), False),
-        ([Rule(AddressSource("0.0.0.0/0"), 80)], edge(source="ip:::1"), False),
-        ([Rule(AddressSource("10.0.0.0/8"), 80)], edge(), False),
-    ],
-)
-def test_an_edge_is_approved_when_rules_hold_all_that_it_does(rules: list[Rule], wanted: GraphEdge, *, approved: bool) -> None:
-    assert is_approved(Policy(1, {CART: ServicePolicy(CART, tuple(rules), 1)}), wanted) is approved
-
-
-EXACT = MATCHES.filter(lambda match: not (match.is_prefix or match.is_template))
-
-
-@given(RULE_LISTS, SOURCES, st.lists(EXACT, max_size=3), st.sampled_from([80, 81]))
-def test_approved_means_that_evaluate_lets_it_pass(
-    rules: tuple[Rule, ...], source: WorkloadId | AddressSource, http: list[HttpMatch], port: int
-) -> None:
-    policy = Policy(1, {CART: ServicePolicy(CART, rules, 1)}, {CART: Mode.ENFORCE})
-    if not is_approved(policy, edge(*http, source=str(source), port=port)):
-        return
-    peer = source if isinstance(source, WorkloadId) else None
-    address = "" if isinstance(source, WorkloadId) else source.cidr.partition("/")[0]
-    for match in http or [HttpMatch()]:
-        request = Request(CART, port, peer, address, match.method or "BREW", match.path or "/whatever")
-        assert isinstance(evaluate(policy, request), Allowed)
+    assert not Approved(Policy()).holds(impossible)
 
 
 def test_the_graph_keeps_parallel_edges_apart_by_port_and_protocol() -> None:

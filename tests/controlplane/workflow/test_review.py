@@ -7,8 +7,9 @@ from uuid import uuid4
 import msgspec
 
 from controlplane.flows.model import EdgeKey, Flow, Verdict
+from controlplane.graph.proposal import load_proposal
 from controlplane.identity.spiffe import WorkloadId
-from controlplane.policy.rules import Mode
+from controlplane.policy.rules import HttpMatch, Mode
 from controlplane.store.interface import StoredProposal
 from controlplane.store.sql import SqlStore
 from controlplane.topology.model import ServiceName
@@ -133,6 +134,15 @@ def test_a_rejected_edge_is_not_proposed_again_and_can_still_be_approved(
     assert review.refresh_proposal() is None
     assert isinstance(review.approve(number, "bo"), Published)
     assert callers(publisher) == {CART_NAME: {"shop/web"}}
+
+
+def test_a_new_method_on_a_rejected_edge_is_proposed(review: Review, store: SqlStore) -> None:
+    called = EdgeKey("shop/web", "shop/cart", 7070, "grpc", "POST", "/shop.Cart/Get")
+    learn(store, called)
+    review.reject(proposed(review).number, "ana", "no")
+    learn(store, called._replace(path="/shop.Cart/Add"))
+    (edge,) = load_proposal(proposed(review).document)
+    assert edge.http == (HttpMatch("POST", "/shop.Cart/Add"),)
 
 
 def test_rollback_is_a_new_revision_with_old_rules(review: Review, store: SqlStore, publisher: Publisher) -> None:
