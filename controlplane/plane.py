@@ -29,16 +29,18 @@ from controlplane.server import listen
 from controlplane.server.ads import AggregatedDiscovery
 from controlplane.server.authentication import Authenticator
 from controlplane.server.certificates import Certificates
+from controlplane.server.instances import Instances
 from controlplane.server.snapshots import SnapshotCache
 from controlplane.server.streams import OpenStreams
 from controlplane.server.telemetry import Telemetry
 from controlplane.settings import Settings, advertised
-from controlplane.store.interface import Store, StoreError
+from controlplane.store.interface import Prunable, Store, StoreError
 from controlplane.topology.document import load_topology
 from controlplane.workflow.admission import Admission
 from controlplane.workflow.publish import Change, Publisher
 from controlplane.workflow.record import Recorder
 from controlplane.workflow.resolve import Observed, Surroundings, flows_of
+from controlplane.workflow.retention import Keep, Retention
 from controlplane.workflow.review import Review
 from controlplane.workflow.sidecars import SidecarStates
 from controlplane.xds.compile import Compiler
@@ -78,6 +80,8 @@ class ControlPlane:
         self._states = SidecarStates(store, now_ms)
         self._cache = SnapshotCache(self._publisher.snapshot)
         self._recorder = Recorder(store, now_ms, ReportObserver(self._metrics))
+        keep = Keep(settings.keep_violations_days, settings.keep_edges_days, settings.keep_sidecars_days)
+        self._retention = Retention(store, keep, now_ms, self._on_removed)
         self._streams = (OpenStreams(), OpenStreams())
         self._listening: list[str] = []
         self._enrolling: list[str] = []
@@ -101,6 +105,11 @@ class ControlPlane:
         now = self._publisher.in_force
         given = Surroundings(now.topology, now.policy, self._settings.trust_domain, now_ms())
         return [flow for seen in observed for flow in flows_of(seen, reporter, given)]
+
+    def _on_removed(self, what: Prunable, count: int) -> None:
+        self._metrics.removed_rows.labels(str(what)).inc(count)
+        if what is Prunable.SIDECARS:
+            self._states.forget(now_ms() - self._settings.keep_sidecars_days * 86_400_000)
 
     async def _announce(self, workload: WorkloadId, info: SidecarInfo) -> None:
         self._states.announced(
@@ -169,6 +178,7 @@ class ControlPlane:
             "recorder": asyncio.create_task(self._recorder.run()),
             "sidecar states": asyncio.create_task(self._states.run()),
             "snapshots": asyncio.create_task(self._cache.run()),
+            "retention": asyncio.create_task(self._retention.run()),
         }
         self._ready.set()
         addresses = [*(f"gRPC {a}" for a in self._listening), *(f"enrollment {a}" for a in self._enrolling)]
@@ -187,16 +197,19 @@ class ControlPlane:
                 file.unlink(missing_ok=True)
         self._recorder.close()
         self._states.close()
-        if "snapshots" in self._background:
-            self._background["snapshots"].cancel()
+        for name in {"snapshots", "retention"} & self._background.keys():
+            self._background[name].cancel()
         if self._background:
             await asyncio.wait(self._background.values())
 
     def _servers(self) -> tuple[grpc.aio.Server, grpc.aio.Server]:
         observer = StreamObserver(self._states, self._metrics)
         authenticator = Authenticator(self._settings.trust_domain, self._settings.insecure)
-        discovery = AggregatedDiscovery(self._cache, authenticator, observer, self._streams[0])
-        telemetry = Telemetry(authenticator, self._recorder, self._resolve, self._announce, observer.refused, self._streams[1])
+        instances = Instances()
+        discovery = AggregatedDiscovery(self._cache, authenticator, observer, self._streams[0], instances)
+        telemetry = Telemetry(
+            authenticator, self._recorder, self._resolve, self._announce, observer.refused, self._streams[1], instances
+        )
         certificates = Certificates(
             self._authority,
             authenticator,

@@ -11,6 +11,7 @@ from pathlib import Path
 from controlplane.identity.spiffe import SpiffeError, check_trust_domain
 from controlplane.policy.rules import Mode
 
+_MAX_DAYS = 36_500
 _PORT = re.compile(r"[0-9]{1,5}")
 
 
@@ -95,6 +96,9 @@ class Settings:
     api_token_file: Path | None
     api_host_names: tuple[str, ...]
     log_level: str
+    keep_violations_days: int
+    keep_edges_days: int
+    keep_sidecars_days: int
 
 
 def build_settings(
@@ -114,6 +118,9 @@ def build_settings(
     api_token_file: str | Path | None = None,
     api_host_name: Sequence[str] = (),
     log_level: str = "info",
+    keep_violations_days: int = 90,
+    keep_edges_days: int = 365,
+    keep_sidecars_days: int = 30,
 ) -> Settings:
     """Check options and put them together.
 
@@ -131,6 +138,10 @@ def build_settings(
         raise SettingsError("--svid-lifetime-seconds: 30 seconds to 30 days")
     if log_level not in {"debug", "info", "warning", "error"}:
         raise SettingsError("--log-level: debug, info, warning or error")
+    kept = {"violations": keep_violations_days, "edges": keep_edges_days, "sidecars": keep_sidecars_days}
+    for name, days in kept.items():
+        if not 0 <= days <= _MAX_DAYS:
+            raise SettingsError(f"--keep-{name}-days: 1 to {_MAX_DAYS} days, or 0 for ever")
     grpc = tuple(parse_listen(text, "--grpc-listen") for text in grpc_listen)
     enroll = tuple(parse_listen(text, "--enroll-listen") for text in enroll_listen)
     api = parse_listen(api_listen, "--api-listen")
@@ -161,4 +172,7 @@ def build_settings(
         api_token_file=token_file,
         api_host_names=tuple(api_host_name),
         log_level=log_level,
+        keep_violations_days=keep_violations_days,
+        keep_edges_days=keep_edges_days,
+        keep_sidecars_days=keep_sidecars_days,
     )

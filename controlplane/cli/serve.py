@@ -74,6 +74,12 @@ SETTINGS = (
         "api-host-name", "Further host name by which the API is called, such as the TLS proxy's. Repeatable.",
         multiple=True, metavar="NAME",
     ),
+    _setting(
+        "keep-violations-days", "Violations are removed so long after they were last seen; 0: never.", type=int, default=90,
+        metavar="DAYS",
+    ),
+    _setting("keep-edges-days", "The same of learned edges.", type=int, default=365, metavar="DAYS"),
+    _setting("keep-sidecars-days", "The same of sidecars that are gone.", type=int, default=30, metavar="DAYS"),
     _setting("log-level", "debug, info, warning or error.", default="info", metavar="LEVEL"),
 )  # fmt: skip
 

@@ -16,6 +16,7 @@ import structlog
 from controlplane.identity.spiffe import WorkloadId
 from controlplane.server import codec
 from controlplane.server.authentication import Authenticated, Authenticator, Unauthenticated, read_node
+from controlplane.server.instances import Instances
 from controlplane.server.snapshots import SnapshotCache
 from controlplane.server.streams import Ending, Life, OpenStreams
 from controlplane.workflow.publish import CompileError
@@ -97,12 +98,18 @@ class AggregatedDiscovery:
     """Serves delta and state-of-the-world streams from one snapshot cache."""
 
     def __init__(
-        self, cache: SnapshotCache, authenticator: Authenticator, observer: Observer, streams: OpenStreams | None = None
+        self,
+        cache: SnapshotCache,
+        authenticator: Authenticator,
+        observer: Observer,
+        streams: OpenStreams | None = None,
+        instances: Instances | None = None,
     ) -> None:
         self._cache = cache
         self._authenticator = authenticator
         self._observer = observer
         self._streams = streams or OpenStreams()
+        self._instances = instances or Instances()
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """The service's methods. Requests and responses are bytes: nothing is serialised per stream."""
@@ -211,6 +218,10 @@ class AggregatedDiscovery:
             reason = f"{peer.workload} asked for the configuration of {node.workload[:130]!r}; a sidecar gets only its own"
             self._observer.refused(str(peer.workload), node_id, reason)
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, reason)
+        refusal = self._instances.refusal(peer.workload, node.instance)
+        if refusal is not None:
+            self._observer.refused(str(peer.workload), node_id, refusal.reason)
+            await context.abort(refusal.code, refusal.reason)
         return StreamId(peer.workload, node.instance)
 
     async def _emit(self, talk: _Conversation, events: list[Event]) -> None:

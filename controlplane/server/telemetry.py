@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from controlplane.flows.model import Flow
 from controlplane.identity.spiffe import WorkloadId
 from controlplane.server.authentication import Authenticator, Unauthenticated
+from controlplane.server.instances import Instances
 from controlplane.server.observations import BadBatch, read_batch, read_observations
 from controlplane.server.streams import Ending, Life, OpenStreams
 from controlplane.server.window import Window
@@ -59,6 +60,7 @@ class Telemetry:
         announce: Announce,
         refused: Refused,
         streams: OpenStreams | None = None,
+        instances: Instances | None = None,
     ) -> None:
         self._authenticator = authenticator
         self._recorder = recorder
@@ -66,6 +68,7 @@ class Telemetry:
         self._announce = announce
         self._refused = refused
         self._streams = streams or OpenStreams()
+        self._instances = instances or Instances()
 
     def handlers(self) -> tuple[grpc.GenericRpcHandler, grpc.GenericRpcHandler]:
         """Both services. Requests come as bytes, so that one that does not read gets an answer of ours."""
@@ -94,6 +97,10 @@ class Telemetry:
         if reason:
             self._refused(str(peer.workload), str(peer.workload), reason)
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, reason)
+        refusal = self._instances.refusal(peer.workload, info.instance)
+        if refusal is not None:
+            self._refused(str(peer.workload), info.instance, refusal.reason)
+            await context.abort(refusal.code, refusal.reason)
         await self._announce(peer.workload, info)
         return AnnounceAck()
 
@@ -144,6 +151,9 @@ class Telemetry:
         batch = read_batch(body)
         if isinstance(batch, BadBatch):
             return batch
+        refusal = self._instances.refusal(reporter, batch.instance)
+        if refusal is not None:
+            return BadBatch(refusal.reason)
         flows: list[Flow] = []
         for first in range(0, len(batch.observations), SLICE):
             if first:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -102,6 +103,17 @@ class BatchReceipt:
     violations: tuple[Violation, ...] = field(default=())  # rows it went to, with the counts and times of this batch alone
 
 
+class Prunable(enum.StrEnum):
+    """What grows without end unless it is removed. Revisions, decided proposals and audit events are kept for ever."""
+
+    VIOLATIONS = "violations"
+    EDGES = "edges"
+    SUPERSEDED_PROPOSALS = "superseded-proposals"
+    SIDECARS = "sidecars"  # that are not connected, with what their reports said of them
+    EPOCHS = "epochs"  # the numbers by which a batch that comes again is known
+    JOIN_TOKENS = "join-tokens"  # that are used or expired
+
+
 class Transaction(Protocol):
     """Writes that become visible together or not at all."""
 
@@ -184,6 +196,12 @@ class Store(Protocol):
 
     def audit(self, limit: int) -> Sequence[AuditRow]:
         """Newest first."""
+
+    def prune(self, what: Prunable, bound: int, limit: int) -> int:
+        """Remove at most ``limit`` rows in a transaction of its own; returns how many.
+
+        Those that were last of use before ``bound`` (Unix milliseconds); of superseded proposals, all but the newest ``bound``.
+        """
 
     def ping(self) -> None:
         """Raise StoreError when the database does not answer."""

@@ -66,10 +66,16 @@ class Recording:
     def finish(self) -> None:
         """Write the sums."""
         epochs = [
-            {"workload": workload, "instance": instance, "epoch": epoch, "sequence": sequence}
+            {
+                "workload": workload,
+                "instance": instance,
+                "epoch": epoch,
+                "sequence": sequence,
+                "stored_ms": self._reports[workload, instance].last_ms,
+            }
             for (workload, instance, epoch), sequence in sorted(self._sequences.items())
         ]
-        change_rows(self._connection, tables.epochs, epochs, {"sequence": "new"})
+        change_rows(self._connection, tables.epochs, epochs, {"sequence": "new", "stored_ms": "new"})
         reports = [
             {
                 "workload": workload,
@@ -103,7 +109,7 @@ class Recording:
         )
         last = self._connection.execute(query).scalar()
         if last is None:
-            row = {"workload": workload, "instance": instance, "epoch": epoch, "sequence": 0}
+            row = {"workload": workload, "instance": instance, "epoch": epoch, "sequence": 0, "stored_ms": 0}
             upsert(self._connection, tables.epochs, [row], {})
             self._met.add((workload, instance))
             # Another writer may have made the row meanwhile; then this waits for it and reads what it stored.

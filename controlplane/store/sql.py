@@ -15,12 +15,14 @@ from controlplane.store import tables
 from controlplane.store.engine import BUSY_TIMEOUT_SECONDS, open_engine, wrapped
 from controlplane.store.interface import (
     AuditRow,
+    Prunable,
     SidecarRow,
     StoredProposal,
     StoredRevision,
     StoreError,
     ViolationFilter,
 )
+from controlplane.store.pruning import find_stale, remove_stale
 from controlplane.store.schema import begin_write
 from controlplane.store.violations import violation_of
 from controlplane.store.write import REPORT_FIELDS, SqlTransaction
@@ -50,11 +52,16 @@ class SqlStore:
     @contextmanager
     def transaction(self) -> Iterator[SqlTransaction]:
         """Begin a write transaction; it commits on leaving without an exception."""
-        with self._writing(), wrapped("the database refused a write"), self._engine.connect() as connection:
-            begin_write(connection)
+        with self._changing() as connection:
             transaction = SqlTransaction(connection, self.violation_window_ms)
             yield transaction
             transaction.finish()
+
+    @contextmanager
+    def _changing(self) -> Iterator[Connection]:
+        with self._writing(), wrapped("the database refused a write"), self._engine.connect() as connection:
+            begin_write(connection)
+            yield connection
             connection.commit()
 
     def _writing(self) -> AbstractContextManager[object]:
@@ -145,6 +152,15 @@ class SqlStore:
         with self._reading() as connection:
             query = select(tables.audit).order_by(tables.audit.c.id.desc()).limit(_limit(limit))
             return [AuditRow(**row) for row in connection.execute(query).mappings()]
+
+    def prune(self, what: Prunable, bound: int, limit: int) -> int:
+        """Remove at most ``limit`` rows; see `interface.Store.prune`. They are sought before the write lock is taken."""
+        with self._reading() as connection:
+            keys = find_stale(connection, what, bound, _limit(limit))
+        if not keys:
+            return 0
+        with self._changing() as connection:
+            return remove_stale(connection, what, bound, keys)
 
     def ping(self) -> None:
         """Raise StoreError when the database does not answer."""

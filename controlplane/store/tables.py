@@ -127,7 +127,7 @@ reports = Table(
     Column("lost", BigInteger, nullable=False),
 )
 
-#: The last stored batch of each life of a sidecar's spool.
+#: The last stored batch of each life of a sidecar's spool, and when a batch of it last came.
 epochs = Table(
     "epochs",
     metadata,
@@ -135,6 +135,7 @@ epochs = Table(
     Column("instance", Text, primary_key=True),
     Column("epoch", Text, primary_key=True),
     Column("sequence", BigInteger, nullable=False),
+    Column("stored_ms", BigInteger, nullable=False),
 )
 
 audit = Table(

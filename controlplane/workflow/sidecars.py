@@ -126,6 +126,18 @@ class SidecarStates:
         state.agent_version, state.envoy_version, state.capture = agent, envoy, capture
         state.certificate_not_after_ms = certificate_not_after_ms or None
 
+    def forget(self, before_ms: int) -> None:
+        """Leave out those that are gone for so long, as the store does."""
+        gone = [
+            key
+            for key, state in self._states.items()
+            if not state.connected and max(state.connected_ms or 0, state.certificate_not_after_ms or 0) < before_ms
+        ]
+        for key in gone:
+            if key not in self._dirty:
+                del self._states[key]
+                self._moved_on.pop(key, None)
+
     def _changed(self, workload: str, instance: str) -> _State:
         """The state, which is about to change."""
         key = (workload, instance)

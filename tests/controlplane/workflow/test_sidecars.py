@@ -123,3 +123,21 @@ async def test_the_last_state_is_written_at_the_end(states: SidecarStates, store
     await states.run()
     assert [stored.connected for stored in store.sidecars()] == [False]
     assert store.sidecars()[0].sent_version == "v1"
+
+
+async def test_who_is_gone_for_long_is_forgotten_and_whoever_is_here_is_not(states: SidecarStates, store: SqlStore) -> None:
+    for instance in ("here", "gone"):
+        states.connected("shop/cart", instance, "v1")
+    states.disconnected("shop/cart", "gone")
+    states.forget(NOW_MS + 1)
+    await states.flush()
+    assert [(row.instance, row.connected) for row in store.sidecars()] == [("gone", False), ("here", True)]
+    states.forget(NOW_MS)
+    states.acked("shop/cart", "gone", "cds", "v1", 1, settled=True)
+    await states.flush()
+    assert [row.revision for row in store.sidecars()] == [1, 0]
+    states.forget(NOW_MS + 1)
+    states.runs("shop/cart", "gone", "v1", 2)
+    states.runs("shop/cart", "here", "v1", 2)
+    await states.flush()
+    assert [row.revision for row in store.sidecars()] == [1, 2]
