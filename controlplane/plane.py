@@ -20,6 +20,7 @@ from controlplane.api import places
 from controlplane.api.app import ApiServices, HealthReport, create_app
 from controlplane.api.listen import ApiServer
 from controlplane.api.listen import ListenError as ApiListenError
+from controlplane.collection import FullCollections
 from controlplane.flows.model import Flow
 from controlplane.identity.authority import CertificateAuthority
 from controlplane.identity.spiffe import WorkloadId, parse_workload
@@ -179,6 +180,7 @@ class ControlPlane:
             "sidecar states": asyncio.create_task(self._states.run()),
             "snapshots": asyncio.create_task(self._cache.run()),
             "retention": asyncio.create_task(self._retention.run()),
+            "garbage": asyncio.create_task(FullCollections(lambda: self._cache.outdated > 0).run()),
         }
         self._ready.set()
         addresses = [*(f"gRPC {a}" for a in self._listening), *(f"enrollment {a}" for a in self._enrolling)]
@@ -197,7 +199,7 @@ class ControlPlane:
                 file.unlink(missing_ok=True)
         self._recorder.close()
         self._states.close()
-        for name in {"snapshots", "retention"} & self._background.keys():
+        for name in {"snapshots", "retention", "garbage"} & self._background.keys():
             self._background[name].cancel()
         if self._background:
             await asyncio.wait(self._background.values())

@@ -18,6 +18,7 @@ from controlplane.xds import admission, clusters, inbound, outbound, tls, types
 from controlplane.xds.allowlist import AllowListBuilder
 from controlplane.xds.lists import lists_of
 from controlplane.xds.reach import Reach
+from controlplane.xds.sharing import Shared
 from controlplane.xds.snapshot import Resource, Snapshot
 from controlplane.xds.upstream import Upstream
 
@@ -48,6 +49,7 @@ class Compiler:
         self._allow_lists = AllowListBuilder(trust.trust_domain)
         self._peers = tls.PeersSecretBuilder(trust)
         self._secrets = (tls.bundle_secret(trust), tls.roots_secret(trust))
+        self._shared = Shared()
         self._parts: dict[tuple[Hashable, ...], tuple[object, tuple[Resource, ...]]] = {}
         self._inbound_parts: dict[ServiceName, _Inbound] = {}
         self._reach = Reach(Policy(), Topology())
@@ -105,7 +107,7 @@ class Compiler:
         deny_id = str(DenyId(source.name, reach.policy.of(source.name).egress_revision, reason))
         unknown = {Mode.LEARN: "", Mode.AUDIT: f"would-{deny_id}"}.get(mode, deny_id)
         shape = outbound.Shape(source, tuple(reach.upstreams(source, deny_id)), deny_id, unknown, reach.silent_ports)
-        yield from self._part(("outbound", source.name), shape, lambda: outbound.resources(shape))
+        yield from self._part(("outbound", source.name), shape, lambda: outbound.resources(shape, self._shared))
         for upstream in shape.upstreams:
             if upstream.allowed:
                 yield from self._upstream(upstream)

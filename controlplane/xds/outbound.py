@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from envoy.config.listener.v3.listener_components_pb2 import FilterChain, ListenerFilter
 from envoy.config.listener.v3.listener_pb2 import Listener
@@ -20,6 +21,7 @@ from controlplane.topology.protocol import Handling, handling
 from controlplane.xds import chains, egress, logging, names, types
 from controlplane.xds.inbound import HTTP_PROTOCOLS, INSPECTION_TIMEOUT_SECONDS
 from controlplane.xds.message import boolean, pack, seconds, socket_address
+from controlplane.xds.sharing import Shared
 from controlplane.xds.snapshot import Resource, resource_of
 from controlplane.xds.upstream import Upstream, told_apart
 
@@ -47,39 +49,37 @@ class Shape:
         return self.unknown_id.startswith("deny:")
 
 
-def resources(shape: Shape) -> Iterator[Resource]:
+def resources(shape: Shape, shared: Shared) -> Iterator[Resource]:
     """Listeners and routes."""
     if shape.source.capture == "redirect":
-        yield from _redirected(shape)
+        yield from _redirected(shape, shared)
     else:
         yield from _explicit(shape)
 
 
-def _redirected(shape: Shape) -> Iterator[Resource]:
+def _redirected(shape: Shape, shared: Shared) -> Iterator[Resource]:
     built, http_ports = [_loop()], set()
     needs = {(types.CLUSTER, names.BLACKHOLE)}
-    for upstream, addresses, by_name in told_apart(shape.upstreams):
+    apart = list(told_apart(shape.upstreams))
+    for upstream, addresses, by_name in apart:
         if by_name or (addresses and (upstream.allowed or not shape.drops_unknown)):
             http_ports.add(upstream.port.number)
-            built += _by_server_name(shape, upstream) if by_name else _by_address(shape, upstream, addresses)
+            toward = partial(_by_server_name, shape, upstream) if by_name else partial(_by_address, shape, upstream, addresses)
+            built += shared.toward(upstream, addresses, toward)
             if upstream.allowed and (upstream.has_tls or not by_name):
                 needs.update((types.CLUSTER, name) for name in upstream.clusters)
     # Envoy matches the port first and does not come back: each port in use needs its own chain for other hosts.
     for port in (*sorted(http_ports), None):
-        routes = _routes(shape, port)
+        routes = _routes(shape, apart, port)
         needs.add((types.ROUTE, routes.name))
-        match = chains.plain(HTTP_PROTOCOLS)
-        if port is not None:
-            match.destination_port.value = port
-        manager = chains.http_manager(logging.http_log("out"), routes=routes.name, inbound=False)
-        built.append(chains.chain(routes.name, [manager], match))
+        built.append(shared.chain(port, partial(_other_hosts, port)))
         yield routes
     listener = Listener(
         name="outbound",
         address=socket_address("::", REDIRECT_PORT),
         filter_chains=built,
         default_filter_chain=_default(shape),
-        listener_filters=_inspectors(shape, original_destination=True),
+        listener_filters=shared.filters(shape.silent_ports, partial(_inspectors, shape.silent_ports, original_destination=True)),
         listener_filters_timeout=seconds(INSPECTION_TIMEOUT_SECONDS),
         continue_on_listener_filters_timeout=True,
         enable_reuse_port=boolean(on=False),
@@ -88,6 +88,15 @@ def _redirected(shape: Shape) -> Iterator[Resource]:
     if not shape.drops_unknown:
         needs.add((types.CLUSTER, names.PASSTHROUGH))
     yield resource_of(types.LISTENER, listener.name, listener, needs)
+
+
+def _other_hosts(port: int | None) -> FilterChain:
+    """The chain of HTTP to hosts that are known by name, or not at all, at a port or at any that has no chain of its own."""
+    match = chains.plain(HTTP_PROTOCOLS)
+    if port is not None:
+        match.destination_port.value = port
+    name = names.egress_route(port)
+    return chains.chain(name, [chains.http_manager(logging.http_log("out"), routes=name, inbound=False)], match)
 
 
 def _loop() -> FilterChain:
@@ -163,11 +172,11 @@ def _denied(shape: Shape, match: chains.Match, *, http: bool) -> FilterChain:
     return chains.chain(shape.deny_id, [chains.tcp_proxy(names.BLACKHOLE, logging.tcp_log("out"))], match)
 
 
-def _routes(shape: Shape, port: int | None) -> Resource:
+def _routes(shape: Shape, apart: Sequence[tuple[Upstream, tuple[str, ...], bool]], port: int | None) -> Resource:
     """Hosts outside the mesh at one port: approved ones by name, the rest by what the source's mode says."""
     hosts = []
     needs: set[tuple[str, str]] = set()
-    for upstream, _, by_name in told_apart(shape.upstreams):
+    for upstream, _, by_name in apart:
         if not by_name or upstream.has_tls or upstream.port.number != port:
             continue
         name = upstream.host
@@ -189,14 +198,14 @@ def _domains(host: str, port: int) -> list[str]:
     return [literal, f"{literal}:{port}"]
 
 
-def _inspectors(shape: Shape, *, original_destination: bool) -> list[ListenerFilter]:
+def _inspectors(silent_ports: Sequence[int], *, original_destination: bool) -> list[ListenerFilter]:
     """Who was dialled, whether it is TLS and for which name, whether it is HTTP."""
     filters = []
     if original_destination:
         filters.append(ListenerFilter(name="envoy.filters.listener.original_dst", typed_config=pack(OriginalDst())))
     for name, config in (("tls_inspector", TlsInspector()), ("http_inspector", HttpInspector())):
         inspector = ListenerFilter(name=f"envoy.filters.listener.{name}", typed_config=pack(config))
-        for port in shape.silent_ports if original_destination else ():
+        for port in silent_ports:
             rule = inspector.filter_disabled.or_match.rules.add()
             rule.destination_port_range.start = port
             rule.destination_port_range.end = port + 1
@@ -220,7 +229,7 @@ def _explicit(shape: Shape) -> Iterator[Resource]:
             enable_reuse_port=boolean(on=False),
         )
         if handling(upstream.port.protocol) is Handling.INSPECT or upstream.has_tls:
-            listener.listener_filters.extend(_inspectors(shape, original_destination=False))
+            listener.listener_filters.extend(_inspectors((), original_destination=False))
         reached = upstream.clusters if upstream.allowed else []
         if not upstream.opaque.allowed and handling(upstream.port.protocol) is not Handling.HTTP:  # HTTP is answered with a 403
             reached = [*reached, names.BLACKHOLE]

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from controlplane.collection import FullCollections
 from controlplane.identity.authority import Svid
 from controlplane.identity.spiffe import WorkloadId
 from controlplane.policy.documents import dump_policy
@@ -60,7 +61,11 @@ async def _measure() -> list[Measurement]:
         try:
             async with running_mesh(Path(directory), store, topology=topology(CLIENTS), default_mode=Mode.ENFORCE) as mesh:
                 _publish(mesh, [_edge(n, (n + step) % CLIENTS) for n in range(CLIENTS) for step in (1, 2, 3)])
-                return await _with_clients(mesh)
+                searches = asyncio.create_task(FullCollections(lambda: mesh.cache.outdated > 0).run())  # as a control plane does
+                try:
+                    return await _with_clients(mesh)
+                finally:
+                    searches.cancel()
         finally:
             store.close()
 
