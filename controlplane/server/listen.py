@@ -35,6 +35,8 @@ _COMMON = (
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
 )
 _MESH = (
+    # Each connection holds buffers of this size: with 16 KiB a thousand sidecars take 10 MiB more.
+    ("grpc.tsi.max_frame_size", 8 * 1024),
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
     ("grpc.max_send_message_length", 64 * 1024 * 1024),
     ("grpc.max_concurrent_streams", 100),
