@@ -88,6 +88,7 @@ class Heard:
 
     events: list[tuple[str, ...]] = field(default_factory=list)
     running: dict[str, tuple[str, int]] = field(default_factory=dict)
+    pushes: list[tuple[str, int]] = field(default_factory=list)
     refusals: list[tuple[str, str, str]] = field(default_factory=list)
     stored: list[tuple[Report, BatchReceipt]] = field(default_factory=list)
     violations: list[Violation] = field(default_factory=list)
@@ -97,7 +98,8 @@ class Heard:
     def connected(self, stream: StreamId, snapshot: Snapshot) -> None:
         self.events.append(("connected", stream.instance))
 
-    def sent(self, stream: StreamId, type_url: str, size_bytes: int, snapshot: Snapshot) -> None: ...
+    def sent(self, stream: StreamId, type_url: str, size_bytes: int, snapshot: Snapshot) -> None:
+        self.pushes.append((stream.instance, size_bytes))
 
     def answered(self, stream: StreamId, event: Acked | Nacked, snapshot: Snapshot, *, settled: bool) -> None:
         if isinstance(event, Nacked):

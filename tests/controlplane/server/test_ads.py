@@ -135,6 +135,8 @@ async def test_a_slow_sidecar_holds_up_nobody(directory: Path) -> None:
         for number in range(3):
             served.push(resource(types.LISTENER, "a", f"{number}{huge}"))
             await client.until(lambda number=number: client.responses == number + 2)  # type: ignore[misc]  # bound at once
+        assert [size < 1_000 for instance, size in served.heard.pushes if instance == "stuck"] == [True], "changes wait and merge"
+        assert len([size for instance, size in served.heard.pushes if size > len(huge)]) == 3
         stuck.cancel()
         await client.close()
 
