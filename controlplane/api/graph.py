@@ -1,16 +1,29 @@
-"""`/api/v1/map`: services, and the edges that were learned or are approved."""
+"""`/api/v1/map`: services, and the edges that were learned or are approved; `/api/v1/map/picture`: the same drawn."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable
 
 import flask
 
 from controlplane.api import shapes
 from controlplane.api.names import service_named
 from controlplane.api.reading import read_query, write
-from controlplane.api.requests import MapQuery
-from controlplane.api.schemas import Map
+from controlplane.api.requests import MapQuery, PictureQuery
+from controlplane.api.schemas import Map, Picture
 from controlplane.api.services import ApiServices
-from controlplane.graph.chart import chart
+from controlplane.graph.chart import ChartedEdge, chart
+from controlplane.graph.render import picture, svg, text
+from controlplane.topology.model import Topology
+
+#: What a drawing is, and who draws it.
+_FORMATS: dict[str, tuple[str, Callable[[picture.Picture], str]]] = {
+    "dot": ("text/vnd.graphviz", text.to_dot),
+    "mermaid": ("text/vnd.mermaid", text.to_mermaid),
+    "graphml": ("application/graphml+xml", text.to_graphml),
+    "json": ("application/json", text.to_json),
+    "svg": ("image/svg+xml", svg.to_svg),
+}
 
 
 def blueprint(services: ApiServices) -> flask.Blueprint:
@@ -22,10 +35,7 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
         query = read_query(MapQuery)
         now = services.publisher.in_force
         policy, topology = now.policy, now.topology
-        edges = chart(policy, services.review.learned(), topology)
-        if query.service:
-            name = str(service_named(topology, query.service, "query.service"))
-            edges = [charted for charted in edges if name in {charted.edge.source, charted.edge.destination}]
+        edges = _around(chart(policy, services.review.learned(), topology), topology, query.service)
         return write(
             Map(
                 revision=policy.revision,
@@ -35,4 +45,27 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
             )
         )
 
+    @routes.get("/map/picture")
+    def draw() -> flask.Response:
+        query = read_query(PictureQuery)
+        now = services.publisher.in_force
+        edges = _around(chart(now.policy, services.review.learned(), now.topology), now.topology, query.service)
+        if query.namespace:
+            edges = [charted for charted in edges if any(end.startswith(f"{query.namespace}/") for end in _ends(charted))]
+        media_type, to_text = _FORMATS[query.format]
+        content = to_text(picture.picture_of(edges, now.topology))
+        return write(Picture(now.policy.revision, query.format, media_type, content))
+
     return routes
+
+
+def _around(edges: Iterable[ChartedEdge], topology: Topology, service: str) -> list[ChartedEdge]:
+    """The edges from and to a service; all where none is named."""
+    if not service:
+        return list(edges)
+    name = str(service_named(topology, service, "query.service"))
+    return [charted for charted in edges if name in _ends(charted)]
+
+
+def _ends(charted: ChartedEdge) -> tuple[str, str]:
+    return charted.edge.source, charted.edge.destination

@@ -27,6 +27,14 @@ class MapQuery(Struct, frozen=True, forbid_unknown_fields=True):
     limit: Annotated[int, Meta(ge=1, le=100_000)] = 10_000
 
 
+class PictureQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """The map as a drawing. ``service`` and ``namespace`` keep the edges from and to one."""
+
+    format: Literal["dot", "mermaid", "graphml", "json", "svg"]
+    service: _Name = ""
+    namespace: _Name = ""
+
+
 class ProposalsQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """``status`` keeps the proposals with it."""
 

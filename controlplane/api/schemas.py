@@ -65,6 +65,15 @@ class Map(msgspec.Struct, frozen=True, kw_only=True):
     edge_count: int
 
 
+class Picture(msgspec.Struct, frozen=True):
+    """The map in another format: ``content`` is the whole text of a file."""
+
+    revision: int
+    format: str
+    media_type: str
+    content: str
+
+
 class ProposedEdge(Edge, frozen=True, kw_only=True):
     """One row of a proposal, counted from 1."""
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ET
+
+import pytest
 from flask.testing import FlaskClient
 
 from tests.harness.plane import ADD_CART, GET_CART, PAY, REDIS, Plane
@@ -68,3 +71,36 @@ def test_the_mode_is_the_one_that_decides(plane: Plane, api: FlaskClient) -> Non
     api.put("/api/v1/modes", json={"mode": "enforce", "services": ["frontend"]})
     modes = {edge["destination"]: edge["mode"] for edge in api.get("/api/v1/map").get_json()["edges"]}
     assert modes == {"shop/pay": "audit", "external/example.org": "enforce"}
+
+
+@pytest.mark.parametrize(
+    ("form", "media_type", "start"),
+    [
+        ("dot", "text/vnd.graphviz", "digraph picket {"),
+        ("mermaid", "text/vnd.mermaid", "flowchart LR"),
+        ("graphml", "application/graphml+xml", "<graphml "),
+        ("json", "application/json", "{"),
+        ("svg", "image/svg+xml", "<svg "),
+    ],
+)
+def test_the_map_can_be_drawn(plane: Plane, api: FlaskClient, form: str, media_type: str, start: str) -> None:
+    plane.learn(GET_CART, PAY)
+    found = api.get("/api/v1/map/picture", query_string={"format": form}).get_json()
+    assert (found["revision"], found["format"], found["media_type"]) == (0, form, media_type)
+    assert found["content"].startswith(start)
+    assert {name in found["content"] for name in ("frontend", "cart", "pay")} == {True}
+    if "xml" in media_type:
+        ET.fromstring(found["content"])
+
+
+def test_a_drawing_can_be_of_one_service_or_namespace(plane: Plane, api: FlaskClient) -> None:
+    plane.learn(GET_CART, PAY, REDIS)
+    of_cart = api.get("/api/v1/map/picture?format=dot&service=cart").get_json()["content"]
+    assert "redis" in of_cart
+    assert "pay" not in of_cart
+    of_default = api.get("/api/v1/map/picture?format=dot&namespace=default").get_json()["content"]
+    assert "pay" in of_default
+    assert "redis" not in of_default
+    assert "n0" not in api.get("/api/v1/map/picture?format=dot&namespace=nowhere").get_json()["content"]
+    assert api.get("/api/v1/map/picture?format=png").status_code == 400
+    assert api.get("/api/v1/map/picture?format=dot&service=nobody").status_code == 404

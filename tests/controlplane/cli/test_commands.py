@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from controlplane.flows.model import Verdict
@@ -106,6 +108,20 @@ def test_revisions_are_shown_compared_and_rolled_back(learned: Plane, picket: Pi
     assert [item["revision"] for item in picket("policy", "revisions", "-o", "json").json["revisions"]] == [2, 1]
     assert picket("policy", "show", "1", "-o", "json").json["active"] is False
     assert picket("policy", "diff", "one..two").code == 2
+
+
+def test_the_map_is_drawn_to_the_terminal_or_into_a_file(plane: Plane, picket: Picket, tmp_path: Path) -> None:
+    plane.learn(PAY, REDIS)
+    assert picket("map", "--format", "mermaid").out.startswith("flowchart LR\n")
+    assert picket("map", "pay", "--format", "dot", "-o", "json").json["media_type"] == "text/vnd.graphviz"
+    file = tmp_path / "map.svg"
+    assert picket("map", "--format", "svg", "--file", str(file)).out == ""
+    assert file.read_text().startswith("<svg ")
+    assert "redis" not in picket("map", "--format", "dot", "--namespace", "default").out
+    ended = picket("map", "--format", "svg", "--file", str(tmp_path / "nowhere" / "map.svg"))
+    assert (ended.code, "cannot be written: No such file" in ended.err) == (1, True)
+    assert picket("map", "--file", str(file)).code == 2
+    assert picket("map", "--new", "--format", "dot").code == 2
 
 
 def test_violations_are_shown_with_their_total(plane: Plane, picket: Picket) -> None:
