@@ -1,14 +1,22 @@
-"""`/api/v1/audit`: who did what to what."""
+"""`/api/v1/audit`: who did what to what, and whether the log is as it was written."""
 
 from __future__ import annotations
+
+from http import HTTPStatus
 
 import flask
 
 from controlplane.api import shapes
+from controlplane.api.problems import problem
 from controlplane.api.reading import read_query, write
-from controlplane.api.requests import LimitQuery
-from controlplane.api.schemas import Audit
+from controlplane.api.requests import AuditQuery, AuditVerifyQuery
+from controlplane.api.schemas import Audit, AuditVerdict
 from controlplane.api.services import ApiServices
+from controlplane.policy.audit import Broken, Chain, Head
+from controlplane.store.interface import Store
+
+#: Events that are read at a time.
+PIECE = 1_000
 
 
 def blueprint(services: ApiServices) -> flask.Blueprint:
@@ -17,6 +25,29 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
 
     @routes.get("/audit")
     def several() -> flask.Response:
-        return write(Audit([shapes.audit_event(row) for row in services.store.audit(read_query(LimitQuery).limit)]))
+        query = read_query(AuditQuery)
+        store = services.store
+        events = store.audit(query.limit) if query.after_id is None else store.audit_after(query.after_id, query.limit)
+        return write(Audit([shapes.audit_event(event) for event in events]))
+
+    @routes.get("/audit/verify")
+    def verify() -> flask.Response:
+        text = read_query(AuditVerifyQuery).head
+        try:
+            pinned = Head.parse(text) if text else None
+        except ValueError as error:
+            raise problem(HTTPStatus.BAD_REQUEST, "query", str(error), where="query.head") from error
+        return write(_verdict(services.store, pinned))
 
     return routes
+
+
+def _verdict(store: Store, pinned: Head | None) -> AuditVerdict:
+    chain, last = Chain(pinned), 0
+    while events := store.audit_after(last, PIECE):
+        chain.follow(events)
+        last = events[-1].id
+    found = chain.verdict()
+    if isinstance(found, Broken):
+        return AuditVerdict(intact=False, events=last, head="", broken_id=found.id, reason=found.reason)
+    return AuditVerdict(intact=True, events=found.events, head=str(found.head or ""), broken_id=None, reason="")

@@ -78,13 +78,16 @@ class ApiServer:
         if isinstance(self._server, UnixWSGIServer):
             self._server.channel_class = _PeerChannel
         self._stopping = threading.Event()
+        self._waking = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="picket-api", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Take no more requests, and finish those that run."""
-        self._stopping.set()
-        self._server.pull_trigger()
+        with self._waking:
+            if not self._stopping.is_set():
+                self._stopping.set()
+                self._server.pull_trigger()
         self._thread.join(STOP_SECONDS + 1)
         if self._path is not None:
             self._path.unlink(missing_ok=True)
@@ -95,6 +98,8 @@ class ApiServer:
         connections = server._map  # noqa: SLF001  # the loop's own argument, which waitress does not give out otherwise
         while not self._stopping.is_set():
             server.asyncore.loop(timeout=30, map=connections, use_poll=True, count=1)
+        with self._waking:
+            pass  # whoever stops us is done with the trigger: its file descriptor is about to be closed, and may become another's
         server.accepting = False
         self._socket.close()
         connections.pop(server._fileno, None)  # noqa: SLF001

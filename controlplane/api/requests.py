@@ -64,10 +64,17 @@ class ModesBody(Struct, frozen=True, forbid_unknown_fields=True):
     comment: _Comment = ""
 
 
-class LimitQuery(Struct, frozen=True, forbid_unknown_fields=True):
-    """How many, newest first."""
+class AuditQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """How many, newest first; with ``after_id`` (0 for all) the next ones after an event, oldest first."""
 
+    after_id: _Id | None = None
     limit: _Limit = 50
+
+
+class AuditVerifyQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """``head`` is an ``ID:HASH`` that was kept: the log has to hold that event as it was."""
+
+    head: _Name = ""
 
 
 class RevisionsQuery(Struct, frozen=True, forbid_unknown_fields=True):

@@ -229,7 +229,7 @@ class SidecarConfig(msgspec.Struct, frozen=True):
 
 
 class AuditEvent(msgspec.Struct, frozen=True):
-    """Who did what to what."""
+    """Who did what to what. ``hash`` is over the event and the hash of the one before."""
 
     id: int
     at_ms: int
@@ -237,12 +237,26 @@ class AuditEvent(msgspec.Struct, frozen=True):
     action: str
     subject: str
     detail: Any
+    hash: str
 
 
 class Audit(msgspec.Struct, frozen=True):
-    """Newest first."""
+    """Newest first, or after ``after_id`` oldest first."""
 
     events: list[AuditEvent]
+
+
+class AuditVerdict(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether every event is as it was written; otherwise ``broken_id`` is the first that is not, and ``reason`` says why.
+
+    ``head`` is the last event's ``ID:HASH``, empty of an empty log.
+    """
+
+    intact: bool
+    events: int
+    head: str
+    broken_id: int | None
+    reason: str
 
 
 class Health(msgspec.Struct, frozen=True):

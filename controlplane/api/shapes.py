@@ -11,8 +11,9 @@ from controlplane.api import revisions, schemas
 from controlplane.flows.model import Violation
 from controlplane.graph.chart import ChartedEdge
 from controlplane.graph.learn import GraphEdge
+from controlplane.policy.audit import AuditEvent
 from controlplane.policy.rules import HttpMatch, Policy
-from controlplane.store.interface import AuditRow, SidecarRow, StoredProposal, StoredRevision
+from controlplane.store.interface import SidecarRow, StoredProposal, StoredRevision
 from controlplane.topology.model import Service
 
 
@@ -142,6 +143,7 @@ def _state(row: SidecarRow) -> str:
     return "ack" if row.sent_version and row.sent_version == row.acked_version else "pending"
 
 
-def audit_event(row: AuditRow) -> schemas.AuditEvent:
+def audit_event(event: AuditEvent) -> schemas.AuditEvent:
     """An audit event."""
-    return schemas.AuditEvent(row.id, row.at_ms, row.actor, row.action, row.subject, msgspec.json.decode(row.detail or "{}"))
+    detail = msgspec.json.decode(event.detail or "{}")
+    return schemas.AuditEvent(event.id, event.at_ms, event.actor, event.action, event.subject, detail, event.hash)

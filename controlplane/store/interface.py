@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from controlplane.flows.model import Flow, LearnedEdge, Verdict, Violation
+from controlplane.policy.audit import AuditEvent
 from controlplane.policy.rules import Mode
 from controlplane.topology.model import ServiceName
 
@@ -67,18 +68,6 @@ class SidecarRow:
     envoy_version: str = ""
     capture: str = ""
     certificate_not_after_ms: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class AuditRow:
-    """Who did what to what, when. ``detail`` is JSON text."""
-
-    id: int
-    at_ms: int
-    actor: str
-    action: str
-    subject: str
-    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +132,8 @@ class Transaction(Protocol):
     def set_active_revision(self, number: int) -> None:
         """Make a stored revision the one in force."""
 
-    def add_audit(self, actor: str, action: str, subject: str, detail: str, now_ms: int) -> AuditRow:
-        """Append an audit event."""
+    def add_audit(self, actor: str, action: str, subject: str, detail: str, now_ms: int) -> AuditEvent:
+        """Append an audit event to the chain (`policy.audit`); ids count from 1 without gaps."""
 
     def add_join_token(self, token_hash: str, workload: str, expires_ms: int, now_ms: int) -> None:
         """Remember a join token by its hash."""
@@ -194,8 +183,11 @@ class Store(Protocol):
     def sidecars(self) -> Sequence[SidecarRow]:
         """All sidecars ever seen, ordered by workload and instance."""
 
-    def audit(self, limit: int) -> Sequence[AuditRow]:
+    def audit(self, limit: int) -> Sequence[AuditEvent]:
         """Newest first."""
+
+    def audit_after(self, event_id: int, limit: int) -> Sequence[AuditEvent]:
+        """The next events, oldest first."""
 
     def prune(self, what: Prunable, bound: int, limit: int) -> int:
         """Remove at most ``limit`` rows in a transaction of its own; returns how many.

@@ -10,11 +10,11 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Select, and_, func, or_, select
 
 from controlplane.flows.model import EdgeKey, LearnedEdge, Violation
+from controlplane.policy.audit import AuditEvent
 from controlplane.policy.rules import Mode
 from controlplane.store import tables
 from controlplane.store.engine import BUSY_TIMEOUT_SECONDS, open_engine, wrapped
 from controlplane.store.interface import (
-    AuditRow,
     Prunable,
     SidecarRow,
     StoredProposal,
@@ -147,11 +147,18 @@ class SqlStore:
             found = [SidecarRow(**row) for row in connection.execute(query).mappings()]
         return sorted(found, key=lambda row: (row.workload, row.instance))
 
-    def audit(self, limit: int) -> Sequence[AuditRow]:
+    def audit(self, limit: int) -> Sequence[AuditEvent]:
         """Newest first."""
         with self._reading() as connection:
             query = select(tables.audit).order_by(tables.audit.c.id.desc()).limit(_limit(limit))
-            return [AuditRow(**row) for row in connection.execute(query).mappings()]
+            return [AuditEvent(**row) for row in connection.execute(query).mappings()]
+
+    def audit_after(self, event_id: int, limit: int) -> Sequence[AuditEvent]:
+        """The next events, oldest first."""
+        table = tables.audit
+        query = select(table).where(table.c.id > min(event_id, _MAX_INTEGER)).order_by(table.c.id).limit(_limit(limit))
+        with self._reading() as connection:
+            return [AuditEvent(**row) for row in connection.execute(query).mappings()]
 
     def prune(self, what: Prunable, bound: int, limit: int) -> int:
         """Remove at most ``limit`` rows; see `interface.Store.prune`. They are sought before the write lock is taken."""

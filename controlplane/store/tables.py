@@ -147,6 +147,7 @@ audit = Table(
     Column("action", Text, nullable=False),
     Column("subject", Text, nullable=False),
     Column("detail", Text, nullable=False),
+    Column("hash", Text, nullable=False),
 )
 
 join_tokens = Table(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from sqlalchemy import Connection, select, update
 
 from controlplane.flows.model import Flow
+from controlplane.policy.audit import AuditEvent, link
 from controlplane.policy.rules import Mode
 from controlplane.store import tables
-from controlplane.store.interface import AuditRow, BatchReceipt, SidecarRow, StoredProposal, StoredRevision, StoreError
+from controlplane.store.interface import BatchReceipt, SidecarRow, StoredProposal, StoredRevision, StoreError
 from controlplane.store.recording import Recording
 from controlplane.store.statements import next_number, upsert
 from controlplane.topology.model import ServiceName
@@ -86,11 +87,13 @@ class SqlTransaction:
             raise StoreError(f"revision {number} cannot be put in force: it is not stored")
         upsert(self._connection, tables.active_revision, [{"singleton": 1, "number": number}])
 
-    def add_audit(self, actor: str, action: str, subject: str, detail: str, now_ms: int) -> AuditRow:
-        """Append an audit event."""
-        row = AuditRow(next_number(self._connection, "audit"), now_ms, actor, action, subject, detail)
-        self._connection.execute(tables.audit.insert().values(**asdict(row)))
-        return row
+    def add_audit(self, actor: str, action: str, subject: str, detail: str, now_ms: int) -> AuditEvent:
+        """Append an audit event. Who takes the next number reads the last hash: other writers wait for the commit."""
+        event = AuditEvent(next_number(self._connection, "audit"), now_ms, actor, action, subject, detail)
+        newest = select(tables.audit.c.hash).order_by(tables.audit.c.id.desc()).limit(1)
+        event = replace(event, hash=link(self._connection.execute(newest).scalar() or "", event))
+        self._connection.execute(tables.audit.insert().values(**asdict(event)))
+        return event
 
     def add_join_token(self, token_hash: str, workload: str, expires_ms: int, now_ms: int) -> None:
         """Remember a join token by its hash."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import socket
@@ -15,7 +16,7 @@ import pytest
 
 from controlplane.api.client import ApiError, Client, UnreachableError
 from controlplane.api.listen import ApiServer, ListenError
-from controlplane.settings import Listen
+from controlplane.settings import Listen, parse_listen
 from tests.harness.plane import TOKEN, Plane
 
 USER = pwd.getpwuid(os.getuid()).pw_name
@@ -114,3 +115,21 @@ def test_a_body_far_too_large_is_not_read(tcp: str) -> None:
             b"Content-Length: 99999999999\r\n\r\n"
         )
         assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_server_may_be_stopped_at_any_moment_and_twice(plane: Plane) -> None:
+    """A request that ends the loop's wait just then must not let it close what wakes it before it was woken."""
+
+    def call(address: str) -> None:
+        with contextlib.suppress(ApiError, UnreachableError):  # it may come too late
+            Client(address).get("/healthz")
+
+    for _ in range(60):
+        server = ApiServer(plane.app(), parse_listen(plane.socket, "test"))
+        calls = [threading.Thread(target=call, args=(server.address,)) for _ in range(2)]
+        for thread in calls:
+            thread.start()
+        server.close()
+        server.close()
+        for thread in calls:
+            thread.join()

@@ -182,6 +182,37 @@ def test_the_audit_log_names_who_did_what(learned: Plane, picket: Picket) -> Non
     assert event["detail"]["comment"] == "fine"
 
 
+def test_the_audit_log_is_verified_here_and_from_a_file(learned: Plane, picket: Picket, tmp_path: Path) -> None:
+    assert picket("audit", "verify").out == "the audit log is intact: 0 events\n"
+    assert picket("audit", "head").code == 1
+    picket("mode", "cart", "audit")
+    head = picket("audit", "head").out.strip()
+    picket("mode", "cart", "enforce", "-m", "caf\u00e9")
+    assert picket("audit", "verify", "--head", head).out.startswith("the audit log is intact: 2 events; the head is 2:")
+    file = tmp_path / "audit.jsonl"
+    file.write_text(picket("audit", "export").out)
+    offline = ("audit", "verify", "--file", str(file), "--data", str(tmp_path / "nobody"), "--server", "unix:/nobody")
+    assert picket(*offline, "--head", head, "-o", "json").json["events"] == 2
+    file.write_text(file.read_text().replace("enforce", "learn", 1))
+    ended = picket(*offline)
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.startswith("picket: the audit log is not as it was written, from event 2 on: ")
+    file.write_text("no log\n")
+    assert "audit.jsonl:1: not a line" in picket(*offline).err
+    assert picket("audit", "verify", "--head", "1").code == 1
+    assert picket(*offline, "--head", "1").code == 2
+
+
+def test_a_log_that_somebody_changed_in_the_database_is_found(learned: Plane, picket: Picket) -> None:
+    picket("mode", "cart", "audit")
+    picket("mode", "cart", "enforce")
+    with learned.store.transaction() as transaction:
+        transaction._connection.exec_driver_sql("UPDATE audit SET actor = 'somebody-else' WHERE id = 1")
+    ended = picket("audit", "verify", "-o", "json")
+    assert (ended.code, ended.json["intact"], ended.json["broken_id"]) == (1, False, 1)
+    assert "from event 1 on: it was changed" in picket("audit", "head").err
+
+
 def test_what_the_control_plane_refuses_is_one_line_with_a_remedy(learned: Plane, picket: Picket) -> None:
     picket("proposals")
     picket("approve", "1")

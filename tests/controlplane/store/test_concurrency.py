@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from controlplane.flows.model import EdgeKey, Flow, Verdict
+from controlplane.policy.audit import Chain, Intact
 from controlplane.store.interface import SidecarRow, ViolationFilter
 from controlplane.store.sql import SqlStore
 
@@ -95,6 +96,11 @@ def test_numbers_never_collide(opened: Callable[[], SqlStore]) -> None:
     for numbers in zip(*rows, strict=True):
         assert sorted(numbers) == list(range(1, WRITERS * 5 + 1))
     assert stores[1].active_revision() == WRITERS * 5
+    chain = Chain()
+    chain.follow(stores[0].audit_after(0, 10_000))
+    found = chain.verdict()
+    assert isinstance(found, Intact)
+    assert found.events == WRITERS * 5
 
 
 def test_replacing_a_proposal_has_one_winner(opened: Callable[[], SqlStore]) -> None:

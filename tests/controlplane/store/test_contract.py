@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from controlplane.flows.model import EdgeKey, Flow, LearnedEdge, Verdict
+from controlplane.policy.audit import Chain, Head, Intact
 from controlplane.policy.rules import Mode
 from controlplane.store.interface import BatchReceipt, SidecarRow, Store, StoreError, ViolationFilter
 from controlplane.store.sql import SqlStore
@@ -302,6 +303,20 @@ def test_modes_are_kept_per_service(store: SqlStore) -> None:
         transaction.set_mode(ServiceName("shop", "web"), Mode.LEARN)
         transaction.set_mode(ServiceName("shop", "cart"), Mode.ENFORCE)
     assert store.modes() == {ServiceName("shop", "cart"): Mode.ENFORCE, ServiceName("shop", "web"): Mode.LEARN}
+
+
+def test_audit_events_are_a_chain_that_is_read_in_pieces(store: SqlStore) -> None:
+    for number in range(5):
+        with store.transaction() as transaction:
+            transaction.add_audit("ana", "a", str(number), '{"n": 1, "words": ["\u00e9", null]}', number)
+            transaction.add_audit("bo", "b", str(number), "", number)
+    first = store.audit_after(0, 7)
+    rest = store.audit_after(first[-1].id, 7)
+    assert [event.id for event in (*first, *rest)] == list(range(1, 11))
+    assert store.audit_after(rest[-1].id, 7) == []
+    chain = Chain()
+    chain.follow([*first, *rest])
+    assert chain.verdict() == Intact(10, Head(10, rest[-1].hash))
 
 
 def test_audit_events_are_read_newest_first(store: SqlStore) -> None:

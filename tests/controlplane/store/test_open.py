@@ -12,14 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from alembic import op
+from alembic import command, op
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
 
+from controlplane.policy.audit import Chain, Intact
 from controlplane.store.engine import open_engine
 from controlplane.store.interface import StoreError
 from controlplane.store.sql import SqlStore, open_store
@@ -86,6 +88,29 @@ def test_an_interrupted_migration_leaves_nothing(url: str, monkeypatch: pytest.M
         patched.setattr(op, "bulk_insert", lambda *_: op.execute("SELECT * FROM missing_table"))
         assert "cannot be used" in refused(url)
     open_store(url).close()
+
+
+def test_events_from_before_the_chain_are_chained(url: str) -> None:
+    """What the audit log held under an older version is intact under this one."""
+    store = open_store(url)
+    with store.transaction() as transaction:
+        for subject in ("1", "2", "3"):
+            transaction.add_audit("ana", "proposal:approve", subject, '{"edges": 1}', 7)
+    before = store.audit_after(0, 9)
+    store.close()
+    config = Config()
+    config.set_main_option("script_location", "controlplane.store:migrations")
+    engine = open_engine(url)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0002")
+    engine.dispose()
+    store = open_store(url)
+    assert store.audit_after(0, 9) == before
+    chain = Chain()
+    chain.follow(before)
+    assert isinstance(chain.verdict(), Intact)
+    store.close()
 
 
 def test_the_sqlite_file_is_private(tmp_path: Path) -> None:
