@@ -64,6 +64,42 @@ class ModesBody(Struct, frozen=True, forbid_unknown_fields=True):
     comment: _Comment = ""
 
 
+class ImportedEnd(Struct, frozen=True, forbid_unknown_fields=True):
+    """One end of an imported flow, as `flows.imports.model.End`."""
+
+    namespace: _Name = ""
+    account: _Name = ""
+    app: _Name = ""
+    workload: _Name = ""
+    address: _Name = ""
+    host: _Name = ""
+
+
+class ImportedFlow(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One imported flow, as `flows.imports.model.Imported`."""
+
+    source: ImportedEnd
+    destination: ImportedEnd
+    port: Annotated[int, Meta(ge=1, le=65535)]
+    protocol: Annotated[str, Meta(max_length=32)]
+    verdict: Literal["allowed", "would-deny", "denied"]
+    inbound: bool
+    at_ms: _Id
+    method: Annotated[str, Meta(max_length=64)] = ""
+    path: Annotated[str, Meta(max_length=1024)] = ""
+    reason: _Name = ""
+
+
+class ImportBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A batch of an import. ``epoch`` names the import, ``number`` counts its batches from 1: sent again, one counts once."""
+
+    epoch: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+    number: Annotated[int, Meta(ge=1, le=2**53)]
+    log: _Name
+    format: Annotated[str, Meta(max_length=32)]
+    flows: Annotated[list[ImportedFlow], Meta(max_length=20_000)]
+
+
 class AuditQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """How many, newest first; with ``after_id`` (0 for all) the next ones after an event, oldest first."""
 

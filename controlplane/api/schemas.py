@@ -246,6 +246,12 @@ class Audit(msgspec.Struct, frozen=True):
     events: list[AuditEvent]
 
 
+class ImportReceipt(msgspec.Struct, frozen=True):
+    """What became of a batch: ``stored``, or known already."""
+
+    stored: bool
+
+
 class AuditVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """Whether every event is as it was written; otherwise ``broken_id`` is the first that is not, and ``reason`` says why.
 

@@ -12,6 +12,7 @@ from controlplane.cli.audit import audit
 from controlplane.cli.connection import NotFoundError
 from controlplane.cli.demo import demo
 from controlplane.cli.graph import show_map
+from controlplane.cli.learn import learn
 from controlplane.cli.modes import mode
 from controlplane.cli.offline import POLICY_COMMANDS, check
 from controlplane.cli.policy import policy
@@ -36,6 +37,7 @@ for _command in (
     check,
     controlplane,
     demo,
+    learn,
     show_map,
     mode,
     policy,

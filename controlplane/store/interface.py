@@ -111,8 +111,9 @@ class Transaction(Protocol):
     ) -> BatchReceipt:
         """Store one batch: count edges (allowed flows), insert or add to violations (the others), note gaps and losses.
 
-        Idempotent by (workload, instance, epoch, sequence). Violations with the same edge, verdict, reporter, direction,
-        deny ID, host, server name and peer address within `violation_window_ms` add to one row.
+        Idempotent by (workload, instance, epoch, sequence). An empty instance is no sidecar's: nothing is said of one.
+        Violations with the same edge, verdict, reporter, direction, deny ID, host, server name and peer address within
+        `violation_window_ms` add to one row.
         """
 
     def add_revision(self, author: str, note: str, document: str, now_ms: int) -> StoredRevision:

@@ -47,7 +47,7 @@ class Recording:
     def add(
         self, workload: str, instance: str, epoch: str, sequence: int, flows: Sequence[Flow], lost: int, now_ms: int
     ) -> BatchReceipt:
-        """Take one batch in; see `interface.Transaction.record_batch`."""
+        """Take one batch in; see `interface.Transaction.record_batch`. Without an instance it is no sidecar's."""
         report = self._reports.setdefault((workload, instance), _Report(now_ms))
         report.last_ms = max(report.last_ms, now_ms)
         key = (workload, instance, epoch)
@@ -85,9 +85,10 @@ class Recording:
                 "lost": report.lost,
             }
             for (workload, instance), report in sorted(self._reports.items())
+            if instance
         ]
         upsert(self._connection, tables.reports, reports, _REPORT)
-        upsert(self._connection, tables.sidecars, [_blank_sidecar(*key) for key in sorted(self._met)], {})
+        upsert(self._connection, tables.sidecars, [_blank_sidecar(*key) for key in sorted(self._met) if key[1]], {})
         edges = [
             {**key._asdict(), "key_hash": _hash(key), "count": count, "first_seen_ms": first, "last_seen_ms": last}
             for key, (count, first, last) in sorted(self._edges.items())
