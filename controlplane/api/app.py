@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import flask
 
-from controlplane.api import access, audit, graph, health, imports, modes, policy, problems, proposals, sidecars, tokens, violations
+from controlplane.api import (
+    access,
+    audit,
+    graph,
+    health,
+    imports,
+    modes,
+    policy,
+    preview,
+    problems,
+    proposals,
+    sidecars,
+    tokens,
+    violations,
+)
 from controlplane.api.reading import MAX_BODY_BYTES
 from controlplane.api.services import ApiServices, HealthReport
 
@@ -20,6 +34,6 @@ def create_app(services: ApiServices) -> flask.Flask:
     problems.install(app)
     access.install(app, services.token, services.host_names)
     app.register_blueprint(health.blueprint(services))
-    for topic in (graph, proposals, imports, modes, policy, violations, sidecars, tokens, audit):
+    for topic in (graph, proposals, preview, imports, modes, policy, violations, sidecars, tokens, audit):
         app.register_blueprint(topic.blueprint(services), url_prefix=PREFIX)
     return app

@@ -42,6 +42,13 @@ class ProposalsQuery(Struct, frozen=True, forbid_unknown_fields=True):
     limit: _FewDocuments = 20
 
 
+class PreviewQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """What was used within so many ``days``; ``rows`` of the proposal are numbers with commas between, all when left out."""
+
+    days: Annotated[int, Meta(ge=1, le=3650)] = 7
+    rows: Annotated[str, Meta(pattern="^([1-9][0-9]{0,5}(,[1-9][0-9]{0,5})*)?$", max_length=60_000)] = ""
+
+
 class ApproveBody(Struct, frozen=True, forbid_unknown_fields=True):
     """``rows`` are counted from 1; without them all are approved."""
 

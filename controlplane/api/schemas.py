@@ -100,6 +100,34 @@ class Proposal(ProposalSummary, frozen=True, kw_only=True):
     edges: list[ProposedEdge]
 
 
+class DeniedEdge(Edge, frozen=True, kw_only=True):
+    """An edge in use that would be denied under enforcement: ``http`` is what is missing of it, and ``mode`` what decides now."""
+
+    mode: str
+
+
+class ReachChange(msgspec.Struct, frozen=True, kw_only=True):
+    """From how many workloads a service can be reached, in any number of calls. ``gained`` and ``lost`` are the first few."""
+
+    service: str
+    before: int
+    after: int
+    gained_count: int
+    lost_count: int
+    gained: list[str]
+    lost: list[str]
+    text: str
+
+
+class Preview(msgspec.Struct, frozen=True, kw_only=True):
+    """What would become of the ``edges`` that were used in the last ``days``, were everything enforced."""
+
+    days: int
+    edges: int
+    denied: list[DeniedEdge]
+    reach: list[ReachChange]
+
+
 class Proposals(msgspec.Struct, frozen=True):
     """Newest first."""
 

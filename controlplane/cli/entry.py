@@ -16,6 +16,7 @@ from controlplane.cli.learn import learn
 from controlplane.cli.modes import mode
 from controlplane.cli.offline import POLICY_COMMANDS, check
 from controlplane.cli.policy import policy
+from controlplane.cli.preview import preview
 from controlplane.cli.review import approve, proposals, reject
 from controlplane.cli.serve import controlplane
 from controlplane.cli.sidecar import sidecar
@@ -41,6 +42,7 @@ for _command in (
     show_map,
     mode,
     policy,
+    preview,
     proposals,
     reject,
     sidecar,

@@ -27,7 +27,9 @@ class ChartedEdge:
 def chart(policy: Policy, learned: Iterable[GraphEdge], topology: Topology) -> list[ChartedEdge]:
     """Every edge that was seen or is approved, in a stable order."""
     approved = Approved(policy)
-    found = [ChartedEdge(edge, approved.holds(edge), True, _mode(policy, edge.source, edge.destination)) for edge in learned]
+    found = [
+        ChartedEdge(edge, approved.holds(edge), True, deciding_mode(policy, edge.source, edge.destination)) for edge in learned
+    ]
     used: dict[tuple[str, int], set[str]] = {}
     for charted in found:
         used.setdefault((charted.edge.destination, charted.edge.port), set()).add(charted.edge.source)
@@ -36,7 +38,7 @@ def chart(policy: Policy, learned: Iterable[GraphEdge], topology: Topology) -> l
             if not _is_used(rule, used.get((str(name), rule.port), ())):
                 protocol = _protocol(topology, name, rule.port)
                 edge = GraphEdge(str(rule.source), str(name), rule.port, protocol, rule.http, 0, 0, 0)
-                found.append(ChartedEdge(edge, True, False, _mode(policy, edge.source, edge.destination)))
+                found.append(ChartedEdge(edge, True, False, deciding_mode(policy, edge.source, edge.destination)))
     return sorted(found, key=lambda c: (c.edge.source, c.edge.destination, c.edge.port, c.edge.protocol))
 
 
@@ -60,7 +62,7 @@ def _protocol(topology: Topology, name: ServiceName, port: int) -> str:
     return declared.protocol if declared else ""
 
 
-def _mode(policy: Policy, source: str, destination: str) -> Mode:
+def deciding_mode(policy: Policy, source: str, destination: str) -> Mode:
     """The mode that decides about an edge; a destination that is no service name has the default."""
     try:
         service = parse_service_name(destination)

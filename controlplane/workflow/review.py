@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from controlplane.graph.learn import GraphEdge, summarise
+from controlplane.graph.preview import Preview, preview
 from controlplane.graph.proposal import Rejected, additions, dump_proposal, load_proposal, propose, same_edges
 from controlplane.policy.documents import dump_policy, load_policy
 from controlplane.policy.revise import RuleSets, added, changed_services, revise, rule_sets
@@ -98,19 +99,30 @@ class Review:
             return Refused(f"there is no proposal {number}", Why.MISSING)
         if proposal.status not in {OPEN, REJECTED}:  # minds change, and what was rejected is not proposed again
             return self._not_open(proposal)
-        edges: Sequence[GraphEdge] = load_proposal(proposal.document)
+        edges = _chosen(proposal, rows)
+        if isinstance(edges, Refused):
+            return edges
         detail: dict[str, object] = {"proposal": number, "edges": len(edges), "comment": comment}
         if rows is not None:
-            wrong = [row for row in rows if not 1 <= row <= len(edges)]
-            if wrong:
-                return Refused(f"proposal {number} has rows 1 to {len(edges)}, not {wrong[0]}", Why.INVALID)
-            edges = [edge for row, edge in enumerate(edges, 1) if row in rows]
-            detail |= {"edges": len(edges), "rows": sorted(set(rows))}
+            detail |= {"rows": sorted(set(rows))}
         current = self._publisher.policy
         wanted = added(rule_sets(current), additions(edges))
         decides = number if proposal.status == OPEN else None
         event = _Event("proposal:approve", str(number), comment or f"proposal {number}", detail, decides)
         return self._publish(current, wanted, actor, event)
+
+    def preview(self, number: int | None, since_ms: int, rows: Collection[int] | None = None) -> Preview | Refused:
+        """What would become of what was used since then, if a proposal or some rows of it were approved; without one, as it is."""
+        current = candidate = self._publisher.policy
+        if number is not None:
+            proposal = self._store.proposal(number)
+            if proposal is None:
+                return Refused(f"there is no proposal {number}", Why.MISSING)
+            edges = _chosen(proposal, rows)
+            if isinstance(edges, Refused):
+                return edges
+            candidate = revise(current, added(rule_sets(current), additions(edges)), current.revision + 1)
+        return preview(current, candidate, self.learned(), since_ms)
 
     def _not_open(self, proposal: StoredProposal) -> Refused:
         reason = f"proposal {proposal.number} is {proposal.status}, not open"
@@ -184,6 +196,17 @@ class Review:
             transaction.add_audit(actor, event.action, event.subject, _json(event.detail | {"revision": number}), now_ms)
         self._publisher.refresh(revised)
         return Published(number, tuple(sorted(changed_services(current, revised))))
+
+
+def _chosen(proposal: StoredProposal, rows: Collection[int] | None) -> Sequence[GraphEdge] | Refused:
+    """A proposal's edges, or those of some rows, counted from 1."""
+    edges = load_proposal(proposal.document)
+    if rows is None:
+        return edges
+    wrong = [row for row in rows if not 1 <= row <= len(edges)]
+    if wrong:
+        return Refused(f"proposal {proposal.number} has rows 1 to {len(edges)}, not {wrong[0]}", Why.INVALID)
+    return [edge for row, edge in enumerate(edges, 1) if row in rows]
 
 
 @dataclass(frozen=True, slots=True)

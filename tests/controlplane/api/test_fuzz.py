@@ -47,13 +47,13 @@ WRITES = st.sampled_from(
 READS = st.sampled_from(
     [
         "/map", "/proposals", "/proposals/1", "/modes", "/policy", "/policy/revisions", "/policy/revisions/1", "/policy/diff",
-        "/violations", "/violations/count", "/sidecars", "/audit", "/map/picture",
+        "/violations", "/violations/count", "/sidecars", "/audit", "/map/picture", "/preview", "/proposals/1/preview",
     ]
 )  # fmt: skip
 QUERIES = st.dictionaries(
     st.sampled_from(
         ["limit", "service", "status", "before", "after", "source", "verdict", "port", "text", "since_ms", "after_id", "x",
-         "format", "namespace"]
+         "format", "namespace", "days", "rows"]
     ),
     NUMBERS.map(str) | NAMES | st.sampled_from(["open", "denied", "true", "svg", "dot"]) | st.text(max_size=15),
     max_size=3,

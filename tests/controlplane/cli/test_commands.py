@@ -124,6 +124,22 @@ def test_the_map_is_drawn_to_the_terminal_or_into_a_file(plane: Plane, picket: P
     assert picket("map", "--new", "--format", "dot").code == 2
 
 
+def test_a_preview_says_what_would_be_denied_and_reached(plane: Plane, picket: Picket) -> None:
+    plane.now_ms = 900
+    plane.learn(PAY, REDIS)
+    picket("proposals")
+    shown = picket("preview").out
+    assert shown.startswith("with what is approved now, enforcement would deny 2 of the 2 edges used in the last 7 days")
+    shown = picket("preview", "1", "--rows", "2").out
+    assert "with proposal 1 approved, enforcement would deny 1 of the 2 edges" in shown
+    assert "frontend" in shown
+    assert "makes shop/redis reachable from 1 more workload" in shown
+    assert "would deny none of the 2 edges" in picket("preview", "1").out
+    assert picket("preview", "1", "-o", "json").json["denied"] == []
+    assert picket("preview", "--rows", "1").code == 2
+    assert picket("preview", "9").code == 1
+
+
 def test_violations_are_shown_with_their_total(plane: Plane, picket: Picket) -> None:
     assert picket("violations").out == "no violations\n"
     plane.violate(PAY._replace(path="/charge"), count=7)

@@ -16,7 +16,7 @@ from tests.controlplane.cli.conftest import Picket
 from tests.harness.plane import Plane
 
 COMMANDS = {
-    "approve", "audit", "check", "controlplane", "demo", "learn", "map", "mode", "policy", "proposals", "reject",
+    "approve", "audit", "check", "controlplane", "demo", "learn", "map", "mode", "policy", "preview", "proposals", "reject",
     "sidecar", "sidecars", "token", "violations", "wait",
 }  # fmt: skip
 
