@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from controlplane.api import schemas
 from controlplane.api.problems import ApiProblemError, problem
-from controlplane.workflow.review import Done, Published, Refused, Why
+from controlplane.workflow.revisions import Done, Published, Refused, Why
 
 _STATUS = {
     Why.MISSING: HTTPStatus.NOT_FOUND,

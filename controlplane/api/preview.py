@@ -12,7 +12,7 @@ from controlplane.api.services import ApiServices
 from controlplane.graph import preview, reach
 from controlplane.graph.chart import deciding_mode
 from controlplane.policy.rules import Policy
-from controlplane.workflow.review import Refused
+from controlplane.workflow.revisions import Refused
 
 _DAY_MS = 86_400_000
 _REMEDY = "list proposals, and look at the open one"

@@ -5,54 +5,20 @@ Expected refusals are values; the caller shows their reason.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-
-import msgspec
 
 from controlplane.graph.learn import GraphEdge, summarise
 from controlplane.graph.preview import Preview, preview
 from controlplane.graph.proposal import Rejected, additions, dump_proposal, load_proposal, propose, same_edges
-from controlplane.policy.documents import dump_policy, load_policy
-from controlplane.policy.revise import RuleSets, added, changed_services, revise, rule_sets
-from controlplane.policy.rules import Mode, Policy
-from controlplane.store.interface import Store, StoredProposal
+from controlplane.policy.documents import load_policy
+from controlplane.policy.revise import RuleSets, added, revise, rule_sets
+from controlplane.policy.rules import Mode
+from controlplane.store.interface import Store, StoredProposal, Transaction
 from controlplane.topology.model import ServiceName
 from controlplane.workflow.publish import Publisher
+from controlplane.workflow.revisions import Act, Done, Published, Refused, Revisions, Why, as_json
 
 OPEN, APPROVED, REJECTED, SUPERSEDED = "open", "approved", "rejected", "superseded"
-
-
-class Why(enum.StrEnum):
-    """What kind of refusal it is."""
-
-    MISSING = "missing"  # the thing named is not there
-    INVALID = "invalid"  # what is asked for cannot be
-    CONFLICT = "conflict"  # it was decided or changed meanwhile
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Why nothing was done."""
-
-    reason: str
-    why: Why
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """A new revision is in force; ``services`` are those that it changed."""
-
-    revision: int
-    services: tuple[ServiceName, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """It is done, and nothing new is in force by it."""
-
-    detail: str
 
 
 class Review:
@@ -62,6 +28,7 @@ class Review:
         self._store = store
         self._publisher = publisher
         self._clock_ms = clock_ms
+        self._revisions = Revisions(store, publisher, clock_ms)
 
     def learned(self) -> list[GraphEdge]:
         """The learned graph's edges."""
@@ -107,9 +74,16 @@ class Review:
             detail |= {"rows": sorted(set(rows))}
         current = self._publisher.policy
         wanted = added(rule_sets(current), additions(edges))
-        decides = number if proposal.status == OPEN else None
-        event = _Event("proposal:approve", str(number), comment or f"proposal {number}", detail, decides)
-        return self._publish(current, wanted, actor, event)
+        note = comment or f"proposal {number}"
+
+        def decide(transaction: Transaction, revision: int, now_ms: int) -> str:
+            closes = proposal.status == OPEN
+            if closes and not transaction.decide_proposal(number, APPROVED, actor, note, revision, now_ms):
+                return f"proposal {number} is not open any more"
+            return ""
+
+        act = Act("proposal:approve", str(number), note, detail, decide)
+        return self._revisions.publish(current, wanted, actor, act)
 
     def preview(self, number: int | None, since_ms: int, rows: Collection[int] | None = None) -> Preview | Refused:
         """What would become of what was used since then, if a proposal or some rows of it were approved; without one, as it is."""
@@ -135,7 +109,7 @@ class Review:
         if proposal is None:
             return Refused(f"there is no proposal {number}", Why.MISSING)
         now_ms = self._clock_ms()
-        detail = _json({"edges": len(load_proposal(proposal.document)), "comment": comment})
+        detail = as_json({"edges": len(load_proposal(proposal.document)), "comment": comment})
         with self._store.transaction() as transaction:
             decided = transaction.decide_proposal(number, REJECTED, actor, comment, None, now_ms)
             if decided:
@@ -154,8 +128,8 @@ class Review:
         if stored is not None:
             wanted = rule_sets(load_policy(stored.document, number, policy.modes, policy.default_mode))
         note = comment or f"rollback to revision {number}"
-        event = _Event("policy:rollback", str(number), note, {"to": number, "comment": comment})
-        return self._publish(policy, wanted, actor, event)
+        act = Act("policy:rollback", str(number), note, {"to": number, "comment": comment})
+        return self._revisions.publish(policy, wanted, actor, act)
 
     def set_mode(self, services: Sequence[ServiceName], mode: Mode, actor: str, comment: str = "") -> Done | Refused:
         """Set the mode of services; published at once."""
@@ -166,36 +140,10 @@ class Review:
         with self._store.transaction() as transaction:
             for name in services:
                 transaction.set_mode(name, mode)
-                detail = _json({"mode": str(mode), "before": str(self._publisher.policy.mode(name)), "comment": comment})
+                detail = as_json({"mode": str(mode), "before": str(self._publisher.policy.mode(name)), "comment": comment})
                 transaction.add_audit(actor, "service:mode", str(name), detail, now_ms)
         self._publisher.refresh()
         return Done(f"{len(services)} service{'s' if len(services) != 1 else ''} in mode {mode}")
-
-    def _publish(self, current: Policy, wanted: RuleSets, actor: str, event: _Event) -> Published | Refused:
-        """Revision, decision and audit event in one transaction, then the push. ``wanted`` was made from ``current``."""
-        try:
-            return self._commit(current, wanted, actor, event)
-        except _LostRaceError as error:
-            self._publisher.refresh()
-            return Refused(str(error), Why.CONFLICT)
-
-    def _commit(self, current: Policy, wanted: RuleSets, actor: str, event: _Event) -> Published:
-        now_ms = self._clock_ms()
-        with self._store.transaction() as transaction:
-            newest = next(iter(self._store.revisions(1)), None)
-            number = (newest.number if newest else 0) + 1
-            revised = revise(current, wanted, number)
-            stored = transaction.add_revision(actor, event.note, dump_policy(revised), now_ms)
-            # Whoever was faster added rules that ``wanted`` does not hold: writing it would take them away again.
-            if stored.number != number or self._store.active_revision() != current.revision:
-                raise _LostRaceError("another revision was published meanwhile; look at it and try again")
-            decides = event.decides
-            if decides is not None and not transaction.decide_proposal(decides, APPROVED, actor, event.note, number, now_ms):
-                raise _LostRaceError(f"proposal {decides} is not open any more")
-            transaction.set_active_revision(number)
-            transaction.add_audit(actor, event.action, event.subject, _json(event.detail | {"revision": number}), now_ms)
-        self._publisher.refresh(revised)
-        return Published(number, tuple(sorted(changed_services(current, revised))))
 
 
 def _chosen(proposal: StoredProposal, rows: Collection[int] | None) -> Sequence[GraphEdge] | Refused:
@@ -207,22 +155,3 @@ def _chosen(proposal: StoredProposal, rows: Collection[int] | None) -> Sequence[
     if wrong:
         return Refused(f"proposal {proposal.number} has rows 1 to {len(edges)}, not {wrong[0]}", Why.INVALID)
     return [edge for row, edge in enumerate(edges, 1) if row in rows]
-
-
-@dataclass(frozen=True, slots=True)
-class _Event:
-    """Why a revision is made, for the audit log; ``decides`` is the open proposal that it approves."""
-
-    action: str
-    subject: str
-    note: str
-    detail: dict[str, object]
-    decides: int | None = None
-
-
-class _LostRaceError(Exception):
-    """Somebody else decided or published first; leaving the transaction by it undoes what was written."""
-
-
-def _json(detail: dict[str, object]) -> str:
-    return msgspec.json.encode(detail).decode()

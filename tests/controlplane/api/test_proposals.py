@@ -7,7 +7,7 @@ import threading
 import pytest
 from flask.testing import FlaskClient
 
-from controlplane.workflow.review import Published
+from controlplane.workflow.revisions import Published
 from tests.harness.plane import ADD_CART, GET_CART, PAY, REDIS, Plane
 
 

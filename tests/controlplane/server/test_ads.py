@@ -24,7 +24,8 @@ from controlplane.server.snapshots import SnapshotCache
 from controlplane.store.sql import SqlStore
 from controlplane.topology.model import ServiceName
 from controlplane.workflow.publish import CompileError
-from controlplane.workflow.review import Done, Published, Review
+from controlplane.workflow.review import Review
+from controlplane.workflow.revisions import Done, Published
 from controlplane.xds import types
 from controlplane.xds.snapshot import Resource, Snapshot, resource_from_bytes
 from tests.harness.adsclient import DeltaClient, SotwClient, claim, connect

@@ -14,7 +14,8 @@ from controlplane.store.interface import StoredProposal
 from controlplane.store.sql import SqlStore
 from controlplane.topology.model import ServiceName
 from controlplane.workflow.publish import Change, Publisher
-from controlplane.workflow.review import Done, Published, Refused, Review, Why
+from controlplane.workflow.review import Review
+from controlplane.workflow.revisions import Done, Published, Refused, Why
 from controlplane.xds.compile import Compiler
 from controlplane.xds.tls import Trust
 from tests.harness.mesh import CART, DB, NOW_MS, TOPOLOGY, TRUST_DOMAIN, WEB
