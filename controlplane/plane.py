@@ -38,6 +38,7 @@ from controlplane.settings import Settings, advertised
 from controlplane.store.interface import Prunable, Store, StoreError
 from controlplane.topology.document import load_topology
 from controlplane.workflow.admission import Admission
+from controlplane.workflow.breakglass import BreakGlass
 from controlplane.workflow.publish import Change, Publisher
 from controlplane.workflow.record import Recorder
 from controlplane.workflow.resolve import Observed, Surroundings, flows_of
@@ -180,6 +181,7 @@ class ControlPlane:
             "sidecar states": asyncio.create_task(self._states.run()),
             "snapshots": asyncio.create_task(self._cache.run()),
             "retention": asyncio.create_task(self._retention.run()),
+            "break-glass": asyncio.create_task(BreakGlass(self._store, self._publisher, now_ms).run()),
             "garbage": asyncio.create_task(FullCollections(lambda: self._cache.outdated > 0).run()),
         }
         self._ready.set()
@@ -199,7 +201,7 @@ class ControlPlane:
                 file.unlink(missing_ok=True)
         self._recorder.close()
         self._states.close()
-        for name in {"snapshots", "retention", "garbage"} & self._background.keys():
+        for name in {"snapshots", "retention", "break-glass", "garbage"} & self._background.keys():
             self._background[name].cancel()
         if self._background:
             await asyncio.wait(self._background.values())

@@ -24,7 +24,7 @@ def _chapter(title: str) -> str:
 def test_every_command_that_it_names_exists() -> None:
     command = [sys.executable, "-m", "controlplane.cli.entry", "--help"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    named = set(re.findall(r"picket ([a-z]+)", README.read_text()))
+    named = set(re.findall(r"picket ([a-z-]+)", README.read_text()))
     assert named
     for name in named:
         assert re.search(rf"^  {name}\s", listed, re.MULTILINE), name

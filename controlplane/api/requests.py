@@ -42,6 +42,32 @@ class ProposalsQuery(Struct, frozen=True, forbid_unknown_fields=True):
     limit: _FewDocuments = 20
 
 
+class GrantMatch(Struct, frozen=True, forbid_unknown_fields=True):
+    """A method and a path; empty means any."""
+
+    method: Annotated[str, Meta(max_length=64)] = ""
+    path: Annotated[str, Meta(max_length=1024)] = ""
+
+
+class GrantBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An edge to allow for so many ``seconds``; without ``http``, whatever is sent."""
+
+    source: _Name
+    destination: _Name
+    port: Annotated[int, Meta(ge=1, le=65535)]
+    http: Annotated[list[GrantMatch], Meta(max_length=50)] = []
+    seconds: Annotated[int, Meta(ge=1, le=86_400)]
+    reason: Annotated[str, Meta(min_length=1, max_length=1000)]
+    ticket: _Name = ""
+
+
+class GrantsQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """``all`` shows those that have ended, too."""
+
+    all: bool = False
+    limit: _Limit = 50
+
+
 class PreviewQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """What was used within so many ``days``; ``rows`` of the proposal are numbers with commas between, all when left out."""
 

@@ -100,6 +100,36 @@ class Proposal(ProposalSummary, frozen=True, kw_only=True):
     edges: list[ProposedEdge]
 
 
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
+    """A timed exception. ``http`` empty means whatever is sent; ``ended_ms`` is null while it is open."""
+
+    id: int
+    source: str
+    destination: str
+    port: int
+    http: list[HttpMatch]
+    reason: str
+    ticket: str
+    actor: str
+    created_ms: int
+    expires_ms: int
+    ended_ms: int | None
+    ended_by: str
+
+
+class Grants(msgspec.Struct, frozen=True):
+    """Newest first."""
+
+    grants: list[Grant]
+
+
+class Granted(msgspec.Struct, frozen=True):
+    """An exception that is in force, by a revision."""
+
+    grant: Grant
+    revision: int
+
+
 class DeniedEdge(Edge, frozen=True, kw_only=True):
     """An edge in use that would be denied under enforcement: ``http`` is what is missing of it, and ``mode`` what decides now."""
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from controlplane.cli.audit import audit
+from controlplane.cli.breakglass import break_glass
 from controlplane.cli.connection import NotFoundError
 from controlplane.cli.demo import demo
 from controlplane.cli.graph import show_map
@@ -35,6 +36,7 @@ def picket() -> None:
 for _command in (
     approve,
     audit,
+    break_glass,
     check,
     controlplane,
     demo,

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from controlplane.flows.model import Flow, LearnedEdge, Verdict, Violation
 from controlplane.policy.audit import AuditEvent
+from controlplane.policy.grants import Grant
 from controlplane.policy.rules import Mode
 from controlplane.topology.model import ServiceName
 
@@ -136,6 +137,12 @@ class Transaction(Protocol):
     def add_audit(self, actor: str, action: str, subject: str, detail: str, now_ms: int) -> AuditEvent:
         """Append an audit event to the chain (`policy.audit`); ids count from 1 without gaps."""
 
+    def add_grant(self, grant: Grant) -> Grant:
+        """Store a timed exception under the next number; numbers count from 1."""
+
+    def end_grant(self, grant_id: int, ended_by: str, now_ms: int) -> bool:
+        """Mark a timed exception as ended; False when it had ended, or there is none."""
+
     def add_join_token(self, token_hash: str, workload: str, expires_ms: int, now_ms: int) -> None:
         """Remember a join token by its hash."""
 
@@ -180,6 +187,9 @@ class Store(Protocol):
 
     def proposal(self, number: int) -> StoredProposal | None:
         """One proposal."""
+
+    def grants(self, limit: int, *, active: bool) -> Sequence[Grant]:
+        """Timed exceptions, newest first; with ``active`` those that have not ended."""
 
     def sidecars(self) -> Sequence[SidecarRow]:
         """All sidecars ever seen, ordered by workload and instance."""

@@ -11,9 +11,11 @@ from sqlalchemy import Connection, Engine, Select, and_, func, or_, select
 
 from controlplane.flows.model import EdgeKey, LearnedEdge, Violation
 from controlplane.policy.audit import AuditEvent
+from controlplane.policy.grants import Grant
 from controlplane.policy.rules import Mode
 from controlplane.store import tables
 from controlplane.store.engine import BUSY_TIMEOUT_SECONDS, open_engine, wrapped
+from controlplane.store.grants import select_grants
 from controlplane.store.interface import (
     Prunable,
     SidecarRow,
@@ -134,6 +136,11 @@ class SqlStore:
         with self._reading() as connection:
             row = connection.execute(select(tables.proposals).where(tables.proposals.c.number == number)).mappings().first()
         return None if row is None else StoredProposal(**row)
+
+    def grants(self, limit: int, *, active: bool) -> Sequence[Grant]:
+        """Timed exceptions, newest first; with ``active`` those that have not ended."""
+        with self._reading() as connection:
+            return select_grants(connection, _limit(limit), active=active)
 
     def sidecars(self) -> Sequence[SidecarRow]:
         """All sidecars ever seen, ordered by workload and instance."""

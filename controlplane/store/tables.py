@@ -150,6 +150,25 @@ audit = Table(
     Column("hash", Text, nullable=False),
 )
 
+#: Timed exceptions. ``http`` and ``before`` are JSON lists of [method, path]; ``before`` is null where nothing was allowed.
+grants = Table(
+    "grants",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("service", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("port", Integer, nullable=False),
+    Column("http", Text, nullable=False),
+    Column("before", Text),
+    Column("reason", Text, nullable=False),
+    Column("ticket", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),
+    Column("ended_ms", BigInteger),
+    Column("ended_by", Text, nullable=False),
+)
+
 join_tokens = Table(
     "join_tokens",
     metadata,

@@ -9,8 +9,10 @@ from sqlalchemy import Connection, select, update
 
 from controlplane.flows.model import Flow
 from controlplane.policy.audit import AuditEvent, link
+from controlplane.policy.grants import Grant
 from controlplane.policy.rules import Mode
 from controlplane.store import tables
+from controlplane.store.grants import end_grant, insert_grant
 from controlplane.store.interface import BatchReceipt, SidecarRow, StoredProposal, StoredRevision, StoreError
 from controlplane.store.recording import Recording
 from controlplane.store.statements import next_number, upsert
@@ -94,6 +96,14 @@ class SqlTransaction:
         event = replace(event, hash=link(self._connection.execute(newest).scalar() or "", event))
         self._connection.execute(tables.audit.insert().values(**asdict(event)))
         return event
+
+    def add_grant(self, grant: Grant) -> Grant:
+        """Store a timed exception under the next number."""
+        return insert_grant(self._connection, grant)
+
+    def end_grant(self, grant_id: int, ended_by: str, now_ms: int) -> bool:
+        """Mark a timed exception as ended; False when it had ended, or there is none."""
+        return end_grant(self._connection, grant_id, ended_by, now_ms)
 
     def add_join_token(self, token_hash: str, workload: str, expires_ms: int, now_ms: int) -> None:
         """Remember a join token by its hash."""

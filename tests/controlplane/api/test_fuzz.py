@@ -42,12 +42,16 @@ WRITES = st.sampled_from(
         "PUT /modes",
         "POST /policy/rollback",
         "POST /tokens",
+        "POST /break-glass",
+        "POST /break-glass/1/end",
+        "POST /learn/import",
     ]
 )
 READS = st.sampled_from(
     [
         "/map", "/proposals", "/proposals/1", "/modes", "/policy", "/policy/revisions", "/policy/revisions/1", "/policy/diff",
         "/violations", "/violations/count", "/sidecars", "/audit", "/map/picture", "/preview", "/proposals/1/preview",
+        "/break-glass",
     ]
 )  # fmt: skip
 QUERIES = st.dictionaries(

@@ -124,6 +124,27 @@ def test_the_map_is_drawn_to_the_terminal_or_into_a_file(plane: Plane, picket: P
     assert picket("map", "--new", "--format", "dot").code == 2
 
 
+def test_an_edge_is_allowed_for_a_time_and_taken_back(plane: Plane, picket: Picket) -> None:
+    assert picket("break-glass", "list").out == "nothing is allowed for a time now\n"
+    given = ("break-glass", "grant", "frontend", "pay:443", "--reason", "the shop is down", "--ticket", "OPS-1")
+    told = picket(*given, "--for", "30m", "--method", "GET").out
+    assert told.startswith("exception 1: frontend -> shop/pay:443 is allowed, revision 1")
+    shown = picket("break-glass", "list").out
+    assert "the shop is down" in shown
+    assert "GET" in shown
+    assert picket(*given, "--for", "30m", "--method", "GET").code == 1
+    assert picket("break-glass", "end", "1").out.startswith("revision 2 is in force")
+    assert picket("break-glass", "end", "1").code == 1
+    (ended,) = picket("break-glass", "list", "--all", "-o", "json").json["grants"]
+    assert (ended["ticket"], ended["http"], ended["ended_ms"] is not None) == ("OPS-1", [{"method": "GET", "path": ""}], True)
+    for wrong in (["--for", "2d"], ["--for", "0m"]):
+        assert picket(*given, *wrong).code == 2
+    assert picket(*given, "--for", "48h").code == 1
+    assert picket("break-glass", "grant", "frontend", "pay", "--for", "1m", "-m", "x").code == 2
+    assert picket("break-glass", "grant", "front end", "pay:443", "--for", "1m", "-m", "x").code == 1
+    assert picket("break-glass", "grant", "frontend", "nobody:443", "--for", "1m", "-m", "x").code == 1
+
+
 def test_a_preview_says_what_would_be_denied_and_reached(plane: Plane, picket: Picket) -> None:
     plane.now_ms = 900
     plane.learn(PAY, REDIS)

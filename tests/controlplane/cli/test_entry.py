@@ -16,8 +16,8 @@ from tests.controlplane.cli.conftest import Picket
 from tests.harness.plane import Plane
 
 COMMANDS = {
-    "approve", "audit", "check", "controlplane", "demo", "learn", "map", "mode", "policy", "preview", "proposals", "reject",
-    "sidecar", "sidecars", "token", "violations", "wait",
+    "approve", "audit", "break-glass", "check", "controlplane", "demo", "learn", "map", "mode", "policy", "preview", "proposals",
+    "reject", "sidecar", "sidecars", "token", "violations", "wait",
 }  # fmt: skip
 
 

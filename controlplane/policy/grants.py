@@ -1,0 +1,61 @@
+"""Timed exceptions: what one adds to an allow-list, and what is left when it ends. Pure; knows no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from controlplane.policy.revise import merge
+from controlplane.policy.rules import HttpMatch, Rule
+from controlplane.topology.model import ServiceName
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """An edge that is allowed for a time. Times are Unix milliseconds.
+
+    ``before`` is what the source might send to the port when it was granted: nothing (``None``), anything (empty), or these.
+    """
+
+    id: int
+    service: ServiceName
+    rule: Rule
+    before: tuple[HttpMatch, ...] | None
+    reason: str
+    ticket: str
+    actor: str
+    created_ms: int
+    expires_ms: int
+    ended_ms: int | None = None
+    ended_by: str = ""
+
+
+def allowed_before(rules: Collection[Rule], rule: Rule) -> tuple[HttpMatch, ...] | None:
+    """What the rule's source may send to its port; ``None`` for nothing."""
+    found = [other.http for other in rules if (other.source, other.port) == (rule.source, rule.port)]
+    if not found:
+        return None
+    return () if not all(found) else tuple(sorted({match for http in found for match in http}))
+
+
+def granted(rules: Collection[Rule], rule: Rule) -> Collection[Rule]:
+    """The rules with one more."""
+    return merge((*rules, rule))
+
+
+def withdrawn(rules: Collection[Rule], grant: Grant) -> Collection[Rule]:
+    """The rules without what the grant added.
+
+    What was approved meanwhile stays where it can be told apart; a port that the grant opened whole goes back to what it was.
+    """
+    ends = (grant.rule.source, grant.rule.port)
+    others = [rule for rule in rules if (rule.source, rule.port) != ends]
+    now = allowed_before(rules, grant.rule)
+    if now is None or grant.before == ():
+        return rules  # it is gone already, or had added nothing
+    if now == () or not grant.rule.http:
+        left = grant.before
+    else:
+        kept = set(grant.before or ())
+        left = tuple(match for match in now if match in kept or match not in grant.rule.http)
+    return merge([*others, Rule(*ends, left)] if left else others)

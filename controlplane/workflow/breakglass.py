@@ -1,0 +1,102 @@
+"""Break-glass: an edge is allowed at once, for a time and with a reason, and goes back by itself. Never stays by itself.
+
+What was used of it is learned like anything else, so that when it ends it awaits review as a proposal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from controlplane.policy.grants import Grant, allowed_before, granted, withdrawn
+from controlplane.policy.revise import rule_sets
+from controlplane.policy.rules import Mode, Rule
+from controlplane.store.interface import Store, StoreError, Transaction
+from controlplane.topology.model import ServiceName
+from controlplane.workflow.publish import Publisher
+from controlplane.workflow.revisions import Act, Published, Refused, Revisions, Why
+
+MAX_SECONDS = 24 * 3_600
+LOOK_SECONDS = 1.0
+#: More open at once is no emergency.
+MAX_ACTIVE = 200
+_log = structlog.get_logger("picket.breakglass")
+
+
+class BreakGlass:
+    """The writer of timed exceptions."""
+
+    def __init__(self, store: Store, publisher: Publisher, clock_ms: Callable[[], int]) -> None:
+        self._store = store
+        self._publisher = publisher
+        self._clock_ms = clock_ms
+        self._revisions = Revisions(store, publisher, clock_ms)
+
+    def grant(
+        self, service: ServiceName, rule: Rule, seconds: int, reason: str, ticket: str, actor: str
+    ) -> tuple[Grant, Published] | Refused:
+        """Allow an edge for so many seconds."""
+        if not 1 <= seconds <= MAX_SECONDS:
+            return Refused(f"an exception lasts from 1 second to {MAX_SECONDS // 3600} hours", Why.INVALID)
+        if not reason.strip():
+            return Refused("an exception needs a reason", Why.INVALID)
+        current = self._publisher.policy
+        if current.mode(service) is Mode.QUARANTINE:
+            return Refused(f"{service} is quarantined: nothing passes whatever is allowed; set another mode first", Why.CONFLICT)
+        if len(self._store.grants(MAX_ACTIVE, active=True)) >= MAX_ACTIVE:
+            return Refused(f"{MAX_ACTIVE} exceptions are open; end some of them", Why.CONFLICT)
+        rules = current.of(service).rules
+        before = allowed_before(rules, rule)
+        if before == () or (before is not None and rule.http and set(rule.http) <= set(before)):
+            return Refused("that is allowed already", Why.CONFLICT)
+        now_ms = self._clock_ms()
+        wanted = Grant(0, service, rule, before, reason, ticket, actor, now_ms, now_ms + seconds * 1000)
+        made: list[Grant] = []
+
+        def store(transaction: Transaction, _revision: int, _now_ms: int) -> str:
+            made.append(transaction.add_grant(wanted))
+            return ""
+
+        detail: dict[str, object] = {"seconds": seconds, "reason": reason, "ticket": ticket}
+        act = Act("break-glass:grant", f"{rule.source} -> {service}:{rule.port}", f"break-glass: {reason}", detail, store)
+        done = self._revisions.publish(current, {**rule_sets(current), service: granted(rules, rule)}, actor, act)
+        return done if isinstance(done, Refused) else (made[-1], done)
+
+    def end(self, grant_id: int, actor: str) -> Published | Refused:
+        """Take one back before its time."""
+        found = next((grant for grant in self._store.grants(MAX_ACTIVE, active=True) if grant.id == grant_id), None)
+        if found is None:
+            return Refused(f"there is no open exception {grant_id}", Why.MISSING)
+        return self._end(found, actor)
+
+    def _end(self, grant: Grant, actor: str) -> Published | Refused:
+        current = self._publisher.policy
+        wanted = {**rule_sets(current), grant.service: withdrawn(current.of(grant.service).rules, grant)}
+
+        def mark(transaction: Transaction, _revision: int, now_ms: int) -> str:
+            return "" if transaction.end_grant(grant.id, actor, now_ms) else f"exception {grant.id} has ended"
+
+        subject = f"{grant.rule.source} -> {grant.service}:{grant.rule.port}"
+        act = Act("break-glass:end", subject, f"break-glass {grant.id} ends", {"grant": grant.id}, mark)
+        return self._revisions.publish(current, wanted, actor, act)
+
+    def end_expired(self) -> Sequence[Published | Refused]:
+        """Take back all whose time is over.
+
+        Raises:
+            StoreError: the database refused; they stay open until it does not.
+        """
+        now_ms = self._clock_ms()
+        over = [grant for grant in self._store.grants(MAX_ACTIVE, active=True) if grant.expires_ms <= now_ms]
+        return [self._end(grant, "picket") for grant in reversed(over)]
+
+    async def run(self) -> None:
+        """Take back in time what is over, until cancelled; at the start, what ended while nobody looked."""
+        while True:
+            try:
+                await asyncio.to_thread(self.end_expired)
+            except StoreError as error:
+                _log.error("exceptions not ended", error=str(error))
+            await asyncio.sleep(LOOK_SECONDS)

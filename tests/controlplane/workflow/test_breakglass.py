@@ -1,0 +1,135 @@
+"""Break-glass on a real store: in force at once, back in time, audited, and never against a quarantine."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import pytest
+
+from controlplane.policy.rules import HttpMatch, Mode, Rule
+from controlplane.store.sql import SqlStore
+from controlplane.workflow.breakglass import MAX_SECONDS, BreakGlass
+from controlplane.workflow.publish import Change, Publisher
+from controlplane.workflow.review import Review
+from controlplane.workflow.revisions import Published, Refused, Why
+from tests.controlplane.workflow.test_review import CART_NAME, WEB_TO_CART, callers, learn, proposed
+from tests.harness.mesh import NOW_MS, WEB
+
+RULE = Rule(WEB, 7070)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_ms = NOW_MS
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def breakglass(store: SqlStore, publisher: Publisher, clock: Clock) -> BreakGlass:
+    return BreakGlass(store, publisher, clock)
+
+
+def begin(breakglass: BreakGlass, rule: Rule = RULE, seconds: int = 60) -> int:
+    done = breakglass.grant(CART_NAME, rule, seconds, "the shop is down", "OPS-1", "ana")
+    assert not isinstance(done, Refused), done
+    return done[0].id
+
+
+def test_it_is_in_force_at_once_and_back_when_its_time_is_over(
+    breakglass: BreakGlass, store: SqlStore, publisher: Publisher, clock: Clock, changes: list[Change]
+) -> None:
+    begin(breakglass)
+    assert callers(publisher) == {CART_NAME: {"shop/web"}}
+    assert changes[-1].concerned >= {WEB}
+    clock.now_ms += 59_999
+    assert breakglass.end_expired() == []
+    clock.now_ms += 1
+    assert [type(done) for done in breakglass.end_expired()] == [Published]
+    assert callers(publisher) == {}
+    assert publisher.policy.of(CART_NAME).revoked == {7070: 2}, "open connections are closed"
+    (grant,) = store.grants(9, active=False)
+    assert (grant.ended_ms, grant.ended_by) == (clock.now_ms, "picket")
+    assert store.grants(9, active=True) == []
+    assert [(event.actor, event.action) for event in store.audit(9)] == [
+        ("picket", "break-glass:end"), ("ana", "break-glass:grant"),
+    ]  # fmt: skip
+    detail = msgspec.json.decode(store.audit(9)[1].detail)
+    assert (detail["reason"], detail["ticket"], detail["seconds"], detail["revision"]) == ("the shop is down", "OPS-1", 60, 1)
+
+
+def test_what_was_used_awaits_review_when_it_ends(
+    breakglass: BreakGlass, store: SqlStore, review: Review, clock: Clock
+) -> None:
+    number = begin(breakglass)
+    learn(store, WEB_TO_CART)
+    assert review.refresh_proposal() is None
+    assert isinstance(breakglass.end(number, "bo"), Published)
+    assert proposed(review).status == "open"
+
+
+def test_it_can_be_ended_once(breakglass: BreakGlass, store: SqlStore) -> None:
+    number = begin(breakglass)
+    assert isinstance(breakglass.end(number, "bo"), Published)
+    for missing in (number, 99):
+        again = breakglass.end(missing, "bo")
+        assert isinstance(again, Refused)
+        assert again.why is Why.MISSING
+    assert store.grants(9, active=False)[0].ended_by == "bo"
+
+
+def test_another_control_plane_ends_what_ran_out_while_this_one_was_down(
+    breakglass: BreakGlass, store: SqlStore, publisher: Publisher, clock: Clock
+) -> None:
+    begin(breakglass, Rule(WEB, 7070, (HttpMatch("GET"),)))
+    clock.now_ms += 60_000
+    again = BreakGlass(store, publisher, clock)
+    assert len(again.end_expired()) == 1
+    assert callers(publisher) == {}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "reason", "why"), [(0, "x", Why.INVALID), (MAX_SECONDS + 1, "x", Why.INVALID), (60, " ", Why.INVALID)]
+)
+def test_what_is_no_exception_is_refused(breakglass: BreakGlass, store: SqlStore, seconds: int, reason: str, why: Why) -> None:
+    refused = breakglass.grant(CART_NAME, RULE, seconds, reason, "", "ana")
+    assert isinstance(refused, Refused)
+    assert refused.why is why
+    assert store.active_revision() == 0
+
+
+def test_what_is_allowed_needs_no_exception(breakglass: BreakGlass, store: SqlStore, review: Review) -> None:
+    learn(store, WEB_TO_CART)
+    review.approve(proposed(review).number, "ana")
+    allowed = HttpMatch("POST", "/Cart/Add")
+    more = Rule(WEB, 7070, (HttpMatch("GET"),))
+    for rule, needed in ((Rule(WEB, 7070, (allowed,)), False), (more, True), (RULE, True), (RULE, False)):
+        assert isinstance(breakglass.grant(CART_NAME, rule, 60, "x", "", "ana"), Refused) is not needed
+
+
+def test_a_quarantined_service_stays_cut_off(breakglass: BreakGlass, review: Review) -> None:
+    review.set_mode([CART_NAME], Mode.QUARANTINE, "ana")
+    refused = breakglass.grant(CART_NAME, RULE, 60, "x", "", "ana")
+    assert isinstance(refused, Refused)
+    assert "quarantined" in refused.reason
+
+
+async def test_the_background_ends_them(breakglass: BreakGlass, publisher: Publisher, clock: Clock) -> None:
+    begin(breakglass)
+    clock.now_ms += 60_000
+    running = asyncio.create_task(breakglass.run())
+    for _ in range(2_000):
+        if not callers(publisher):
+            break
+        await asyncio.sleep(0.005)
+    running.cancel()
+    await asyncio.wait({running})
+    assert callers(publisher) == {}
+
