@@ -6,6 +6,7 @@ import flask
 
 from controlplane.api import (
     access,
+    applying,
     audit,
     breakglass,
     graph,
@@ -35,6 +36,6 @@ def create_app(services: ApiServices) -> flask.Flask:
     problems.install(app)
     access.install(app, services.token, services.host_names)
     app.register_blueprint(health.blueprint(services))
-    for topic in (graph, proposals, preview, breakglass, imports, modes, policy, violations, sidecars, tokens, audit):
+    for topic in (graph, proposals, preview, breakglass, imports, modes, policy, applying, violations, sidecars, tokens, audit):
         app.register_blueprint(topic.blueprint(services), url_prefix=PREFIX)
     return app

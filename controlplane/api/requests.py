@@ -172,6 +172,22 @@ class RollbackBody(Struct, frozen=True, forbid_unknown_fields=True):
     comment: _Comment = ""
 
 
+class PolicyFile(Struct, frozen=True, forbid_unknown_fields=True):
+    """A YAML file of `TrafficPolicy` documents; ``name`` is for messages."""
+
+    name: _Name
+    text: Annotated[str, Meta(max_length=4 * 1024 * 1024)]
+
+
+class ApplyBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``expected`` is the revision that the files were compared with; ``prune`` takes away rules of services without a document."""
+
+    files: Annotated[list[PolicyFile], Meta(min_length=1, max_length=10_000)]
+    prune: bool = False
+    expected: _Id | None = None
+    comment: _Comment = ""
+
+
 class ViolationCountQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Empty fields match everything. ``text`` is sought in all of a violation's texts."""
 

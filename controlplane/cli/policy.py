@@ -112,6 +112,31 @@ def parse_range(text: str) -> dict[str, str | int | None]:
     return {"before": found[1], "after": found[2]}
 
 
+@policy.command("apply")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
+@click.option("--prune", is_flag=True, help="Take away the rules of services without a document.")
+@click.option("--dry-run", is_flag=True, help="Only show what would change.")
+@click.option("--comment", "-m", default="", help="Why; it stands in the audit log.")
+@connectable
+def apply(way: Way, paths: tuple[Path, ...], *, prune: bool, dry_run: bool, comment: str) -> None:
+    """Put TrafficPolicy files, and those in folders, into force: rules and modes of the services that they name.
+
+    Other services keep what they have. What changes is shown first; nothing is done when somebody was faster.
+    """
+    if dry_run:
+        difference(way, paths, prune=prune)
+        return
+    from controlplane.cli.policy_apply import apply_files  # noqa: PLC0415  # `picket --help` does not pay for it
+
+    found = apply_files(way, paths, prune=prune, comment=comment)
+    if "revision" in found:
+        show_published(way.session(), found)
+    elif way.output == "json":
+        show_json(found)
+    else:
+        console().print(cell(found["detail"]))
+
+
 @policy.command("rollback")
 @click.argument("revision", type=click.IntRange(0))
 @click.option("--comment", "-m", default="", help="Why; it stands in the audit log.")

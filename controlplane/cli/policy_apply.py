@@ -1,9 +1,10 @@
-"""What TrafficPolicy files would change in the policy in force: `picket policy diff PATH`. Changes nothing."""
+"""What TrafficPolicy files would change in the policy in force, and doing so: `picket policy diff PATH` and `apply PATH`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,6 +12,7 @@ from controlplane.cli.approved import approved, read_folder, seen
 from controlplane.cli.connection import Way
 from controlplane.cli.findings import as_json, show_findings
 from controlplane.cli.output import clean, match_text, plural, show_json
+from controlplane.cli.written import named, yaml_files
 from controlplane.policy.applied import Applied, applied
 from controlplane.policy.diff import diff_text
 from controlplane.policy.rules import HttpMatch, Mode
@@ -39,6 +41,16 @@ def show_difference(way: Way, paths: Sequence[Path], *, prune: bool) -> None:
     if made.unnamed and not prune:
         names = ", ".join(clean(str(name)) for name in made.unnamed)
         click.echo(f"no document, kept as they are: {names}", err=True)
+
+
+def apply_files(way: Way, paths: Sequence[Path], *, prune: bool, comment: str) -> Any:
+    """Show what differs, and put it into force; what the control plane answers."""
+    session = way.session()
+    expected = session.get("/policy")["revision"]
+    if way.output != "json":
+        show_difference(way, paths, prune=prune)
+    files = [{"name": name, "text": body.decode("utf-8", "replace")} for name, body in named(yaml_files(paths))]
+    return session.post("/policy/apply", {"files": files, "prune": prune, "comment": comment, "expected": expected})
 
 
 def _counted(made: Applied) -> str:

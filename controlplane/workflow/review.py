@@ -10,9 +10,11 @@ from collections.abc import Callable, Collection, Sequence
 from controlplane.graph.learn import GraphEdge, summarise
 from controlplane.graph.preview import Preview, preview
 from controlplane.graph.proposal import Rejected, additions, dump_proposal, load_proposal, propose, same_edges
+from controlplane.policy.applied import applied
 from controlplane.policy.documents import load_policy
 from controlplane.policy.revise import RuleSets, added, revise, rule_sets
-from controlplane.policy.rules import Mode
+from controlplane.policy.rules import EXTERNAL_NAMESPACE, Mode
+from controlplane.policy.traffic_policy import TrafficPolicy
 from controlplane.store.interface import Store, StoredProposal, Transaction
 from controlplane.topology.model import ServiceName
 from controlplane.workflow.publish import Publisher
@@ -130,6 +132,41 @@ class Review:
         note = comment or f"rollback to revision {number}"
         act = Act("policy:rollback", str(number), note, {"to": number, "comment": comment})
         return self._revisions.publish(policy, wanted, actor, act)
+
+    def apply(
+        self, documents: Sequence[TrafficPolicy], actor: str, comment: str = "", *, prune: bool = False, expected: int | None = None
+    ) -> Published | Done | Refused:
+        """Put written documents into force: rules and modes of the services that they name, in one transaction.
+
+        ``expected`` is the revision that they were compared with; another one in force refuses them.
+        """
+        current = self._publisher.policy
+        if expected is not None and expected != current.revision:
+            return Refused(f"revision {current.revision} is in force by now, not {expected}", Why.CONFLICT)
+        known = self._publisher.topology.services
+        unknown = [d.service for d in documents if d.service not in known and d.service.namespace != EXTERNAL_NAMESPACE]
+        if unknown:
+            return Refused(f"there is no service {unknown[0]}", Why.MISSING)
+        made = applied(current, documents, prune=prune)
+        if made.is_same:
+            return Done("nothing differs from what is in force")
+        note = comment or f"{len(documents)} documents applied"
+
+        def set_modes(transaction: Transaction, _revision: int, now_ms: int) -> str:
+            for change in made.modes:
+                transaction.set_mode(change.service, change.after)
+                mode = as_json({"mode": str(change.after), "before": str(change.before), "comment": note})
+                transaction.add_audit(actor, "service:mode", str(change.service), mode, now_ms)
+            return ""
+
+        if made.changes:
+            detail: dict[str, object] = {"documents": len(documents), "changes": len(made.changes), "comment": comment}
+            act = Act("policy:apply", str(len(documents)), note, detail, set_modes)
+            return self._revisions.publish(current, made.rules, actor, act)
+        with self._store.transaction() as transaction:
+            set_modes(transaction, current.revision, self._clock_ms())
+        self._publisher.refresh()
+        return Done(f"{len(made.modes)} services have another mode; no rule differs")
 
     def set_mode(self, services: Sequence[ServiceName], mode: Mode, actor: str, comment: str = "") -> Done | Refused:
         """Set the mode of services; published at once."""

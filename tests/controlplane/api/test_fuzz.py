@@ -42,6 +42,7 @@ WRITES = st.sampled_from(
         "PUT /modes",
         "POST /policy/rollback",
         "POST /tokens",
+        "POST /policy/apply",
         "POST /break-glass",
         "POST /break-glass/1/end",
         "POST /learn/import",
