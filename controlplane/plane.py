@@ -20,6 +20,7 @@ from controlplane.api import places
 from controlplane.api.app import ApiServices, HealthReport, create_app
 from controlplane.api.listen import ApiServer
 from controlplane.api.listen import ListenError as ApiListenError
+from controlplane.api.users import Users
 from controlplane.collection import FullCollections
 from controlplane.flows.model import Flow
 from controlplane.identity.authority import CertificateAuthority
@@ -256,6 +257,7 @@ class ControlPlane:
             metrics=self._metrics.render,
             new_join_token=self._new_join_token,
             token=self._api_token(),
+            users=Users(places.users_file(self._settings.data), threading.Lock()),
             host_names=(*self._settings.api_host_names, address.host),
         )
         try:

@@ -2,7 +2,8 @@
 
 Over TCP every caller brings a bearer token, also on loopback: other users and web pages reach that, too. A Unix socket is
 guarded by its permissions, and the kernel names the user behind it. What a caller over TCP calls itself is a claim, and the
-audit log says so ("alice (via token)").
+audit log says so ("alice (via token)"). A named token says who it is, and its role what it may do; the owner's token and the
+socket may do all.
 """
 
 from __future__ import annotations
@@ -14,11 +15,17 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 import flask
+import structlog
 
 from controlplane.api.problems import problem
+from controlplane.api.roles import least
+from controlplane.api.users import User, Users, UsersError
+from controlplane.policy.roles import Role
 
 #: The user behind a Unix socket's peer, put into the WSGI environment by `listen`; headers cannot make this key.
 PEER_USER = "picket.peer_user"
+_CALLER = "picket.caller"
+_log = structlog.get_logger("picket.api")
 ACTOR_HEADER = "X-Picket-Actor"
 #: Served without a token and under any name: probes have neither.
 PUBLIC_PATHS = frozenset({"/healthz", "/readyz"})
@@ -28,7 +35,7 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _ACTOR = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,62}[\x21-\x7e])?")
 
 
-def install(app: flask.Flask, token: str | None, host_names: tuple[str, ...]) -> None:
+def install(app: flask.Flask, token: str | None, host_names: tuple[str, ...], users: Users | None) -> None:
     """Check every request before its route runs."""
     known = frozenset(name.lower().rstrip(".") for name in host_names) - _ANYWHERE
     expected = token.encode() if token else None
@@ -41,7 +48,9 @@ def install(app: flask.Flask, token: str | None, host_names: tuple[str, ...]) ->
             return
         if PEER_USER not in request.environ:
             _check_host(known)
-            _check_token(expected)
+            _check_token(expected, users)
+        if request.endpoint is not None:
+            require(least(request.endpoint))
         if request.method not in _SAFE_METHODS and request.mimetype != "application/json":
             raise problem(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "media-type", "a call that changes something is sent as JSON",
@@ -66,6 +75,9 @@ def actor() -> str:
     peer = flask.request.environ.get(PEER_USER)
     if peer is not None:
         return str(peer)
+    caller = _caller()
+    if caller is not None:
+        return caller.name
     claimed = flask.request.headers.get(ACTOR_HEADER, "unnamed")
     if not _ACTOR.fullmatch(claimed):
         raise problem(
@@ -75,9 +87,41 @@ def actor() -> str:
     return f"{claimed} (via token)"
 
 
-def _check_token(expected: bytes | None) -> None:
+def require(wanted: Role) -> None:
+    """Go on only for a caller with this role or more.
+
+    Raises:
+        ApiProblemError: the caller's role is less.
+    """
+    caller = _caller()
+    if caller is None or caller.role.may(wanted):
+        return
+    raise problem(
+        HTTPStatus.FORBIDDEN, "role", f"{caller.name} is {caller.role}, and this asks for {wanted}",
+        where="Authorization", remedy="ask somebody who has the role, or an admin for a token with it",
+    )  # fmt: skip
+
+
+def _caller() -> User | None:
+    """Who a named token belongs to; ``None`` for the owner, by the Unix socket or the control plane's own token."""
+    caller = flask.request.environ.get(_CALLER)
+    return caller if isinstance(caller, User) else None
+
+
+def _named(given: str, users: Users | None) -> User | None:
+    try:
+        return users.caller(given) if users is not None else None
+    except UsersError as error:
+        _log.error("nobody comes in by a named token", error=str(error))
+        return None
+
+
+def _check_token(expected: bytes | None, users: Users | None) -> None:
     scheme, _, given = flask.request.headers.get("Authorization", "").partition(" ")
     if expected is not None and scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), expected):
+        return
+    if scheme.lower() == "bearer" and (user := _named(given.strip(), users)) is not None:
+        flask.request.environ[_CALLER] = user
         return
     raise problem(
         HTTPStatus.UNAUTHORIZED, "token", "the API's token is missing or wrong",

@@ -19,6 +19,7 @@ from controlplane.api import (
     proposals,
     sidecars,
     tokens,
+    users_routes,
     violations,
 )
 from controlplane.api.reading import MAX_BODY_BYTES
@@ -34,8 +35,9 @@ def create_app(services: ApiServices) -> flask.Flask:
     app = flask.Flask("picket", static_folder=None, template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     problems.install(app)
-    access.install(app, services.token, services.host_names)
+    access.install(app, services.token, services.host_names, services.users)
     app.register_blueprint(health.blueprint(services))
-    for topic in (graph, proposals, preview, breakglass, imports, modes, policy, applying, violations, sidecars, tokens, audit):
+    reviewing = (graph, proposals, preview, breakglass, imports, modes, policy, applying)
+    for topic in (*reviewing, violations, sidecars, tokens, users_routes, audit):
         app.register_blueprint(topic.blueprint(services), url_prefix=PREFIX)
     return app

@@ -7,13 +7,14 @@ from http import HTTPStatus
 import flask
 
 from controlplane.api import outcomes
-from controlplane.api.access import actor
+from controlplane.api.access import actor, require
 from controlplane.api.names import service_named
 from controlplane.api.problems import problem
 from controlplane.api.reading import read_body, read_query, write
 from controlplane.api.requests import ModesBody, Nothing
 from controlplane.api.schemas import Modes, ServiceMode
 from controlplane.api.services import ApiServices
+from controlplane.policy.roles import Role
 from controlplane.policy.rules import Mode
 from controlplane.topology.model import ServiceName
 
@@ -34,6 +35,8 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
     @routes.put("/modes")
     def change() -> flask.Response:
         body = read_body(ModesBody)
+        if Mode(body.mode) is not Mode.QUARANTINE or body.all:  # a responder cuts off services by name, not the whole mesh
+            require(Role.APPROVER)
         names = _names(services, body)
         outcome = services.review.set_mode(names, Mode(body.mode), actor(), body.comment)
         return write(outcomes.done(outcome, "list the modes to see the services' names"))

@@ -30,6 +30,11 @@ def token_file(data: Path) -> Path:
     return data / "api-token"
 
 
+def users_file(data: Path) -> Path:
+    """Where a control plane keeps who has a named token."""
+    return data / "api-users.json"
+
+
 def address_file(data: Path) -> Path:
     """Where a running control plane writes where its API listens."""
     return data / "api-address"

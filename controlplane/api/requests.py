@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from controlplane.policy.roles import Role
+
 MAX_ROWS = 10_000
 _Id = Annotated[int, Meta(ge=0, le=2**53)]
 _Comment = Annotated[str, Meta(max_length=1000)]
@@ -211,3 +213,16 @@ class TokenBody(Struct, frozen=True, forbid_unknown_fields=True):
 
     workload: _Name
     lifetime_seconds: Annotated[int, Meta(ge=0, le=7 * 86400)] = 0
+
+
+class UserBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """A named token for one caller of the API."""
+
+    name: _Name
+    role: Role
+
+
+class RevokeBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whose token is taken away."""
+
+    name: _Name

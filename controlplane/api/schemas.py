@@ -323,6 +323,28 @@ class AuditVerdict(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class NamedUser(msgspec.Struct, frozen=True):
+    """A caller with a named token."""
+
+    name: str
+    role: str
+    created_ms: int
+
+
+class NamedUsers(msgspec.Struct, frozen=True):
+    """All of them, by name."""
+
+    users: list[NamedUser]
+
+
+class NewUser(msgspec.Struct, frozen=True):
+    """A new caller; ``token`` is shown this once."""
+
+    name: str
+    role: str
+    token: str
+
+
 class Health(msgspec.Struct, frozen=True):
     """``status`` is ok or failing; ``reasons`` say why."""
 

@@ -23,6 +23,7 @@ from controlplane.cli.serve import controlplane
 from controlplane.cli.sidecar import sidecar
 from controlplane.cli.sidecars import sidecars
 from controlplane.cli.token import token
+from controlplane.cli.user import user
 from controlplane.cli.violations import violations
 from controlplane.cli.wait import wait
 
@@ -50,6 +51,7 @@ for _command in (
     sidecar,
     sidecars,
     token,
+    user,
     violations,
     wait,
 ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import flask
 
 from controlplane.api.app import ApiServices, HealthReport, create_app
 from controlplane.api.listen import ApiServer
+from controlplane.api.users import Users
 from controlplane.flows.model import EdgeKey, Flow, Verdict
 from controlplane.identity.spiffe import parse_workload
 from controlplane.policy.rules import Mode
@@ -84,6 +86,7 @@ class Plane:
             metrics=lambda: b"picket_policy_revision 0.0\n",
             new_join_token=self._join,
             token=token,
+            users=Users(self.directory / "api-users.json", threading.Lock()),
             host_names=("mesh.example.org", "0.0.0.0"),
         )
 

@@ -1,0 +1,55 @@
+"""The least role that each endpoint asks for. An endpoint that is not in the table asks for admin; a test holds it complete.
+
+An endpoint whose need depends on its body stands here with the least of them and asks for more by `access.require`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from controlplane.policy.roles import Role
+
+#: By Flask endpoint ("blueprint.function").
+LEAST: Mapping[str, Role] = MappingProxyType(
+    {
+        "health.live": Role.VIEWER,
+        "health.ready": Role.VIEWER,
+        "health.metrics": Role.VIEWER,
+        "map.show": Role.VIEWER,
+        "map.draw": Role.VIEWER,
+        "preview.in_force": Role.VIEWER,
+        "preview.of_proposal": Role.VIEWER,
+        "policy.active": Role.VIEWER,
+        "policy.several": Role.VIEWER,
+        "policy.one": Role.VIEWER,
+        "policy.differences": Role.VIEWER,
+        "sidecars.several": Role.VIEWER,
+        "sidecars.config": Role.VIEWER,
+        "violations.several": Role.VIEWER,
+        "violations.count": Role.VIEWER,
+        "audit.several": Role.VIEWER,
+        "audit.verify": Role.VIEWER,
+        "policy.rollback": Role.APPROVER,
+        "applying.apply": Role.APPROVER,
+        "break-glass.several": Role.VIEWER,
+        "break-glass.begin": Role.RESPONDER,
+        "break-glass.end": Role.RESPONDER,
+        "imports.take": Role.ADMIN,
+        "users.several": Role.ADMIN,
+        "users.create": Role.ADMIN,
+        "users.revoke": Role.ADMIN,
+        "proposals.several": Role.VIEWER,
+        "proposals.one": Role.VIEWER,
+        "proposals.approve": Role.APPROVER,
+        "proposals.reject": Role.APPROVER,
+        "modes.show": Role.VIEWER,
+        "modes.change": Role.RESPONDER,  # other modes than quarantine: approver
+        "tokens.create": Role.ADMIN,
+    }
+)
+
+
+def least(endpoint: str) -> Role:
+    """The role that an endpoint asks for; admin where none was declared."""
+    return LEAST.get(endpoint, Role.ADMIN)
