@@ -49,17 +49,36 @@ def parse_source(text: str) -> WorkloadId | AddressSource:
 
 def dump_policy(policy: Policy) -> str:
     """All allow-lists, ordered, so that equal policies give equal text."""
-    services = [
-        _Service(
-            service=str(name),
-            revision=listed.revision,
-            egress_revision=listed.egress_revision,
-            revoked={str(port): revision for port, revision in sorted(listed.revoked.items())},
-            rules=[_rule(rule) for rule in sorted(listed.rules, key=rule_order)],
-        )
-        for name, listed in sorted(policy.services.items())
-    ]
-    return msgspec.json.encode(_Document(services)).decode()
+    return PolicyTexts().dump(policy)
+
+
+class PolicyTexts:
+    """Dumps one policy after another, and writes anew only the services that are not the very values of the one before."""
+
+    def __init__(self) -> None:
+        self._kept: dict[ServiceName, tuple[ServicePolicy, bytes]] = {}
+
+    def dump(self, policy: Policy) -> str:
+        """The text of `dump_policy`. Safe to call from several threads."""
+        before = self._kept
+        made: dict[ServiceName, tuple[ServicePolicy, bytes]] = {}
+        for name, listed in sorted(policy.services.items()):
+            known = before.get(name)
+            # Values are frozen: the same object has the same text.
+            made[name] = known if known is not None and known[0] is listed else (listed, _service(name, listed))
+        self._kept = made
+        return f'{{"services":[{b",".join(text for _, text in made.values()).decode()}]}}'
+
+
+def _service(name: ServiceName, listed: ServicePolicy) -> bytes:
+    made = _Service(
+        service=str(name),
+        revision=listed.revision,
+        egress_revision=listed.egress_revision,
+        revoked={str(port): revision for port, revision in sorted(listed.revoked.items())},
+        rules=[_rule(rule) for rule in sorted(listed.rules, key=rule_order)],
+    )
+    return msgspec.json.encode(made)
 
 
 def _rule(rule: Rule) -> _Rule:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from controlplane.policy.documents import dump_policy
+from controlplane.policy.documents import PolicyTexts
 from controlplane.policy.revise import RuleSets, changed_services, revise
 from controlplane.policy.rules import Policy
 from controlplane.store.interface import Store, Transaction
@@ -76,6 +76,7 @@ class Revisions:
         self._store = store
         self._publisher = publisher
         self._clock_ms = clock_ms
+        self._texts = PolicyTexts()
 
     def publish(self, current: Policy, wanted: RuleSets, actor: str, act: Act) -> Published | Refused:
         """Put rules into force, which were made from ``current``."""
@@ -91,7 +92,7 @@ class Revisions:
             newest = next(iter(self._store.revisions(1)), None)
             number = (newest.number if newest else 0) + 1
             revised = revise(current, wanted, number)
-            stored = transaction.add_revision(actor, act.note, dump_policy(revised), now_ms)
+            stored = transaction.add_revision(actor, act.note, self._texts.dump(revised), now_ms)
             # Whoever was faster added rules that ``wanted`` does not hold: writing it would take them away again.
             if stored.number != number or self._store.active_revision() != current.revision:
                 raise _LostRaceError("another revision was published meanwhile; look at it and try again")

@@ -5,6 +5,8 @@ Operators: https://www.envoyproxy.io/docs/envoy/latest/configuration/observabili
 
 from __future__ import annotations
 
+import functools
+
 from envoy.config.accesslog.v3 import accesslog_pb2
 from envoy.config.core.v3 import substitution_format_string_pb2
 from envoy.extensions.access_loggers.file.v3 import file_pb2
@@ -56,25 +58,29 @@ _HANDSHAKE = _CONNECTION | {
     "fail": "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%",
 }
 
+_FIELDS = {"tcp": _TCP, "http": _HTTP, "conn": _HANDSHAKE}
+
 
 def tcp_log(direction: str, service: str = "", port: int = 0) -> accesslog_pb2.AccessLog:
     """A line per connection at its end, and every few seconds while it is open."""
-    return _file_log(_TCP, direction, service, port)
+    return _file_log("tcp", direction, service, port)
 
 
 def http_log(direction: str, service: str = "", port: int = 0) -> accesslog_pb2.AccessLog:
     """A line per request."""
-    return _file_log(_HTTP, direction, service, port)
+    return _file_log("http", direction, service, port)
 
 
 def handshake_log(service: str) -> accesslog_pb2.AccessLog:
     """A line per connection of a listener: the only place where a TLS handshake that failed before HTTP shows."""
-    return _file_log(_HANDSHAKE, "in", service, 0)
+    return _file_log("conn", "in", service, 0)
 
 
-def _file_log(fields: dict[str, str], direction: str, service: str, port: int) -> accesslog_pb2.AccessLog:
+@functools.lru_cache(maxsize=1024)
+def _file_log(kind: str, direction: str, service: str, port: int) -> accesslog_pb2.AccessLog:
+    """Built once for the same arguments: every chain of every source has one. Whatever takes it copies it."""
     line = struct_pb2.Struct()
-    for key, value in sorted(fields.items()):
+    for key, value in sorted(_FIELDS[kind].items()):
         line.fields[key].string_value = value
     line.fields["dir"].string_value = direction
     line.fields["svc"].string_value = service

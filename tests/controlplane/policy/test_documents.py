@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.identity.spiffe import WorkloadId
-from controlplane.policy.documents import DocumentError, dump_policy, load_policy, parse_source
+from controlplane.policy.documents import DocumentError, PolicyTexts, dump_policy, load_policy, parse_source
 from controlplane.policy.rules import AddressSource, HttpMatch, Mode, Policy, Rule, ServicePolicy
 from controlplane.topology.model import ServiceName
 from tests.controlplane.policy.strategies import policies
@@ -30,6 +32,17 @@ def test_a_policy_is_read_as_it_was_written(policy: Policy) -> None:
         )  # fmt: skip
         assert _as_set(found) == _as_set(written)
     assert dump_policy(read) == dump_policy(policy)
+
+
+@given(st.lists(policies(), min_size=1, max_size=4), st.data())
+def test_one_policy_after_another_has_the_text_that_each_has_alone(found: list[Policy], data: st.DataObject) -> None:
+    """Services that are the same values as before, changed, new and gone."""
+    texts = PolicyTexts()
+    for before, after in pairwise(found):
+        assert texts.dump(before) == dump_policy(before)
+        kept = {name: before.services[name] for name in before.services if data.draw(st.booleans())}
+        mixed = Policy(after.revision, {**after.services, **kept}, after.modes, after.default_mode)
+        assert texts.dump(mixed) == dump_policy(mixed)
 
 
 def test_the_text_is_stable_and_readable() -> None:
