@@ -42,7 +42,7 @@ def test_own_services_get_behind_it_as_the_readme_says(tmp_path: Path) -> None:
     for name, body in re.findall(r"```yaml file=(\S+)\n(.*?)```", chapter, re.DOTALL):
         (tmp_path / name).write_text(body)
     blocks = re.findall(r"```sh\n(.*?)```", chapter, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     if os.geteuid() != 0:
         blocks[0] = blocks[0].replace("--app-user 65534:65534 ", "")
     else:
@@ -63,6 +63,10 @@ def test_own_services_get_behind_it_as_the_readme_says(tmp_path: Path) -> None:
             _end(shell, tmp_path)
     said = (tmp_path / "output").read_text()
     assert "deny:default/batch@r0/egress" in said, said
+    assert "enforcement would deny none of the 1 edge used" in said, said
+    assert "exception 1: batch -> api:8000 is allowed, revision 2" in said, said
+    assert "deny:default/batch@r3/egress" in said, said
+    assert "the audit log is intact" in said, said
     assert re.search(r"web\s+→\s+api:8000", said), said
     assert re.search(r"batch\s+→\s+api:8000.*denied", said), said
 

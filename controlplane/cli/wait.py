@@ -26,7 +26,7 @@ _Condition = Callable[[Session], _Seen]
 
 
 @click.command("wait", short_help="Wait until the control plane is ready or has seen something.")
-@click.option("--sidecars", type=click.IntRange(1), metavar="N", help="N sidecars are connected and run all that they were sent.")
+@click.option("--sidecars", type=click.IntRange(1), metavar="N", help="N sidecars are connected and run the revision in force.")
 @click.option("--edges", type=click.IntRange(1), metavar="N", help="N edges were seen.")
 @click.option("--proposal", is_flag=True, help="A proposal awaits review.")
 @click.option("--violations", type=click.IntRange(1), metavar="N", help="N violations are in the log.")
@@ -87,9 +87,9 @@ def _look(way: Way, conditions: list[_Condition]) -> list[_Seen]:
 
 
 def _sidecars(session: Session, wanted: int) -> _Seen:
-    found = session.get("/sidecars")["sidecars"]
-    fine = sum(1 for item in found if item["state"] == "ack")
-    return _Seen(fine >= wanted, f"{plural(fine, 'sidecar')} of {wanted} with all that they were sent")
+    found = session.get("/sidecars")
+    fine = sum(1 for item in found["sidecars"] if item["state"] == "ack" and item["revision"] == found["revision"])
+    return _Seen(fine >= wanted, f"{plural(fine, 'sidecar')} of {wanted} with revision {found['revision']}")
 
 
 def _edges(session: Session, wanted: int) -> _Seen:

@@ -21,7 +21,7 @@ def test_what_is_missing_is_said_when_time_is_up(plane: Plane, picket: Picket) -
     plane.learn(PAY)
     ended = picket("wait", "--sidecars", "2", "--edges", "1", "--proposal", "--violations", "3", "--timeout", "0.2")
     assert (ended.code, ended.out) == (1, "")
-    assert ended.err == "picket: waited 0.2 s: 0 sidecars of 2 with all that they were sent; 0 violations of 3 in the log\n"
+    assert ended.err == "picket: waited 0.2 s: 0 sidecars of 2 with revision 0; 0 violations of 3 in the log\n"
 
 
 def test_everything_that_was_asked_for_has_to_hold(plane: Plane, picket: Picket) -> None:
@@ -31,9 +31,19 @@ def test_everything_that_was_asked_for_has_to_hold(plane: Plane, picket: Picket)
     plane.sidecar(row)
     told = picket("wait", "--sidecars", "1", "--edges", "1", "--proposal", "--violations", "2", "--timeout", "0").out
     assert told == (
-        "the control plane is ready; 1 sidecar of 1 with all that they were sent; 1 edge of 1 seen; proposal 1 awaits review; "
+        "the control plane is ready; 1 sidecar of 1 with revision 0; 1 edge of 1 seen; proposal 1 awaits review; "
         "3 violations of 2 in the log\n"
     )
+
+
+def test_a_sidecar_that_runs_an_older_revision_is_waited_for(plane: Plane, picket: Picket) -> None:
+    plane.sidecar(SidecarRow("shop/cart", "cart-0", connected=True, sent_version="a", acked_version="a"))
+    plane.learn(PAY)
+    picket("proposals")
+    picket("approve", "1")
+    assert "0 sidecars of 1 with revision 1" in picket("wait", "--sidecars", "1", "--timeout", "0").err
+    plane.sidecar(SidecarRow("shop/cart", "cart-0", connected=True, sent_version="b", acked_version="b", revision=1))
+    assert picket("wait", "--sidecars", "1", "--timeout", "0").code == 0
 
 
 def test_a_control_plane_that_is_not_ready_yet_is_waited_for(plane: Plane, picket: Picket) -> None:
