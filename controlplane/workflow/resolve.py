@@ -15,6 +15,9 @@ from controlplane.topology.model import ServiceName, Topology, is_ip_address
 #: Anything else (a pattern, an address in brackets) names no host that could be approved.
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9._-]{0,251}[a-z0-9_])?\Z")
 
+#: Envoy's words (response code details) for CONNECT, ``OPTIONS *`` and an upgrade to a protocol that it does not know.
+_NEVER_PASSED_ON = frozenset({"route_not_found", "absolute_path_rejected", "upgrade_failed"})
+
 
 @dataclass(frozen=True, slots=True)
 class Observed:
@@ -84,13 +87,15 @@ def _unnamed_deny_id(observed: Observed, reporter: WorkloadId, policy: Policy) -
     """The name of a denial that no filter could name: it is that of the policy in force.
 
     In the TLS handshake a list of names refuses; on a connection from before a revocation the upstream is not there any more.
+    What Envoy never passes on is no policy's doing in learn and audit: there the reason alone tells it.
     """
     service = ServiceName(reporter.namespace, reporter.account)
-    if observed.inbound and "SAN" in observed.reason:
-        return str(DenyId(service, policy.of(service).revision))
-    if not observed.inbound and observed.reason == "cluster_not_found":
-        reason = Reason.QUARANTINE if policy.mode(service) is Mode.QUARANTINE else Reason.EGRESS
-        return str(DenyId(service, policy.of(service).egress_revision, reason))
+    listed, mode = policy.of(service), policy.mode(service)
+    never = observed.reason in _NEVER_PASSED_ON and mode in {Mode.ENFORCE, Mode.QUARANTINE}
+    if observed.inbound and (never or "SAN" in observed.reason):
+        return str(DenyId(service, listed.revision, Reason.QUARANTINE if never and mode is Mode.QUARANTINE else Reason.NOT_LISTED))
+    if not observed.inbound and (never or observed.reason == "cluster_not_found"):
+        return str(DenyId(service, listed.egress_revision, Reason.QUARANTINE if mode is Mode.QUARANTINE else Reason.EGRESS))
     return ""
 
 

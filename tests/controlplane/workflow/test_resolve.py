@@ -125,6 +125,28 @@ def test_a_denied_handshake_is_named_by_its_policy() -> None:
     assert flows(verdict=Verdict.DENIED, reason="expired")[0].deny_id == ""
 
 
+@pytest.mark.parametrize("reason", ["route_not_found", "absolute_path_rejected", "upgrade_failed"])
+@pytest.mark.parametrize(
+    ("mode", "inbound", "outbound"),
+    [
+        (Mode.ENFORCE, "deny:shop/cart@r4", "deny:shop/web@r3/egress"),
+        (Mode.QUARANTINE, "deny:shop/cart@r4/quarantine", "deny:shop/web@r3/quarantine"),
+        (Mode.AUDIT, "", ""),
+        (Mode.LEARN, "", ""),
+    ],
+)
+def test_what_envoy_never_passes_on_is_named_by_the_policy_where_one_is_enforced(
+    mode: Mode, inbound: str, outbound: str, reason: str
+) -> None:
+    cart, web = ServiceName("shop", "cart"), ServiceName("shop", "web")
+    services = {cart: ServicePolicy(cart, (), 4), web: ServicePolicy(web, (), 2, 3)}
+    given = replace(GIVEN, policy=Policy(5, services, {cart: mode, web: mode}))
+    called = replace(OUTBOUND, inbound=True, peer_id=WEB.uri(TRUST_DOMAIN), port=7070)
+    for observed, reporter, name in ((called, CART, inbound), (OUTBOUND, WEB, outbound)):
+        (flow,) = flows_of(replace(observed, verdict=Verdict.DENIED, reason=reason), reporter, given)
+        assert (flow.deny_id, flow.reason) == (name, reason)
+
+
 def test_a_call_whose_upstream_was_taken_away_is_named_by_what_its_source_may_reach() -> None:
     """Envoy kept the old chain of the open connection, which names nothing."""
     web = ServiceName("shop", "web")
