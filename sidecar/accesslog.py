@@ -34,7 +34,7 @@ _NO_MESH_TLS = "no mesh TLS"
 #: A connection from before a revocation still has its old chain, whose upstream is taken away: nothing there can name it.
 _TAKEN_AWAY = "cluster_not_found"
 #: Requests that no Envoy of ours passes on, whatever the mode and whoever asks: CONNECT, ``OPTIONS *``, a change to a protocol
-#: that it does not know. No filter saw them, so nothing there can name the refusal.
+#: that it does not know. No filter saw them, so nothing there can name the refusal: the control plane does, by these words.
 _NEVER_PASSED_ON = frozenset({"route_not_found", "absolute_path_rejected", "upgrade_failed"})
 
 
