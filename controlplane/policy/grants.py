@@ -43,6 +43,11 @@ def granted(rules: Collection[Rule], rule: Rule) -> Collection[Rule]:
     return merge((*rules, rule))
 
 
+def was_open(grant: Grant, at_ms: int) -> bool:
+    """Whether it was in force then, and is not any more."""
+    return grant.ended_ms is not None and grant.created_ms <= at_ms < grant.ended_ms
+
+
 def withdrawn(rules: Collection[Rule], grant: Grant) -> Collection[Rule]:
     """The rules without what the grant added.
 

@@ -12,6 +12,7 @@ from controlplane.graph.preview import Preview, preview
 from controlplane.graph.proposal import Rejected, additions, dump_proposal, load_proposal, propose, same_edges
 from controlplane.policy.applied import applied
 from controlplane.policy.documents import load_policy
+from controlplane.policy.grants import was_open, withdrawn
 from controlplane.policy.revise import RuleSets, added, revise, rule_sets
 from controlplane.policy.rules import EXTERNAL_NAMESPACE, Mode
 from controlplane.policy.traffic_policy import TrafficPolicy
@@ -20,6 +21,8 @@ from controlplane.topology.model import ServiceName
 from controlplane.workflow.publish import Publisher
 from controlplane.workflow.revisions import Act, Done, Published, Refused, Revisions, Why, as_json
 
+#: More exceptions than a mesh has seen.
+MAX_GRANTS = 1_000_000
 OPEN, APPROVED, REJECTED, SUPERSEDED = "open", "approved", "rejected", "superseded"
 
 
@@ -129,6 +132,10 @@ class Review:
         wanted: RuleSets = {}
         if stored is not None:
             wanted = rule_sets(load_policy(stored.document, number, policy.modes, policy.default_mode))
+            # What was allowed for a time then does not come back for good.
+            for grant in self._store.grants(MAX_GRANTS, active=False):
+                if was_open(grant, stored.created_ms):
+                    wanted = {**wanted, grant.service: withdrawn(wanted.get(grant.service, ()), grant)}
         note = comment or f"rollback to revision {number}"
         act = Act("policy:rollback", str(number), note, {"to": number, "comment": comment})
         return self._revisions.publish(policy, wanted, actor, act)

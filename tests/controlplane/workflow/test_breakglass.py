@@ -85,6 +85,22 @@ def test_it_can_be_ended_once(breakglass: BreakGlass, store: SqlStore) -> None:
     assert store.grants(9, active=False)[0].ended_by == "bo"
 
 
+def test_a_rollback_to_the_time_of_an_exception_does_not_bring_it_back(
+    breakglass: BreakGlass, store: SqlStore, publisher: Publisher, review: Review, clock: Clock
+) -> None:
+    """For good it would be, and nobody had approved it."""
+    learn(store, WEB_TO_CART)
+    review.approve(proposed(review).number, "ana")
+    number = begin(breakglass, Rule(WEB, 7070, (HttpMatch("GET"),)))
+    (rule,) = publisher.policy.of(CART_NAME).rules
+    assert rule.http == (HttpMatch("GET"), HttpMatch("POST", "/Cart/Add"))
+    clock.now_ms += 1
+    breakglass.end(number, "bo")
+    assert isinstance(review.rollback(2, "bo"), Published)
+    (rule,) = publisher.policy.of(CART_NAME).rules
+    assert rule.http == (HttpMatch("POST", "/Cart/Add"),)
+
+
 def test_another_control_plane_ends_what_ran_out_while_this_one_was_down(
     breakglass: BreakGlass, store: SqlStore, publisher: Publisher, clock: Clock
 ) -> None:
