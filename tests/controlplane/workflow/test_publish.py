@@ -102,6 +102,9 @@ def test_an_approved_host_exists_and_may_concern_everyone(store: SqlStore, publi
     assert [(port.number, port.protocol) for port in address.ports] == [(5432, "tcp")]
     assert address.addresses == ("203.0.113.7",)
     assert publisher.declared == TOPOLOGY
+    publish(store, publisher, {ADDRESS: [Rule(CART, 5432), Rule(CART, 8080, (HttpMatch("GET"),))]})
+    ports = publisher.topology.services[ADDRESS].ports
+    assert [(port.number, port.protocol) for port in ports] == [(5432, "tcp"), (8080, "auto")], "methods are looked at"
     publish(store, publisher, {BANK: [], ADDRESS: []})
     assert publisher.topology == TOPOLOGY
 
