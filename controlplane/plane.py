@@ -43,7 +43,7 @@ from controlplane.workflow.breakglass import BreakGlass
 from controlplane.workflow.publish import Change, Publisher
 from controlplane.workflow.record import Recorder
 from controlplane.workflow.resolve import Observed, Surroundings, flows_of
-from controlplane.workflow.retention import Keep, Retention
+from controlplane.workflow.retention import Keep, Retention, bounds
 from controlplane.workflow.review import Review
 from controlplane.workflow.sidecars import SidecarStates
 from controlplane.xds.compile import Compiler
@@ -83,8 +83,8 @@ class ControlPlane:
         self._states = SidecarStates(store, now_ms)
         self._cache = SnapshotCache(self._publisher.snapshot)
         self._recorder = Recorder(store, now_ms, ReportObserver(self._metrics))
-        keep = Keep(settings.keep_violations_days, settings.keep_edges_days, settings.keep_sidecars_days)
-        self._retention = Retention(store, keep, now_ms, self._on_removed)
+        self._keep = Keep(settings.keep_violations_days, settings.keep_edges_days, settings.keep_sidecars_days)
+        self._retention = Retention(store, self._keep, now_ms, self._on_removed)
         self._streams = (OpenStreams(), OpenStreams())
         self._listening: list[str] = []
         self._enrolling: list[str] = []
@@ -112,7 +112,7 @@ class ControlPlane:
     def _on_removed(self, what: Prunable, count: int) -> None:
         self._metrics.removed_rows.labels(str(what)).inc(count)
         if what is Prunable.SIDECARS:
-            self._states.forget(now_ms() - self._settings.keep_sidecars_days * 86_400_000)
+            self._states.forget(bounds(self._keep, now_ms())[what])
 
     async def _announce(self, workload: WorkloadId, info: SidecarInfo) -> None:
         self._states.announced(

@@ -12,7 +12,7 @@ from controlplane.api.reading import read_query, write
 from controlplane.api.requests import AuditQuery, AuditVerifyQuery
 from controlplane.api.schemas import Audit, AuditVerdict
 from controlplane.api.services import ApiServices
-from controlplane.policy.audit import Broken, Chain, Head
+from controlplane.policy.audit import Chain, Head
 from controlplane.store.interface import Store
 
 #: Events that are read at a time.
@@ -47,7 +47,4 @@ def _verdict(store: Store, pinned: Head | None) -> AuditVerdict:
     while events := store.audit_after(last, PIECE):
         chain.follow(events)
         last = events[-1].id
-    found = chain.verdict()
-    if isinstance(found, Broken):
-        return AuditVerdict(intact=False, events=last, head="", broken_id=found.id, reason=found.reason)
-    return AuditVerdict(intact=True, events=found.events, head=str(found.head or ""), broken_id=None, reason="")
+    return shapes.audit_verdict(chain.verdict(), last)

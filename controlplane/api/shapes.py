@@ -11,7 +11,7 @@ from controlplane.api import revisions, schemas
 from controlplane.flows.model import Violation
 from controlplane.graph.chart import ChartedEdge
 from controlplane.graph.learn import GraphEdge
-from controlplane.policy.audit import AuditEvent
+from controlplane.policy.audit import AuditEvent, Broken, Intact
 from controlplane.policy.rules import HttpMatch, Policy
 from controlplane.store.interface import SidecarRow, StoredProposal, StoredRevision
 from controlplane.topology.model import Service
@@ -141,6 +141,13 @@ def _state(row: SidecarRow) -> str:
     if row.nack_type:
         return "nack"
     return "ack" if row.sent_version and row.sent_version == row.acked_version else "pending"
+
+
+def audit_verdict(found: Intact | Broken, events: int) -> schemas.AuditVerdict:
+    """Whether so many audit events are as they were written."""
+    if isinstance(found, Broken):
+        return schemas.AuditVerdict(intact=False, events=events, head="", broken_id=found.id, reason=found.reason)
+    return schemas.AuditVerdict(intact=True, events=found.events, head=str(found.head or ""), broken_id=None, reason="")
 
 
 def audit_event(event: AuditEvent) -> schemas.AuditEvent:

@@ -8,7 +8,8 @@ from typing import Any
 import click
 import msgspec
 
-from controlplane.policy.audit import AuditEvent, Broken, Chain, Head
+from controlplane.api.shapes import audit_verdict
+from controlplane.policy.audit import AuditEvent, Chain, Head
 
 
 class _Line(msgspec.Struct):
@@ -42,7 +43,5 @@ def verified(file: Path, head: str | None) -> dict[str, Any]:
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise click.ClickException(f"{file}:{number}: not a line that `picket audit export` printed: {error}") from error
             chain.follow([AuditEvent(event.id, event.at_ms, event.actor, event.action, event.subject, detail, event.hash)])
-    found = chain.verdict()
-    if isinstance(found, Broken):
-        return {"intact": False, "events": number, "head": "", "broken_id": found.id, "reason": found.reason}
-    return {"intact": True, "events": found.events, "head": str(found.head or ""), "broken_id": None, "reason": ""}
+    answer: dict[str, Any] = msgspec.to_builtins(audit_verdict(chain.verdict(), number))
+    return answer

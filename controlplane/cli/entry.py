@@ -84,20 +84,25 @@ def run(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output has left; Python would complain once more when it closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception as error:
-        if (text := _api_failure(error)) is None:
-            raise
-        return _fail(text, 1)
+    except _client_errors() as error:
+        return _fail(_api_failure(error), 1)
     return code if isinstance(code, int) else 0
 
 
-def _api_failure(error: Exception) -> str | None:
-    """What the client says of a call that failed; ``None`` for any other error. Imported only when something failed."""
+def _client_errors() -> tuple[type[Exception], ...]:
+    """What the client raises. Python asks only when something failed, so that the rest of the time nothing is imported for it."""
     from controlplane.api.client import ApiError, UnreachableError  # noqa: PLC0415
+
+    return (ApiError, UnreachableError)
+
+
+def _api_failure(error: Exception) -> str:
+    """What the client says of a call that failed."""
+    from controlplane.api.client import UnreachableError  # noqa: PLC0415  # as above
 
     if isinstance(error, UnreachableError):
         return f"{error}; is it running? Start one with `picket controlplane --topology FILE`, or name another with --server"
-    return str(error) if isinstance(error, ApiError) else None
+    return str(error)
 
 
 def _fail(text: str, code: int) -> int:

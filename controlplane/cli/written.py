@@ -87,9 +87,8 @@ def write_file(path: Path, text: str) -> None:
                 file.write(text)
             Path(name).chmod(mode)
             Path(name).replace(target)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        finally:
+            Path(name).unlink(missing_ok=True)  # it is there only if something failed
     except OSError as error:
         raise click.UsageError(f"{path}: cannot be written: {error.strerror}") from error
 

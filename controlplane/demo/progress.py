@@ -51,13 +51,14 @@ class Progress:
         stage = Stage(name, status)
         if status is not None:
             status.start()
+        finished = False
         try:
             yield stage
-        except BaseException:
-            stage.fine = False
-            stage.result = stage.result or "not finished"
-            raise
+            finished = True
         finally:
+            if not finished:
+                stage.fine = False
+                stage.result = stage.result or "not finished"
             stage.stop_clock()
             if status is not None:
                 status.stop()
