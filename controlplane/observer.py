@@ -52,9 +52,7 @@ class StreamObserver:
             self._states.nacked(stream.workload_name, stream.instance, short, event.message)
             return
         self._acks[event.type_url].inc()
-        self._states.acked(
-            stream.workload_name, stream.instance, short, snapshot.version, snapshot.revision, settled=settled
-        )
+        self._states.acked(stream.workload_name, stream.instance, short, snapshot.version, snapshot.revision, settled=settled)
 
     def unchanged(self, stream: StreamId, snapshot: Snapshot) -> None:
         """A newer revision asks for nothing else than what the sidecar runs."""

@@ -23,6 +23,7 @@ from controlplane.api.listen import ListenError as ApiListenError
 from controlplane.api.users import Users
 from controlplane.collection import FullCollections
 from controlplane.flows.model import Flow
+from controlplane.graph.gate import Gate
 from controlplane.identity.authority import CertificateAuthority
 from controlplane.identity.spiffe import WorkloadId, parse_workload
 from controlplane.metrics import Metrics
@@ -40,6 +41,7 @@ from controlplane.store.interface import Prunable, Store, StoreError
 from controlplane.topology.document import load_topology
 from controlplane.workflow.admission import Admission
 from controlplane.workflow.breakglass import BreakGlass
+from controlplane.workflow.proposing import Watchlist
 from controlplane.workflow.publish import Change, Publisher
 from controlplane.workflow.record import Recorder
 from controlplane.workflow.resolve import Observed, Surroundings, flows_of
@@ -78,7 +80,8 @@ class ControlPlane:
         topology = load_topology(settings.topology).topology
         compiler = Compiler(Trust(settings.trust_domain, authority.bundle_pem))
         self._publisher = Publisher(store, topology, compiler, settings.default_mode)
-        self._review = Review(store, self._publisher, now_ms)
+        gate = Gate(settings.gate_min_days, settings.gate_max_denials) if settings.gate_min_days else None
+        self._review = Review(store, self._publisher, now_ms, gate, Watchlist(settings.sensitive, settings.low_trust))
         self._admission = Admission(store, self._is_known, now_ms)
         self._states = SidecarStates(store, now_ms)
         self._cache = SnapshotCache(self._publisher.snapshot)

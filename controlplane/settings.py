@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from controlplane.graph.evidence import MAX_DAYS
 from controlplane.identity.spiffe import SpiffeError, check_trust_domain
 from controlplane.policy.rules import Mode
 
 _MAX_DAYS = 36_500
+_NAME = re.compile(r"[a-z0-9_.-]{1,253}/[a-z0-9_.-]{1,253}")
 _PORT = re.compile(r"[0-9]{1,5}")
 
 
@@ -99,6 +101,10 @@ class Settings:
     keep_violations_days: int
     keep_edges_days: int
     keep_sidecars_days: int
+    gate_min_days: int
+    gate_max_denials: int
+    sensitive: tuple[str, ...]
+    low_trust: tuple[str, ...]
 
 
 def build_settings(
@@ -121,6 +127,10 @@ def build_settings(
     keep_violations_days: int = 90,
     keep_edges_days: int = 365,
     keep_sidecars_days: int = 30,
+    gate_min_days: int = 7,
+    gate_max_denials: int = 3,
+    sensitive: Sequence[str] = (),
+    low_trust: Sequence[str] = (),
 ) -> Settings:
     """Check options and put them together.
 
@@ -142,6 +152,13 @@ def build_settings(
     for name, days in kept.items():
         if not 0 <= days <= _MAX_DAYS:
             raise SettingsError(f"--keep-{name}-days: 1 to {_MAX_DAYS} days, or 0 for ever")
+    if not 0 <= gate_min_days <= MAX_DAYS:
+        raise SettingsError(f"--gate-min-days: 1 to {MAX_DAYS} days, or 0 for no gate")
+    for option, names in (("--sensitive", sensitive), ("--low-trust", low_trust)):
+        if (wrong := next((name for name in names if _NAME.fullmatch(name) is None), None)) is not None:
+            raise SettingsError(f"{option}: {wrong[:80]!r} is not namespace/name")
+    if gate_max_denials < 0:
+        raise SettingsError("--gate-max-denials: how many denials a day are acceptable, 0 or more")
     grpc = tuple(parse_listen(text, "--grpc-listen") for text in grpc_listen)
     enroll = tuple(parse_listen(text, "--enroll-listen") for text in enroll_listen)
     api = parse_listen(api_listen, "--api-listen")
@@ -175,4 +192,8 @@ def build_settings(
         keep_violations_days=keep_violations_days,
         keep_edges_days=keep_edges_days,
         keep_sidecars_days=keep_sidecars_days,
+        gate_min_days=gate_min_days,
+        gate_max_denials=gate_max_denials,
+        sensitive=tuple(sensitive),
+        low_trust=tuple(low_trust),
     )

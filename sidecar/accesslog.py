@@ -182,7 +182,7 @@ def _request(line: Line, denied: str | None) -> Key | None:
     reported = _reported(line)
     if reported is not None:
         return _use(line, WOULD_DENY, protocol, method, _path(line), reported, "")
-    return _allowed(line, protocol, method, _path(line) if protocol == "grpc" else "")
+    return _allowed(line, protocol, method, _path(line))
 
 
 def _path(line: Line) -> str:

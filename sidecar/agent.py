@@ -86,9 +86,7 @@ class Agent:
         self._relay_server = RelayServer(self._relay, paths.agent_socket, owner=user, accepted=self._kept.changed)
         self._reports = Reports(self._spool)
         self._uplink = Uplink(join, Configuration(self._relay_server), self._reports, self._info)
-        self._keeper = IdentityKeeper(
-            paths.identity, join, GrpcCertifier(join), self._identified, join_file=settings.join_file
-        )
+        self._keeper = IdentityKeeper(paths.identity, join, GrpcCertifier(join), self._identified, join_file=settings.join_file)
         self._envoy = Envoy(
             program,
             paths,

@@ -27,6 +27,8 @@ from sidecar.accesslog import (
 #: Different methods of one peer and port, and paths and hosts of one method, that are told apart within a window.
 MAX_METHODS = 50
 MAX_DETAILS = 100
+#: Paths of one method that differ only in segments with digits (mostly identifiers), told apart within a window.
+MAX_ALIKE = 8
 #: So many kinds of uses end a window before its time.
 MAX_USES = 10_000
 #: A violation that was not seen for so long is new again.
@@ -44,6 +46,7 @@ LIMITS = {
     "path": 1024, "host": 255, "server_name": 255, "deny_id": 256, "reason": 256,
 }  # fmt: skip
 
+_WITH_DIGITS = re.compile(r"/[^/0-9]*[0-9][^/]*")
 _REVISION_AND_REASON = re.compile(r"(0|[1-9][0-9]{0,11})(/(quarantine|egress))?")
 #: Count, first and last time in ms.
 _Sums = list[int]
@@ -66,6 +69,7 @@ class Window:
         self._resumed_ms = watermark_ms
         self._uses: dict[Key, _Sums] = {}
         self._told_apart: dict[Key, set[tuple[str, ...]]] = {}
+        self._paths_alike: dict[Key, list[str]] = {}
         self._known: dict[Key, int] = {}  # violations and when they were seen last
         self._open: dict[int, tuple[Key, int]] = {}  # by hash: what it was counted as, and when it was seen last
 
@@ -118,7 +122,7 @@ class Window:
         self.lost = 0
         self.has_news = False
         if ends_window:
-            self._told_apart = {}
+            self._told_apart, self._paths_alike = {}, {}
             self._forget()
         return observations, lost
 
@@ -147,7 +151,19 @@ class Window:
         peer = method._replace(method="")
         if not self._has_room(peer, (use.method,), MAX_METHODS):
             return peer
+        if use.verdict == ALLOWED and use.protocol == "http":
+            use = self._alike(use)
         return use if self._has_room(method, (use.path, use.host, use.server_name), MAX_DETAILS) else method
+
+    def _alike(self, use: Use) -> Use:
+        """The use itself, or one that it is counted with: who asks for a thousand users asks for one kind of thing."""
+        kind = _WITH_DIGITS.sub("/#", use.path)
+        if kind == use.path:
+            return use
+        kept = self._paths_alike.setdefault(use._replace(path=kind), [])
+        if use.path not in kept and len(kept) < MAX_ALIKE:
+            kept.append(use.path)
+        return use if use.path in kept else use._replace(path=kept[-1])
 
     def _has_room(self, group: Key, member: tuple[str, ...], limit: int) -> bool:
         members = self._told_apart.setdefault(group, set())

@@ -14,8 +14,13 @@ _RESERVE_BYTES = 1024
 _TAG_BYTES = 8
 
 
-def batches_of(observations: Iterable[Observation], *, epoch: str, sequence: int, instance: str, lost: int) -> Iterator[bytes]:
-    """Batches numbered from ``sequence``; the first one tells what was lost. None when there is nothing to tell."""
+def batches_of(
+    observations: Iterable[Observation], *, epoch: str, sequence: int, instance: str, lost: int, even_empty: bool = False
+) -> Iterator[bytes]:
+    """Batches numbered from ``sequence``; the first one tells what was lost. None when there is nothing to tell.
+
+    ``even_empty``: one all the same, as a sign that this sidecar watches and saw nothing.
+    """
     batch = Batch(epoch=epoch, sequence=sequence, instance=instance, lost=lost)
     size = _RESERVE_BYTES
     for seen in observations:
@@ -27,5 +32,5 @@ def batches_of(observations: Iterable[Observation], *, epoch: str, sequence: int
             size = _RESERVE_BYTES
         batch.observations.append(seen)
         size += length
-    if batch.observations or batch.lost:
+    if batch.observations or batch.lost or even_empty:
         yield batch.SerializeToString()

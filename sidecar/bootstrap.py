@@ -26,9 +26,7 @@ _KEPT_STATISTICS: tuple[dict[str, object], ...] = (
 )
 
 
-def bootstrap(
-    *, node_id: str, cluster: str, agent_socket: str, admin_socket: str, max_connections: int = MAX_CONNECTIONS
-) -> bytes:
+def bootstrap(*, node_id: str, cluster: str, agent_socket: str, admin_socket: str, max_connections: int = MAX_CONNECTIONS) -> bytes:
     """The bootstrap as JSON.
 
     Args:

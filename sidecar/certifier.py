@@ -42,6 +42,4 @@ class GrpcCertifier:
             return Refused(f"{where}: {error}") if error.lasting else Unreachable(f"{where}: {error}")
         finally:
             await opened.close()
-        return Issued(
-            svid.spiffe_id, svid.certificate_chain_pem, svid.bundle_pem, svid.not_before_seconds, svid.not_after_seconds
-        )
+        return Issued(svid.spiffe_id, svid.certificate_chain_pem, svid.bundle_pem, svid.not_before_seconds, svid.not_after_seconds)

@@ -91,9 +91,7 @@ class Envoy:
     async def run(self) -> None:
         """Keep an Envoy running until `stop`."""
         backoff = Backoff(0.2, 10.0)
-        output = os.open(
-            self._paths.envoy_output, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-        )
+        output = os.open(self._paths.envoy_output, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         bounding = asyncio.create_task(_bound(output, self._paths.envoy_output))
         try:
             while not self._stopping.is_set():

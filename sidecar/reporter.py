@@ -25,6 +25,8 @@ IDLE_POLL_SECONDS = 0.25
 NEWS_SECONDS = 0.1
 #: With so many batches waiting nobody reads the news; they then keep to the interval.
 MAX_EAGER_BATCHES = 16
+#: A sidecar that sees nothing says so this often: the control plane tells quiet from blind, and from not there.
+SIGN_SECONDS = 600.0
 #: How often Envoy is asked again to open its log anew, and a log that cannot be read is tried again.
 RETRY_SECONDS = 1.0
 #: Lines that say nothing (flows that another sidecar reports) need not be read again after a restart either.
@@ -72,10 +74,12 @@ class Reporter:
         self._window.lost = lost
         self._window_began = float("-inf")
         self._kept_at = float("-inf")
+        self._said_at = float("inf")
         self._asked_at = float("-inf")
 
     async def run(self) -> None:
         """Follow the log until cancelled; then call `finish` once Envoy has ended."""
+        self._said_at = asyncio.get_running_loop().time()
         pause_seconds = POLL_SECONDS
         while True:
             try:
@@ -125,14 +129,18 @@ class Reporter:
             await self._keep(ends_window=False)
 
     async def _keep(self, *, ends_window: bool) -> None:
-        position = self._log.position
-        if not (self._window or self._spool.lost or self._has_moved_far(position)):
+        position, now = self._log.position, asyncio.get_running_loop().time()
+        has_to_say = bool(self._window or self._spool.lost)
+        is_sign = not has_to_say and now - self._said_at >= SIGN_SECONDS
+        if not (has_to_say or is_sign or self._has_moved_far(position)):
             return
-        self._kept_at = asyncio.get_running_loop().time()
+        self._kept_at = now
+        if has_to_say or is_sign:
+            self._said_at = now
         cursor = msgspec.msgpack.encode(_Cursor(position, self._window.watermark_ms))
         observations, lost = self._window.take(ends_window=ends_window)
         self._kept = position
-        await self._spool.append(observations, lost=lost, cursor=cursor)
+        await self._spool.append(observations, lost=lost, cursor=cursor, even_empty=is_sign)
         if position is not None:
             self._log.kept(position)
 

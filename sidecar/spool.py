@@ -143,12 +143,16 @@ class Spool:
             self._grown.clear()
             await self._grown.wait()
 
-    async def append(self, observations: Sequence[telemetry_pb2.Observation], *, lost: int, cursor: bytes) -> bool:
+    async def append(
+        self, observations: Sequence[telemetry_pb2.Observation], *, lost: int, cursor: bytes, even_empty: bool = False
+    ) -> bool:
         """Keep observations as one or more batches, with the place in the log that they reach to; on disk when it returns.
+
+        ``even_empty``: a batch also when there is nothing to tell, as a sign of life.
 
         Runs to its end also when the caller is cancelled. Returns False when they were not kept but counted as lost.
         """
-        task = asyncio.ensure_future(self._append(list(observations), lost, cursor))
+        task = asyncio.ensure_future(self._append(list(observations), lost, cursor, even_empty=even_empty))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return await asyncio.shield(task)
@@ -164,12 +168,17 @@ class Spool:
             _log.warning("spool not closed properly, acknowledged reports may be sent again reason=%r", error.strerror)
         self._active = None
 
-    async def _append(self, observations: list[telemetry_pb2.Observation], lost: int, cursor: bytes) -> bool:
+    async def _append(self, observations: list[telemetry_pb2.Observation], lost: int, cursor: bytes, *, even_empty: bool) -> bool:
         async with self._appending:
             told = self.lost
             bodies = list(
                 batches_of(
-                    observations, epoch=self.epoch, sequence=self._next, instance=self._instance, lost=min(told + lost, _MAX_LOST)
+                    observations,
+                    epoch=self.epoch,
+                    sequence=self._next,
+                    instance=self._instance,
+                    lost=min(told + lost, _MAX_LOST),
+                    even_empty=even_empty,
                 )
             )
             if bodies and self.waiting_bytes + sum(map(len, bodies)) > self._max_bytes:

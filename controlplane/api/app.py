@@ -17,6 +17,7 @@ from controlplane.api import (
     preview,
     problems,
     proposals,
+    readiness,
     sidecars,
     tokens,
     users_routes,
@@ -37,7 +38,7 @@ def create_app(services: ApiServices) -> flask.Flask:
     problems.install(app)
     access.install(app, services.token, services.host_names, services.users)
     app.register_blueprint(health.blueprint(services))
-    reviewing = (graph, proposals, preview, breakglass, imports, modes, policy, applying)
+    reviewing = (graph, proposals, preview, breakglass, imports, readiness, modes, policy, applying)
     for topic in (*reviewing, violations, sidecars, tokens, users_routes, audit):
         app.register_blueprint(topic.blueprint(services), url_prefix=PREFIX)
     return app

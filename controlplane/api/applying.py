@@ -29,7 +29,9 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
     def apply() -> flask.Response:
         flask.request.max_content_length = MAX_BODY_BYTES
         body = read_body(ApplyBody)
-        outcome = services.review.apply(_documents(body), actor(), body.comment, prune=body.prune, expected=body.expected)
+        outcome = services.review.apply(
+            _documents(body), actor(), body.comment, prune=body.prune, expected=body.expected, override_reason=body.override
+        )
         if isinstance(outcome, Done):
             return write(outcomes.done(outcome, _REMEDY))
         return write(outcomes.published(outcome, _REMEDY))

@@ -38,8 +38,8 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
         if Mode(body.mode) is not Mode.QUARANTINE or body.all:  # a responder cuts off services by name, not the whole mesh
             require(Role.APPROVER)
         names = _names(services, body)
-        outcome = services.review.set_mode(names, Mode(body.mode), actor(), body.comment)
-        return write(outcomes.done(outcome, "list the modes to see the services' names"))
+        outcome = services.review.modes.change(names, Mode(body.mode), actor(), body.comment, body.override)
+        return write(outcomes.done(outcome, "see the readiness of services; to enforce all the same, send a reason as override"))
 
     return routes
 

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 import flask
 
-from controlplane.api import outcomes, shapes
+from controlplane.api import outcomes, proposal_shapes
 from controlplane.api.access import actor
 from controlplane.api.problems import problem
 from controlplane.api.reading import read_body, read_number, read_query, write
@@ -27,7 +27,7 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
         query = read_query(ProposalsQuery)
         services.review.refresh_proposal()
         found = services.store.proposals(query.status, query.limit)
-        return write(Proposals([shapes.proposal_summary(stored, load_proposal(stored.document)) for stored in found]))
+        return write(Proposals([proposal_shapes.summary(stored, load_proposal(stored.document)) for stored in found]))
 
     @routes.get("/proposals/<number>")
     def one(number: str) -> flask.Response:
@@ -37,7 +37,9 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
         stored = services.store.proposal(wanted)
         if stored is None:
             raise problem(HTTPStatus.NOT_FOUND, "missing", f"there is no proposal {wanted}", where="path", remedy=_REMEDY)
-        return write(shapes.proposal(stored, load_proposal(stored.document)))
+        rows = load_proposal(stored.document)
+        samples, roles = services.review.learning.samples([row.edge for row in rows])
+        return write(proposal_shapes.proposal(stored, rows, samples, roles))
 
     @routes.post("/proposals/<number>/approve")
     def approve(number: str) -> flask.Response:

@@ -91,12 +91,13 @@ class RejectBody(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ModesBody(Struct, frozen=True, forbid_unknown_fields=True):
-    """Either ``services`` or ``all``."""
+    """Either ``services`` or ``all``. ``override`` is why services that are not ready are enforced all the same."""
 
     mode: ModeName
     services: Annotated[list[_Name], Meta(min_length=1, max_length=10_000)] | None = None
     all: bool = False
     comment: _Comment = ""
+    override: _Comment = ""
 
 
 class ImportedEnd(Struct, frozen=True, forbid_unknown_fields=True):
@@ -181,13 +182,23 @@ class PolicyFile(Struct, frozen=True, forbid_unknown_fields=True):
     text: Annotated[str, Meta(max_length=4 * 1024 * 1024)]
 
 
+class ReadinessQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """One service, or all."""
+
+    service: _Name = ""
+
+
 class ApplyBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """``expected`` is the revision that the files were compared with; ``prune`` takes away rules of services without a document."""
+    """``expected`` is the revision that the files were compared with; ``prune`` takes away rules of services without a document.
+
+    ``override`` is why services that are not ready are enforced all the same.
+    """
 
     files: Annotated[list[PolicyFile], Meta(min_length=1, max_length=10_000)]
     prune: bool = False
     expected: _Id | None = None
     comment: _Comment = ""
+    override: _Comment = ""
 
 
 class ViolationCountQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -20,6 +20,7 @@ LEAST: Mapping[str, Role] = MappingProxyType(
         "map.draw": Role.VIEWER,
         "preview.in_force": Role.VIEWER,
         "preview.of_proposal": Role.VIEWER,
+        "readiness.show": Role.VIEWER,
         "policy.active": Role.VIEWER,
         "policy.several": Role.VIEWER,
         "policy.one": Role.VIEWER,

@@ -74,10 +74,42 @@ class Picture(msgspec.Struct, frozen=True):
     content: str
 
 
+class Mark(msgspec.Struct, frozen=True):
+    """Why an edge is odd: ``oddity`` is sensitive, scan, burst, crowded or unlikely."""
+
+    oddity: str
+    reason: str
+
+
+class Widened(msgspec.Struct, frozen=True):
+    """A path that stands for more than what was seen, and why."""
+
+    method: str
+    path: str
+    reasons: list[str]
+
+
+class Samples(msgspec.Struct, frozen=True, kw_only=True):
+    """The use of an edge: on how many days, which weekdays (0 is Monday), in how many of the 168 hours of a week; by whom."""
+
+    days: int
+    weekdays: list[int]
+    hours_of_week: int
+    replica_count: int
+    replicas: list[str]
+    images: list[str]
+    widened: list[Widened]
+
+
 class ProposedEdge(Edge, frozen=True, kw_only=True):
-    """One row of a proposal, counted from 1."""
+    """One row of a proposal, counted from 1. Only what is preselected is approved without being named."""
 
     row: int
+    preselected: bool
+    marks: list[Mark]
+    source_role: str
+    destination_role: str
+    samples: Samples | None
 
 
 class ProposalSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +120,7 @@ class ProposalSummary(msgspec.Struct, frozen=True, kw_only=True):
     created_ms: int
     base_revision: int
     edge_count: int
+    preselected_count: int
     decided_ms: int | None
     decided_by: str
     comment: str
@@ -350,3 +383,59 @@ class Health(msgspec.Struct, frozen=True):
 
     status: str
     reasons: list[str]
+
+
+class Interval(msgspec.Struct, frozen=True):
+    """An estimate, and from where to where it holds in 95 of 100 cases."""
+
+    low: float
+    expected: float
+    high: float
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """One thing that was not seen: ``lack`` is days, weekdays, hours, month, gaps, lost, restart, denials or edges."""
+
+    lack: str
+    text: str
+
+
+class UsedEdge(msgspec.Struct, frozen=True):
+    """An edge down to the method and the shape of its path."""
+
+    source: str
+    destination: str
+    port: int
+    protocol: str
+    method: str
+    path: str
+
+
+class ServiceReadiness(msgspec.Struct, frozen=True, kw_only=True):
+    """What was seen of a service (``service`` empty: of all), and what may still come. ``blocking`` is what the gate asks for.
+
+    ``denials_a_day`` counts edges that would be denied on a day; null, as the two below it, where too little was watched to say.
+    """
+
+    service: str
+    ready: bool
+    summary: str
+    edges: int
+    full_days: int
+    weekdays: list[int]
+    hours_of_week: int
+    gap_hours: int
+    denials_a_day: Interval | None
+    unseen_edges_at_least: int | None
+    completeness: float | None
+    seen_once: list[UsedEdge]
+    weekly: list[UsedEdge]
+    missing: list[Missing]
+    blocking: list[Missing]
+
+
+class Readiness(msgspec.Struct, frozen=True):
+    """Of the whole graph, and of each service by name."""
+
+    whole: ServiceReadiness
+    services: list[ServiceReadiness]

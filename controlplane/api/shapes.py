@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -13,7 +13,7 @@ from controlplane.graph.chart import ChartedEdge
 from controlplane.graph.learn import GraphEdge
 from controlplane.policy.audit import AuditEvent, Broken, Intact
 from controlplane.policy.rules import HttpMatch, Policy
-from controlplane.store.interface import SidecarRow, StoredProposal, StoredRevision
+from controlplane.store.interface import SidecarRow, StoredRevision
 from controlplane.topology.model import Service
 
 
@@ -22,7 +22,8 @@ def http(matches: Iterable[HttpMatch]) -> list[schemas.HttpMatch]:
     return [schemas.HttpMatch(match.method, match.path) for match in matches]
 
 
-def _edge(edge: GraphEdge) -> dict[str, Any]:
+def edge_fields(edge: GraphEdge) -> dict[str, Any]:
+    """The fields of an edge, wherever one stands."""
     return {
         "source": edge.source,
         "destination": edge.destination,
@@ -37,7 +38,7 @@ def _edge(edge: GraphEdge) -> dict[str, Any]:
 
 def map_edge(charted: ChartedEdge) -> schemas.MapEdge:
     """An edge of the map."""
-    return schemas.MapEdge(**_edge(charted.edge), approved=charted.approved, learned=charted.learned, mode=str(charted.mode))
+    return schemas.MapEdge(**edge_fields(charted.edge), approved=charted.approved, learned=charted.learned, mode=str(charted.mode))
 
 
 def map_service(service: Service, policy: Policy) -> schemas.MapService:
@@ -51,31 +52,6 @@ def map_service(service: Service, policy: Policy) -> schemas.MapService:
         rules=len(listed.rules),
         ports=[schemas.ServicePort(port.number, port.protocol) for port in service.ports],
     )
-
-
-def _proposal(stored: StoredProposal, edges: Sequence[GraphEdge]) -> dict[str, Any]:
-    return {
-        "number": stored.number,
-        "status": stored.status,
-        "created_ms": stored.created_ms,
-        "base_revision": stored.base_revision,
-        "edge_count": len(edges),
-        "decided_ms": stored.decided_ms,
-        "decided_by": stored.decided_by,
-        "comment": stored.comment,
-        "revision": stored.revision,
-    }
-
-
-def proposal_summary(stored: StoredProposal, edges: Sequence[GraphEdge]) -> schemas.ProposalSummary:
-    """A proposal without its rows."""
-    return schemas.ProposalSummary(**_proposal(stored, edges))
-
-
-def proposal(stored: StoredProposal, edges: Sequence[GraphEdge]) -> schemas.Proposal:
-    """A proposal with its rows."""
-    rows = [schemas.ProposedEdge(**_edge(edge), row=row) for row, edge in enumerate(edges, 1)]
-    return schemas.Proposal(**_proposal(stored, edges), edges=rows)
 
 
 def _revision(stored: StoredRevision | None, policy: Policy, active: int) -> dict[str, Any]:

@@ -35,9 +35,7 @@ def break_glass() -> None:
 @click.option("--method", default="", help="Only requests with this method.")
 @click.option("--path", default="", help="Only requests for this path; /a/* and /a/{id} work as in policies.")
 @connected
-def grant(
-    session: Session, source: str, destination: str, seconds: int, reason: str, ticket: str, method: str, path: str
-) -> None:
+def grant(session: Session, source: str, destination: str, seconds: int, reason: str, ticket: str, method: str, path: str) -> None:
     """Let SOURCE call DESTINATION:PORT for a time, beginning now."""
     name, colon, port = destination.rpartition(":")
     if not colon or not port.isascii() or not port.isdigit():

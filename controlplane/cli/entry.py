@@ -18,6 +18,7 @@ from controlplane.cli.modes import mode
 from controlplane.cli.offline import POLICY_COMMANDS, check
 from controlplane.cli.policy import policy
 from controlplane.cli.preview import preview
+from controlplane.cli.readiness import readiness
 from controlplane.cli.review import approve, proposals, reject
 from controlplane.cli.serve import controlplane
 from controlplane.cli.sidecar import sidecar
@@ -47,6 +48,7 @@ for _command in (
     policy,
     preview,
     proposals,
+    readiness,
     reject,
     sidecar,
     sidecars,

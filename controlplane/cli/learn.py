@@ -31,7 +31,9 @@ def learn() -> None:
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--format", "named", type=click.Choice(FORMATS), show_default="found out", help="What the log is.")
 @click.option(
-    "--of", "owner", metavar="NAMESPACE/WORKLOAD",
+    "--of",
+    "owner",
+    metavar="NAMESPACE/WORKLOAD",
     help="Whose sidecar wrote the log, for access logs that do not say it themselves.",
 )
 @click.option("--state", type=click.Path(path_type=Path, dir_okay=False), show_default="in --data", help="Where progress is kept.")

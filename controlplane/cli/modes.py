@@ -15,12 +15,13 @@ MODES = ("learn", "audit", "enforce", "quarantine")
 @click.option("--all", "every", is_flag=True, help="Set the mode of every service.")
 @click.option("--yes", is_flag=True, help="Quarantine everything without asking.")
 @click.option("--comment", "-m", default="", help="Why; it stands in the audit log.")
+@click.option("--override", metavar="REASON", default="", help="Why to enforce what is not ready; kept in the audit log.")
 @connected
-def mode(session: Session, words: tuple[str, ...], *, every: bool, yes: bool, comment: str) -> None:
+def mode(session: Session, words: tuple[str, ...], *, every: bool, yes: bool, comment: str, override: str) -> None:
     """Show the modes, or set the MODE of services: learn, audit, enforce or quarantine.
 
     learn lets everything pass and learns from it; audit lets it pass and reports what is not approved; enforce drops and
-    reports it; quarantine drops everything, in and out.
+    reports it; quarantine drops everything, in and out. Before enforce, a service has to be ready: `picket readiness` says why not.
     """
     if not words and not every:
         _show(session)
@@ -34,7 +35,7 @@ def mode(session: Session, words: tuple[str, ...], *, every: bool, yes: bool, co
     if every and wanted == "quarantine" and not yes:
         click.confirm("Quarantine cuts every service off from every other. Do it?", abort=True, err=True)
     body: dict[str, object] = {"all": True} if every else {"services": list(services)}
-    found = session.put("/modes", {"mode": wanted, "comment": comment} | body)
+    found = session.put("/modes", {"mode": wanted, "comment": comment, "override": override} | body)
     if session.output == "json":
         show_json(found)
     else:

@@ -43,14 +43,15 @@ def show_difference(way: Way, paths: Sequence[Path], *, prune: bool) -> None:
         click.echo(f"no document, kept as they are: {names}", err=True)
 
 
-def apply_files(way: Way, paths: Sequence[Path], *, prune: bool, comment: str) -> Any:
+def apply_files(way: Way, paths: Sequence[Path], *, prune: bool, comment: str, override: str) -> Any:
     """Show what differs, and put it into force; what the control plane answers."""
     session = way.session()
     expected = session.get("/policy")["revision"]
     if way.output != "json":
         show_difference(way, paths, prune=prune)
     files = [{"name": name, "text": body.decode("utf-8", "replace")} for name, body in named(yaml_files(paths))]
-    return session.post("/policy/apply", {"files": files, "prune": prune, "comment": comment, "expected": expected})
+    body = {"files": files, "prune": prune, "comment": comment, "expected": expected, "override": override}
+    return session.post("/policy/apply", body)
 
 
 def _counted(made: Applied) -> str:

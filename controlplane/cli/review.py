@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from controlplane.cli.connection import Session, connected
-from controlplane.cli.output import ago, cell, clock, console, lines, match_text, plural, short, show_json
+from controlplane.cli.output import cell, clock, console, plural, short, show_json
 
 MAX_ROWS = 10_000
 _PART = re.compile(r"([1-9][0-9]{0,5})(?:-([1-9][0-9]{0,5}))?")
@@ -18,9 +18,13 @@ _COMMENT = click.option("--comment", "-m", default="", help="Why; it stands in t
 @click.command("proposals", short_help="Show what was learned and awaits review.")
 @click.argument("number", type=click.IntRange(1), required=False)
 @click.option("--status", type=click.Choice(["open", "approved", "rejected", "superseded"]), help="Only those.")
+@click.option("--evidence", is_flag=True, help="Of a proposal also when each edge was used, by whom, and what its paths stand for.")
 @connected
-def proposals(session: Session, number: int | None, status: str | None) -> None:
-    """List proposals, newest first; with NUMBER, show all that one asks for."""
+def proposals(session: Session, number: int | None, status: str | None, *, evidence: bool) -> None:
+    """List proposals, newest first; with NUMBER, show all that one asks for.
+
+    Replicas, versions and canaries of one role that ask for the same stand in one row.
+    """
     if number is None:
         _list(session, session.get("/proposals", {"status": status}))
         return
@@ -31,24 +35,20 @@ def proposals(session: Session, number: int | None, status: str | None) -> None:
     out = console()
     edges = plural(found["edge_count"], "edge")
     out.print(f"proposal {number}, {found['status']}: {edges} that revision {found['base_revision']} does not hold")
-    from controlplane.cli.listing import Listing  # noqa: PLC0415  # `picket --help` does not pay for rich
+    from controlplane.cli.proposal import show_rows  # noqa: PLC0415  # `picket --help` does not pay for rich
 
-    listing = Listing(">#", "source", "", "destination", "~asks for", ">seen", "first", "last")
-    for edge in found["edges"]:
-        destination = f"{short(edge['destination'])}:{edge['port']}"
-        times = (ago(edge["first_seen_ms"]), ago(edge["last_seen_ms"]))
-        listing.add(edge["row"], short(edge["source"]), "→", destination, _asks(edge), edge["count"], *times)
-    listing.show(out)
+    show_rows(out, found["edges"], evidence=evidence)
     if found["status"] == "open":
-        out.print(f"\n`picket approve {number}` takes all of it, with `--rows 1,3-5` some of it; `picket reject {number}` none")
+        out.print(cell(f"\n{_next_step(number, found)}"))
 
 
-def _asks(edge: dict[str, Any]) -> Any:
-    """All of it, each on a line: nobody can approve what is not shown."""
-    protocol = edge["protocol"]
-    # A gRPC call is always a POST.
-    texts = [match["path"] if protocol == "grpc" and match["path"] else match_text(match) for match in edge["http"]]
-    return lines([f"{protocol} {text}" for text in texts] or [f"{protocol}, anything"])
+def _next_step(number: int, found: dict[str, Any]) -> str:
+    if found["preselected_count"] == found["edge_count"]:
+        return f"`picket approve {number}` takes all of it, with `--rows 1,3-5` some of it; `picket reject {number}` none"
+    taken = f"`picket approve {number}` takes the {found['preselected_count']} rows that need no second look"
+    if not found["preselected_count"]:
+        taken = "nothing is taken without being named"
+    return f"{taken}; `picket approve {number} --rows 1,3-5` those that are named, `picket reject {number}` none"
 
 
 def _list(session: Session, found: dict[str, Any]) -> None:
@@ -104,7 +104,10 @@ def parse_rows(text: str) -> list[int]:
 @_COMMENT
 @connected
 def approve(session: Session, number: int, rows: list[int] | None, comment: str) -> None:
-    """Approve proposal NUMBER: its edges become allow-list entries, and the sidecars concerned are told at once."""
+    """Approve proposal NUMBER: its edges become allow-list entries, and the sidecars concerned are told at once.
+
+    Rows that are odd, or that take something away, are approved only when --rows names them.
+    """
     body: dict[str, object] = {"comment": comment} | ({} if rows is None else {"rows": rows})
     show_published(session, session.post(f"/proposals/{number}/approve", body))
 

@@ -80,6 +80,19 @@ SETTINGS = (
     ),
     _setting("keep-edges-days", "The same of learned edges.", type=int, default=365, metavar="DAYS"),
     _setting("keep-sidecars-days", "The same of sidecars that are gone.", type=int, default=30, metavar="DAYS"),
+    _setting(
+        "gate-min-days", "Whole days that a service must have been watched before it is enforced; 0: no gate.", type=int, default=7,
+        metavar="DAYS",
+    ),
+    _setting("gate-max-denials", "Denials a day that may be expected then, at most.", type=int, default=3, metavar="COUNT"),
+    _setting(
+        "sensitive", "Service worth protecting (namespace/name): edges toward it from where trust is low are marked. Repeatable.",
+        multiple=True, metavar="SERVICE",
+    ),
+    _setting(
+        "low-trust", "Workload of low trust (namespace/account); gateways are, and whoever has no identity. Repeatable.",
+        multiple=True, metavar="WORKLOAD",
+    ),
     _setting("log-level", "debug, info, warning or error.", default="info", metavar="LEVEL"),
 )  # fmt: skip
 

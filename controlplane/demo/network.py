@@ -54,9 +54,7 @@ def create(run: str, members: Sequence[tuple[str, str]]) -> None:
             ["link set lo up", f"address add {address}/16 dev eth0", "link set eth0 up", "route add default dev eth0"],
         )
         # Applications are not root and still listen on their real ports; the setting is the namespace's own.
-        _run(
-            ["ip", "netns", "exec", namespace, "sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_unprivileged_port_start"], None
-        )
+        _run(["ip", "netns", "exec", namespace, "sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_unprivileged_port_start"], None)
 
 
 def namespaces(prefix: str = PREFIX) -> list[str]:

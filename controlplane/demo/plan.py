@@ -144,7 +144,6 @@ class Plan:
         port = target.service.port(use.port)
         return target.address, port.target if port else use.port
 
-
     def listening(self) -> Iterator[tuple[str, int, str]]:
         """Every address and port at which something of the demo is going to listen, and whose it is."""
         for place in self.placed.values():

@@ -14,6 +14,8 @@ from controlplane.api.schemas import Map, MapEdge, Proposal, Proposals, Publishe
 #: How often something that is waited for is asked for.
 POLL_SECONDS = 0.1
 _PAGE = 5000
+#: A demo is over before a day is.
+_NOT_READY = "picket demo: all the traffic there is was made and learned"
 _API = "/api/v1"
 T = TypeVar("T")
 
@@ -56,14 +58,15 @@ class Plane:
         """One proposal."""
         return await self._get(f"{_API}/proposals/{number}", Proposal)
 
-    async def approve(self, number: int, comment: str) -> Published:
-        """Put a proposal into force."""
-        said = await asyncio.to_thread(self._client.post, f"{_API}/proposals/{number}/approve", {"comment": comment})
+    async def approve(self, proposal: Proposal, comment: str) -> Published:
+        """Put all rows of a proposal into force, odd ones as well: whoever decides was shown them."""
+        body = {"comment": comment, "rows": [edge.row for edge in proposal.edges]}
+        said = await asyncio.to_thread(self._client.post, f"{_API}/proposals/{proposal.number}/approve", body)
         return msgspec.convert(said, Published)
 
     async def enforce_all(self) -> None:
         """Every service into the mode `enforce`."""
-        await asyncio.to_thread(self._client.put, f"{_API}/modes", {"mode": "enforce", "all": True, "comment": "demo"})
+        await asyncio.to_thread(self._client.put, f"{_API}/modes", {"mode": "enforce", "all": True, "override": _NOT_READY})
 
     async def violations(self) -> list[Violation]:
         """The whole violation log, in the order in which it began."""

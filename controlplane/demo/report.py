@@ -121,13 +121,19 @@ def summary(report: Report, console: Console, *, ended_early: bool) -> None:
 
 
 def _findings(report: Report, line: Callable[[bool, str], None]) -> None:
-    line(not report.edges_missing and not report.edges_extra,
-         f"{report.edges_learned} of {report.edges_expected} declared edges learned, {len(report.edges_extra)} others")
+    line(
+        not report.edges_missing and not report.edges_extra,
+        f"{report.edges_learned} of {report.edges_expected} declared edges learned, {len(report.edges_extra)} others",
+    )
     line(not report.expected_failed, f"{report.expected_requests} expected requests, {report.expected_failed} failed")
-    line(not report.unexpected_delivered,
-         f"{report.unexpected_attempts} calls over pairs that are no edge, {report.unexpected_delivered} delivered")
-    line(report.violations_recorded == report.unexpected_attempts,
-         f"{report.violations_recorded} of {report.unexpected_attempts} attempts are in the violation log")
+    line(
+        not report.unexpected_delivered,
+        f"{report.unexpected_attempts} calls over pairs that are no edge, {report.unexpected_delivered} delivered",
+    )
+    line(
+        report.violations_recorded == report.unexpected_attempts,
+        f"{report.violations_recorded} of {report.unexpected_attempts} attempts are in the violation log",
+    )
     line(not report.bypass_delivered and report.bypass_recorded == report.bypass_attempts,
          f"{report.bypass_attempts} calls around the own sidecar, with a stolen identity or none, "
          f"{report.bypass_delivered} delivered, {report.bypass_recorded} in the log")  # fmt: skip

@@ -46,7 +46,7 @@ class Reviewer:
             MeshError, ApiError, UnreachableError: the mesh is not there any more.
         """
         if self._approve_all:
-            published = await mesh.plane.approve(proposal.number, "picket demo --approve-all")
+            published = await mesh.plane.approve(proposal, "picket demo --approve-all")
             return Decision(proposal.number, "--approve-all", published.revision)
         command = f"picket approve {proposal.number} --server {mesh.plane.server}"
         if not sys.stdin.isatty():
@@ -64,7 +64,7 @@ class Reviewer:
             elsewhere.cancel()
         if answer.result().strip().lower() not in {"y", "yes"}:
             return Declined(f"proposal {proposal.number} was not approved")
-        published = await mesh.plane.approve(proposal.number, "picket demo")
+        published = await mesh.plane.approve(proposal, "picket demo")
         return Decision(proposal.number, "you", published.revision)
 
     async def _elsewhere(self, mesh: Mesh, number: int) -> Decision | Declined:

@@ -13,7 +13,8 @@ from controlplane.api.schemas import MapEdge, Violation
 from controlplane.demo.driver import Application, Markers, together
 from controlplane.demo.plan import Placed, Plan, Use
 from controlplane.demo.services.messages import Call, Outcome, Received
-from controlplane.demo.services.protocols import GRPC
+from controlplane.policy.evaluate import http_matches
+from controlplane.policy.rules import HttpMatch
 from controlplane.topology.model import ServiceName
 from controlplane.topology.protocol import Handling, handling
 
@@ -147,15 +148,14 @@ async def ask(applications: Mapping[ServiceName, Application]) -> Arrived:
 
 
 def unseen(uses: Iterable[Use], edges: Mapping[EdgeName, MapEdge]) -> list[Use]:
-    """The uses that are not in the learned graph yet, down to the method, and for gRPC the path."""
+    """The uses that are not in the learned graph yet, down to the method and the path."""
     return [use for use in uses if not _is_seen(use, edges.get((str(use.source), str(use.destination), use.port)))]
 
 
 def _is_seen(use: Use, edge: MapEdge | None) -> bool:
     if edge is None or handling(use.protocol) is not Handling.HTTP:
         return edge is not None
-    paths = {use.path, ""} if use.protocol == GRPC else {""}
-    return any(match.method in {use.method, ""} and match.path in paths for match in edge.http)
+    return any(http_matches(HttpMatch(match.method, match.path), use.method, use.path) for match in edge.http)
 
 
 def recorded(attempts: Iterable[Attempt], log: Iterable[Violation]) -> list[Attempt]:

@@ -116,4 +116,3 @@ def unapproved(policy: Policy, edges: Iterable[GraphEdge]) -> Mapping[GraphEdge,
     approved = Approved(policy)
     found = ((edge, approved.missing(edge)) for edge in edges)
     return {edge: missing for edge, missing in found if missing}
-

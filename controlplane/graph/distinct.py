@@ -55,6 +55,23 @@ class Distinct:
             if place is not None:
                 self._insert(place, hashed, other._texts[index] if index < MAX_EXAMPLES else None)
 
+    def holds(self, other: Distinct) -> bool:
+        """Whether seeing all that another saw would change nothing."""
+        return all(self._place(hashed) is None for hashed in other._hashes)
+
+    @property
+    def kept(self) -> tuple[list[int], list[str]]:
+        """All that it is made of: hashes in order, and the texts behind the first of them."""
+        return list(self._hashes), list(self._texts)
+
+    @classmethod
+    def of_kept(cls, hashes: Iterable[int], texts: Iterable[str]) -> Distinct:
+        """Made again of what `kept` gave."""
+        made = cls()
+        made._hashes = array("Q", hashes)
+        made._texts = list(texts)
+        return made
+
     def _place(self, hashed: int) -> int | None:
         """Where a hash belongs; ``None`` when it is there already, or too large to keep."""
         hashes = self._hashes

@@ -67,8 +67,12 @@ class Evidence:
         self.first_seen_ms = min(self.first_seen_ms, first_seen_ms)
         self.last_seen_ms = max(self.last_seen_ms, last_seen_ms)
 
+    def see_days(self, last_day: int, days: int) -> None:
+        """Add the days of other uses: a bit for each, the lowest for ``last_day``; none is after the last use."""
+        self.days |= _shifted(days, max(self.last_day - last_day, 0))
+
     def _see_days(self, *days: int) -> None:
-        """Called before `last_seen_ms` changes."""
+        """Add single days; called before `last_seen_ms` changes."""
         last = max(self.last_day, *days)
         self.days = _shifted(self.days, last - self.last_day)
         for day in days:
@@ -94,6 +98,15 @@ class Evidence:
 
     def merge(self, other: Evidence) -> None:
         """Add all that another knows of the same edge from other flows."""
+        self.merge_use(other)
+        if other.values:
+            own = self.values or tuple(Distinct() for _ in other.values)
+            for seen, more in zip(own, other.values, strict=True):
+                seen.merge(more)
+            self.values = own
+
+    def merge_use(self, other: Evidence) -> None:
+        """Add all but the values, which belong to one path: for what is known of several paths together."""
         self.count += other.count
         self.hours |= other.hours
         last = max(self.last_day, other.last_day)
@@ -102,11 +115,21 @@ class Evidence:
         self.last_seen_ms = max(self.last_seen_ms, other.last_seen_ms)
         self.replicas = _joined(self.replicas, other.replicas)
         self.images = _joined(self.images, other.images)
-        if other.values:
-            own = self.values or tuple(Distinct() for _ in other.values)
-            for seen, more in zip(own, other.values, strict=True):
-                seen.merge(more)
-            self.values = own
+
+    def holds(self, other: Evidence) -> bool:
+        """Whether merging another would change nothing but the count and the times of the first and the last use.
+
+        Such an other needs no place of its own in a store that sums counts and times up: it is most of them.
+        """
+        later = self.last_day - other.last_day
+        return (
+            later >= 0
+            and not other.hours & ~self.hours
+            and not _shifted(other.days, later) & ~self.days
+            and _holds(self.replicas, other.replicas)
+            and _holds(self.images, other.images)
+            and (not other.values or (bool(self.values) and all(map(_holds, self.values, other.values))))
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Evidence) and all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
@@ -117,6 +140,10 @@ class Evidence:
 def _shifted(days: int, by: int) -> int:
     """Bits that belong to a later last day, however much later."""
     return days << min(by, MAX_DAYS) & _ALL_DAYS
+
+
+def _holds(mine: Distinct | None, other: Distinct | None) -> bool:
+    return other is None or (mine is not None and mine.holds(other))
 
 
 def _joined(mine: Distinct | None, other: Distinct | None) -> Distinct | None:

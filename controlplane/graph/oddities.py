@@ -14,6 +14,7 @@ from controlplane.graph.fanout import Thresholds, bursts, scans
 from controlplane.graph.learn import GraphEdge
 from controlplane.graph.likelihood import Likelihood
 from controlplane.topology.model import Kind, Topology
+from controlplane.topology.protocol import is_datastore
 
 #: Edges held against the rest of the graph; the least used first.
 MAX_JUDGED = 5000
@@ -57,7 +58,11 @@ def surroundings_of(
     crowded: Collection[tuple[str, int]] = frozenset(),
 ) -> Surroundings:
     """What a topology says: datastores are sensitive, gateways have low trust. Names that people add come on top."""
-    stores = [str(name) for name, service in topology.services.items() if service.kind is Kind.DATASTORE]
+    stores = [
+        str(name)
+        for name, service in topology.services.items()
+        if service.kind is Kind.DATASTORE or any(is_datastore(port.protocol) for port in service.ports)
+    ]
     gateways = [str(name) for name, service in topology.services.items() if service.kind is Kind.GATEWAY]
     return Surroundings(
         dict.fromkeys(stores, "is a datastore") | dict.fromkeys(sensitive, "is marked as sensitive"),
@@ -93,31 +98,6 @@ def find_oddities(
         if edge not in approved and all(mark.oddity is not other.oddity for other in marks):
             marks.append(mark)
     return {edge: tuple(marks) for edge, marks in found.items() if marks}
-
-
-@dataclass(frozen=True, slots=True)
-class ReviewRow:
-    """An edge as it stands in a review."""
-
-    edge: GraphEdge
-    marks: tuple[Mark, ...] = ()
-
-    @property
-    def preselected(self) -> bool:
-        """Whether a person has to take it out rather than put it in: never for a marked edge."""
-        return not self.marks
-
-
-def review_order(edges: Iterable[GraphEdge], marks: Mapping[GraphEdge, tuple[Mark, ...]]) -> tuple[ReviewRow, ...]:
-    """Marked edges first, the worst at the top, then the others by destination and source."""
-    rows = (ReviewRow(edge, marks.get(edge, ())) for edge in edges)
-    return tuple(sorted(rows, key=_place))
-
-
-def _place(row: ReviewRow) -> tuple[int, int, str, str, int, str]:
-    worst = list(Oddity).index(row.marks[0].oddity) if row.marks else len(Oddity)
-    edge = row.edge
-    return (worst, -len(row.marks), edge.destination, edge.source, edge.port, edge.protocol)
 
 
 def _sensitive(edges: Iterable[GraphEdge], surroundings: Surroundings) -> Iterator[tuple[GraphEdge, Mark]]:

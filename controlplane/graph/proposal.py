@@ -1,4 +1,4 @@
-"""A proposal: the learned edges that the approved policy does not hold, with their evidence, as JSON text and back.
+"""A proposal: the learned edges that the approved policy does not hold, and the rows of a review as JSON text and back.
 
 Never approves: nothing approves itself.
 """
@@ -11,11 +11,11 @@ from dataclasses import replace
 import msgspec
 
 from controlplane.graph.cover import covers, unapproved
-from controlplane.graph.learn import GraphEdge, rule_of
+from controlplane.graph.learn import Ends, GraphEdge, rule_of
+from controlplane.graph.oddities import Mark, Oddity
+from controlplane.graph.rows import Asked, ReviewRow
 from controlplane.policy.rules import HttpMatch, Policy, Rule
 from controlplane.topology.model import ServiceName
-
-_Ends = tuple[str, str, int, str]
 
 
 class _Http(msgspec.Struct, omit_defaults=True):
@@ -23,7 +23,19 @@ class _Http(msgspec.Struct, omit_defaults=True):
     path: str = ""
 
 
-class _Edge(msgspec.Struct, omit_defaults=True):
+class _Mark(msgspec.Struct):
+    oddity: Oddity
+    reason: str
+
+
+class _Asked(msgspec.Struct):
+    by: str
+    reason: str
+    link: str
+    at_ms: int
+
+
+class _Row(msgspec.Struct, omit_defaults=True):
     source: str
     destination: str
     port: int
@@ -32,20 +44,23 @@ class _Edge(msgspec.Struct, omit_defaults=True):
     first_seen_ms: int
     last_seen_ms: int
     http: list[_Http] = []
+    marks: list[_Mark] = []
+    removal: str = ""
+    asked: _Asked | None = None
 
 
 class Rejected:
     """What was turned down, by methods and paths: that is not proposed again by itself, and nothing else is held back."""
 
     def __init__(self, edges: Iterable[GraphEdge]) -> None:
-        self._matches: dict[_Ends, set[HttpMatch]] = {}
+        self._matches: dict[Ends, set[HttpMatch]] = {}
         for edge in edges:
-            self._matches.setdefault(_ends(edge), set()).update(edge.http or (HttpMatch(),))
+            self._matches.setdefault(edge.ends, set()).update(edge.http or (HttpMatch(),))
         self._wide = {ends: [m for m in matches if not _is_exact(m)] for ends, matches in self._matches.items()}
 
     def rest(self, edge: GraphEdge, missing: Iterable[HttpMatch]) -> tuple[HttpMatch, ...]:
         """What is left of the matches that an edge lacks."""
-        ends = _ends(edge)
+        ends = edge.ends
         turned_down, wide = self._matches.get(ends, ()), self._wide.get(ends, ())
         return tuple(m for m in missing if m not in turned_down and not any(covers(other, m) for other in wide))
 
@@ -69,42 +84,36 @@ def additions(edges: Iterable[GraphEdge]) -> list[tuple[ServiceName, Rule]]:
     return [wanted for edge in edges if (wanted := rule_of(edge)) is not None]
 
 
-def dump_proposal(edges: Iterable[GraphEdge]) -> str:
+def dump_proposal(rows: Iterable[ReviewRow]) -> str:
     """The proposal's document."""
     items = [
-        _Edge(
+        _Row(
             edge.source, edge.destination, edge.port, edge.protocol, edge.count, edge.first_seen_ms, edge.last_seen_ms,
             [_Http(match.method, match.path) for match in edge.http],
+            [_Mark(mark.oddity, mark.reason) for mark in row.marks], row.removal,
+            None if row.asked is None else _Asked(row.asked.by, row.asked.reason, row.asked.link, row.asked.at_ms),
         )
-        for edge in edges
+        for row in rows for edge in (row.edge,)
     ]  # fmt: skip
     return msgspec.json.encode(items).decode()
 
 
-def load_proposal(text: str) -> tuple[GraphEdge, ...]:
+def load_proposal(text: str) -> tuple[ReviewRow, ...]:
     """Read what `dump_proposal` wrote.
 
     Raises:
         msgspec.DecodeError: another text.
     """
     return tuple(
-        GraphEdge(
-            item.source, item.destination, item.port, item.protocol,
-            tuple(HttpMatch(h.method, h.path) for h in item.http),
-            item.count, item.first_seen_ms, item.last_seen_ms,
+        ReviewRow(
+            GraphEdge(
+                item.source, item.destination, item.port, item.protocol,
+                tuple(HttpMatch(h.method, h.path) for h in item.http),
+                item.count, item.first_seen_ms, item.last_seen_ms,
+            ),
+            tuple(Mark(mark.oddity, mark.reason) for mark in item.marks),
+            item.removal,
+            None if item.asked is None else Asked(item.asked.by, item.asked.reason, item.asked.link, item.asked.at_ms),
         )
-        for item in msgspec.json.decode(text, type=list[_Edge])
+        for item in msgspec.json.decode(text, type=list[_Row])
     )  # fmt: skip
-
-
-def same_edges(left: Iterable[GraphEdge], right: Iterable[GraphEdge]) -> bool:
-    """Whether two proposals ask for the same, whatever their counts."""
-    return {_identity(edge) for edge in left} == {_identity(edge) for edge in right}
-
-
-def _identity(edge: GraphEdge) -> tuple[_Ends, tuple[HttpMatch, ...]]:
-    return _ends(edge), edge.http
-
-
-def _ends(edge: GraphEdge) -> _Ends:
-    return edge.source, edge.destination, edge.port, edge.protocol

@@ -211,4 +211,3 @@ def _missing_of(watch: Watch) -> Iterable[Missing]:
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-

@@ -6,6 +6,7 @@ The same in whatever order reports come. Hours are of UTC.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from controlplane.graph.distinct import Distinct
 from controlplane.graph.evidence import DAY_MS, HOUR_MS, MAX_DAYS
@@ -13,7 +14,22 @@ from controlplane.graph.evidence import DAY_MS, HOUR_MS, MAX_DAYS
 MAX_HOURS = MAX_DAYS * 24
 #: A day counts as watched with so many hours of it.
 FULL_DAY_HOURS = 20
+#: Sums stop here: what sidecars claim may not grow past 64 bits.
+MAX_LOST = 2**62
 _ALL_HOURS = (1 << MAX_HOURS) - 1
+
+
+class Kept(NamedTuple):
+    """What a watch is made of. ``heard`` and ``lossy`` have a bit for each hour, the lowest for ``last_hour`` (since 1970)."""
+
+    first_ms: int | None
+    last_ms: int | None
+    last_start_ms: int | None
+    lost: int
+    last_hour: int
+    heard: int
+    lossy: int
+    starts: Distinct
 
 
 class Watch:
@@ -42,7 +58,7 @@ class Watch:
         self._heard |= bit
         self.first_ms, self.last_ms = min(self.first_ms, at_ms), max(self.last_ms, at_ms)
         if lost:
-            self.lost += lost
+            self.lost = min(self.lost + lost, MAX_LOST)
             self._lossy |= bit
 
     def start(self, replica: str, at_ms: int) -> None:
@@ -60,10 +76,31 @@ class Watch:
             self._heard |= _shifted(other._heard, by)
             self._lossy |= _shifted(other._lossy, by)
             self.first_ms, self.last_ms = min(self.first_ms, other.first_ms), max(self.last_ms, other.last_ms)
-        self.lost += other.lost
+        self.lost = min(self.lost + other.lost, MAX_LOST)
         self._starts.merge(other._starts)
         if other.last_start_ms is not None:
             self.last_start_ms = max(other.last_start_ms, self.last_start_ms or 0)
+
+    def holds(self, other: Watch) -> bool:
+        """Whether merging another would say nothing new: an hour that is known, without a loss or a start."""
+        if other.lost or not self._starts.holds(other._starts) or (other.last_start_ms or 0) > (self.last_start_ms or 0):
+            return False
+        later = self._last_hour - other._last_hour
+        return other.first_ms is None or (later >= 0 and not _shifted(other._heard, later) & ~self._heard)
+
+    @property
+    def kept(self) -> Kept:
+        """All that it is made of."""
+        times = (self.first_ms, self.last_ms, self.last_start_ms)
+        return Kept(*times, self.lost, self._last_hour, self._heard, self._lossy, self._starts)
+
+    @classmethod
+    def of_kept(cls, kept: Kept) -> Watch:
+        """Made again of what `kept` gave."""
+        made = cls()
+        made.first_ms, made.last_ms, made.last_start_ms, made.lost = kept.first_ms, kept.last_ms, kept.last_start_ms, kept.lost
+        made._last_hour, made._heard, made._lossy, made._starts = kept.last_hour, kept.heard, kept.lossy, kept.starts
+        return made
 
     def _advance(self, hour: int) -> None:
         if hour > self._last_hour:

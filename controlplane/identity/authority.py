@@ -68,17 +68,13 @@ class CertificateAuthority:
         uri = workload.uri(self.trust_domain)
         return self._issue(key, [x509.UniformResourceIdentifier(uri)], uri, lifetime, now)
 
-    def issue_server(
-        self, names: tuple[str, ...], lifetime: timedelta, now: datetime
-    ) -> tuple[bytes, bytes]:
+    def issue_server(self, names: tuple[str, ...], lifetime: timedelta, now: datetime) -> tuple[bytes, bytes]:
         """A key and a chain (PEM both) for the control plane's own listeners."""
         key = ec.generate_private_key(ec.SECP256R1())
         uri = f"spiffe://{self.trust_domain}/picket/controlplane"
         alternatives: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri), *map(_general_name, names)]
         svid = self._issue(key.public_key(), alternatives, uri, lifetime, now)
-        pem = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         return pem, svid.chain_pem
 
     def _issue(
@@ -200,9 +196,7 @@ def _create(certificate_file: Path, key_file: Path, trust_domain: str, now: date
             raise ValueError("ca.key is not an elliptic-curve key")
     else:
         key = ec.generate_private_key(ec.SECP256R1())
-        private = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         _write(key_file, private)
     _write(certificate_file, _self_signed(key, trust_domain, now).public_bytes(serialization.Encoding.PEM))
 
@@ -226,9 +220,7 @@ def _self_signed(key: ec.EllipticCurvePrivateKey, trust_domain: str, now: dateti
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(usage, critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(
-            x509.SubjectAlternativeName([x509.UniformResourceIdentifier(f"spiffe://{trust_domain}")]), critical=False
-        )
+        .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(f"spiffe://{trust_domain}")]), critical=False)
         .sign(key, hashes.SHA256())
     )
 

@@ -58,9 +58,7 @@ def applied(current: Policy, documents: Iterable[TrafficPolicy], *, prune: bool 
     if prune:
         rules.update(dict.fromkeys(unnamed, ()))
     modes = tuple(
-        ModeChange(name, current.mode(name), mode)
-        for name, mode in sorted(wanted.modes.items())
-        if mode is not current.mode(name)
+        ModeChange(name, current.mode(name), mode) for name, mode in sorted(wanted.modes.items()) if mode is not current.mode(name)
     )
     services = {name: ServicePolicy(name, tuple(listed_rules), current.of(name).revision) for name, listed_rules in rules.items()}
     after = Policy(current.revision, services, {**current.modes, **wanted.modes}, current.default_mode)

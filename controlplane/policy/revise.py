@@ -89,7 +89,5 @@ def changed_services(before: Policy, after: Policy) -> frozenset[ServiceName]:
     """Services whose own configuration differs between two policies, as destination or as source."""
     names = {*before.services, *after.services, *before.modes, *after.modes}
     return frozenset(
-        name
-        for name in names
-        if before.services.get(name) != after.services.get(name) or before.mode(name) is not after.mode(name)
+        name for name in names if before.services.get(name) != after.services.get(name) or before.mode(name) is not after.mode(name)
     )

@@ -83,9 +83,7 @@ def policy_of(documents: Iterable[TrafficPolicy], *, revision: int = 0, default_
         rules.setdefault(document.service, []).extend(rule for _, rule in document.expanded())
         if document.mode is not None:
             modes[document.service] = document.mode
-    services = {
-        name: ServicePolicy(name, tuple(sorted(merge(listed), key=rule_order)), revision) for name, listed in rules.items()
-    }
+    services = {name: ServicePolicy(name, tuple(sorted(merge(listed), key=rule_order)), revision) for name, listed in rules.items()}
     return Policy(revision, services, modes, default_mode)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from controlplane.flows.model import Flow, LearnedEdge, Verdict, Violation
+from controlplane.flows.model import EdgeKey, Flow, LearnedEdge, Verdict, Violation
+from controlplane.graph.evidence import Evidence
+from controlplane.graph.watch import Watch
 from controlplane.policy.audit import AuditEvent
 from controlplane.policy.grants import Grant
 from controlplane.policy.rules import Mode
@@ -110,7 +112,7 @@ class Transaction(Protocol):
     def record_batch(
         self, workload: str, instance: str, epoch: str, sequence: int, flows: Sequence[Flow], lost: int, now_ms: int
     ) -> BatchReceipt:
-        """Store one batch: count edges (allowed flows), insert or add to violations (the others), note gaps and losses.
+        """Store one batch: edges and their evidence (allowed flows), violations (the others), gaps, losses, and that it was heard.
 
         Idempotent by (workload, instance, epoch, sequence). An empty instance is no sidecar's: nothing is said of one.
         Violations with the same edge, verdict, reporter, direction, deny ID, host, server name and peer address within
@@ -123,9 +125,7 @@ class Transaction(Protocol):
     def add_proposal(self, base_revision: int, document: str, now_ms: int) -> StoredProposal:
         """Append an open proposal; numbers count from 1."""
 
-    def decide_proposal(
-        self, number: int, status: str, decided_by: str, comment: str, revision: int | None, now_ms: int
-    ) -> bool:
+    def decide_proposal(self, number: int, status: str, decided_by: str, comment: str, revision: int | None, now_ms: int) -> bool:
         """Close an open proposal; False when it is not open."""
 
     def set_mode(self, service: ServiceName, mode: Mode) -> None:
@@ -163,6 +163,15 @@ class Store(Protocol):
 
     def edges(self) -> Sequence[LearnedEdge]:
         """All learned edges, ordered by key."""
+
+    def evidence(self) -> Mapping[EdgeKey, Evidence]:
+        """What is known of the use of each learned edge; HTTP paths are shapes (`graph.pathshape`)."""
+
+    def watches(self) -> Mapping[str, Watch]:
+        """When each service was watched, by its name."""
+
+    def overflowing(self) -> frozenset[str]:
+        """Sources with more edges than are kept; ``ip:`` stands for all peers without identity."""
 
     def violations(self, wanted: ViolationFilter, limit: int) -> Sequence[Violation]:
         """Matching violations, newest last seen first; with ``after_id``, in the order of their ids."""

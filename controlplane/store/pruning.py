@@ -32,6 +32,9 @@ def remove_stale(connection: Connection, what: Prunable, bound: int, keys: Seque
     """Remove rows; how many there were. One that was used meanwhile stays."""
     table, stale = _stale(what, bound)
     removed = sum(_delete(connection, table, keys, stale))
+    if what is Prunable.EDGES:
+        edges = tables.edges.c
+        _delete(connection, tables.evidence, keys, ~exists().where(edges.key_hash == tables.evidence.c.key_hash))
     if what is Prunable.SIDECARS:
         sidecars, reports = tables.sidecars.c, tables.reports.c
         same = and_(sidecars.workload == reports.workload, sidecars.instance == reports.instance)

@@ -5,23 +5,31 @@ Summing first makes storing cost edges, not flows; writing in the order of keys 
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-import msgspec
 from sqlalchemy import Connection, select
 
-from controlplane.flows.model import EdgeKey, Flow, Verdict
+from controlplane.flows.model import Flow, Verdict
+from controlplane.graph.evidence import Evidence
+from controlplane.graph.watch import Watch
 from controlplane.store import tables
 from controlplane.store.interface import BatchReceipt
+from controlplane.store.known import Known
+from controlplane.store.learning import MAX_COUNT, EdgeRecording
 from controlplane.store.statements import change_rows, upsert
 from controlplane.store.violations import ViolationRecording
+from controlplane.store.watching import WatchRecording
 
-#: More than this in one flow or loss is no count; with it, sums stay far inside 64 bits.
-MAX_COUNT = 2**40
-_SUMS = {"count": "add", "first_seen_ms": "least", "last_seen_ms": "greatest"}
 _REPORT = {"last_report_ms": "greatest", "blind_since_ms": "first", "lost": "add"}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What is known to be stored already, over all transactions."""
+
+    evidence: Known[bytes, Evidence] = field(default_factory=Known)
+    watches: Known[str, Watch] = field(default_factory=Known)
 
 
 @dataclass(slots=True)
@@ -34,12 +42,13 @@ class _Report:
 
 
 class Recording:
-    """The batches of one transaction. ``finish`` must be called before the commit."""
+    """The batches of one transaction. ``finish`` must be called before the commit, ``committed`` after it."""
 
-    def __init__(self, connection: Connection, violation_window_ms: int) -> None:
+    def __init__(self, connection: Connection, violation_window_ms: int, stored: Stored) -> None:
         self._connection = connection
         self._violations = ViolationRecording(connection, violation_window_ms)
-        self._edges: dict[EdgeKey, list[int]] = {}
+        self._edges = EdgeRecording(connection, stored.evidence)
+        self._watches = WatchRecording(connection, stored.watches)
         self._sequences: dict[tuple[str, str, str], int] = {}
         self._reports: dict[tuple[str, str], _Report] = {}
         self._met: set[tuple[str, str]] = set()
@@ -59,7 +68,9 @@ class Recording:
         if (gap or lost) and report.blind_since_ms is None:
             report.blind_since_ms = now_ms
         report.lost += min(lost, MAX_COUNT)
-        self._count_edges(flow for flow in flows if flow.verdict is Verdict.ALLOWED)
+        self._edges.add((flow for flow in flows if flow.verdict is Verdict.ALLOWED), instance)
+        if instance:
+            self._watches.hear(workload, flows, min(lost + gap, MAX_COUNT), now_ms, "" if last else f"{instance}/{epoch}")
         refused = [flow for flow in flows if flow.verdict is not Verdict.ALLOWED]
         return BatchReceipt(stored=True, gap=gap, violations=self._violations.add(refused))
 
@@ -89,12 +100,14 @@ class Recording:
         ]
         upsert(self._connection, tables.reports, reports, _REPORT)
         upsert(self._connection, tables.sidecars, [_blank_sidecar(*key) for key in sorted(self._met) if key[1]], {})
-        edges = [
-            {**key._asdict(), "key_hash": _hash(key), "count": count, "first_seen_ms": first, "last_seen_ms": last}
-            for key, (count, first, last) in sorted(self._edges.items())
-        ]
-        upsert(self._connection, tables.edges, edges, _SUMS)
+        self._edges.finish()
+        self._watches.finish()
         self._violations.finish()
+
+    def committed(self) -> None:
+        """What was written is stored."""
+        self._edges.committed()
+        self._watches.committed()
 
     def _last_sequence(self, key: tuple[str, str, str]) -> int:
         """The last stored sequence of an epoch, 0 before the first; its row is locked, so that no replay runs beside this one."""
@@ -117,22 +130,6 @@ class Recording:
             last = self._connection.execute(query).scalar_one()
         self._sequences[key] = int(last)
         return int(last)
-
-    def _count_edges(self, flows: Iterable[Flow]) -> None:
-        edges = self._edges
-        for flow in flows:
-            count, first, last = flow.count, flow.first_seen_ms, flow.last_seen_ms
-            sums = edges.get(flow.edge)
-            if sums is None:
-                edges[flow.edge] = [min(count, MAX_COUNT), first, last]
-                continue
-            sums[0] += min(count, MAX_COUNT)
-            sums[1] = min(sums[1], first)
-            sums[2] = max(sums[2], last)
-
-
-def _hash(key: EdgeKey) -> bytes:
-    return hashlib.blake2b(msgspec.json.encode(key), digest_size=16).digest()
 
 
 def _blank_sidecar(workload: str, instance: str) -> dict[str, object]:

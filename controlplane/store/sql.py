@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, and_, func, or_, select
 
 from controlplane.flows.model import EdgeKey, LearnedEdge, Violation
+from controlplane.graph.evidence import Evidence
+from controlplane.graph.watch import Watch
 from controlplane.policy.audit import AuditEvent
 from controlplane.policy.grants import Grant
 from controlplane.policy.rules import Mode
@@ -24,9 +26,12 @@ from controlplane.store.interface import (
     StoreError,
     ViolationFilter,
 )
+from controlplane.store.learning import select_evidence, select_overflowing
 from controlplane.store.pruning import find_stale, remove_stale
+from controlplane.store.recording import Stored
 from controlplane.store.schema import begin_write
 from controlplane.store.violations import violation_of
+from controlplane.store.watching import select_watches
 from controlplane.store.write import REPORT_FIELDS, SqlTransaction
 from controlplane.topology.model import ServiceName
 
@@ -48,6 +53,7 @@ class SqlStore:
     def __init__(self, engine: Engine, violation_window_ms: int) -> None:
         self._engine = engine
         self.violation_window_ms = violation_window_ms
+        self._stored = Stored()
         # SQLite has one writer; waiting for it here is fair and immediate, its own waiting is polling.
         self._writer = threading.Lock() if engine.dialect.name == "sqlite" else None
 
@@ -55,9 +61,10 @@ class SqlStore:
     def transaction(self) -> Iterator[SqlTransaction]:
         """Begin a write transaction; it commits on leaving without an exception."""
         with self._changing() as connection:
-            transaction = SqlTransaction(connection, self.violation_window_ms)
+            transaction = SqlTransaction(connection, self.violation_window_ms, self._stored)
             yield transaction
             transaction.finish()
+        transaction.committed()
 
     @contextmanager
     def _changing(self) -> Iterator[Connection]:
@@ -82,6 +89,21 @@ class SqlStore:
             found = [LearnedEdge(EdgeKey(*row[:6]), row[6], row[7], row[8]) for row in connection.execute(query)]
         # Ordered here, as below: the databases' orders of text differ, PostgreSQL's even with its locale.
         return sorted(found, key=lambda edge: edge.key)
+
+    def evidence(self) -> Mapping[EdgeKey, Evidence]:
+        """What is known of the use of each learned edge; HTTP paths are shapes (`graph.pathshape`)."""
+        with self._reading() as connection:
+            return select_evidence(connection)
+
+    def watches(self) -> Mapping[str, Watch]:
+        """When each service was watched, by its name."""
+        with self._reading() as connection:
+            return select_watches(connection)
+
+    def overflowing(self) -> frozenset[str]:
+        """Sources with more edges than are kept; ``ip:`` stands for all peers without identity."""
+        with self._reading() as connection:
+            return select_overflowing(connection)
 
     def violations(self, wanted: ViolationFilter, limit: int) -> Sequence[Violation]:
         """Matching violations, newest last seen first; with ``after_id``, in the order of their ids."""
@@ -145,9 +167,7 @@ class SqlStore:
     def sidecars(self) -> Sequence[SidecarRow]:
         """All sidecars ever seen, ordered by workload and instance."""
         table, reports = tables.sidecars, tables.reports
-        joined = table.outerjoin(
-            reports, and_(table.c.workload == reports.c.workload, table.c.instance == reports.c.instance)
-        )
+        joined = table.outerjoin(reports, and_(table.c.workload == reports.c.workload, table.c.instance == reports.c.instance))
         columns = [reports.c[name] for name in sorted(REPORT_FIELDS - {"lost"})]
         query = select(table, *columns, func.coalesce(reports.c.lost, 0).label("lost")).select_from(joined)
         with self._reading() as connection:

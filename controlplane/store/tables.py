@@ -23,6 +23,23 @@ edges = Table(
     Column("count", BigInteger, nullable=False),
     Column("first_seen_ms", BigInteger, nullable=False),
     Column("last_seen_ms", BigInteger, nullable=False),
+    Index("edges_by_source", "source", "key_hash"),
+)
+
+#: What is known of the use of an edge beside its count and times, as `graph.packed` writes it. Older edges have no row.
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("key_hash", LargeBinary, primary_key=True),
+    Column("packed", LargeBinary, nullable=False),
+)
+
+#: When a service's sidecars were heard, as `graph.packed` writes it.
+watches = Table(
+    "watches",
+    metadata,
+    Column("service", Text, primary_key=True),
+    Column("packed", LargeBinary, nullable=False),
 )
 
 violations = Table(

@@ -14,7 +14,7 @@ from controlplane.policy.rules import Mode
 from controlplane.store import tables
 from controlplane.store.grants import end_grant, insert_grant
 from controlplane.store.interface import BatchReceipt, SidecarRow, StoredProposal, StoredRevision, StoreError
-from controlplane.store.recording import Recording
+from controlplane.store.recording import Recording, Stored
 from controlplane.store.statements import next_number, upsert
 from controlplane.topology.model import ServiceName
 
@@ -24,15 +24,19 @@ REPORT_FIELDS = frozenset({"last_report_ms", "blind_since_ms", "lost"})
 
 
 class SqlTransaction:
-    """Implements `interface.Transaction` on one open connection. ``finish`` must be called before the commit."""
+    """Implements `interface.Transaction` on one open connection. ``finish`` comes before the commit, ``committed`` after it."""
 
-    def __init__(self, connection: Connection, violation_window_ms: int) -> None:
+    def __init__(self, connection: Connection, violation_window_ms: int, stored: Stored) -> None:
         self._connection = connection
-        self._recording = Recording(connection, violation_window_ms)
+        self._recording = Recording(connection, violation_window_ms, stored)
 
     def finish(self) -> None:
         """Write what was added up."""
         self._recording.finish()
+
+    def committed(self) -> None:
+        """Remember what need not be written again."""
+        self._recording.committed()
 
     def record_batch(
         self, workload: str, instance: str, epoch: str, sequence: int, flows: Sequence[Flow], lost: int, now_ms: int
@@ -57,9 +61,7 @@ class SqlTransaction:
         self._connection.execute(tables.proposals.insert().values(**asdict(proposal)))
         return proposal
 
-    def decide_proposal(
-        self, number: int, status: str, decided_by: str, comment: str, revision: int | None, now_ms: int
-    ) -> bool:
+    def decide_proposal(self, number: int, status: str, decided_by: str, comment: str, revision: int | None, now_ms: int) -> bool:
         """Close an open proposal; False when it is not open."""
         if not 0 < number <= _MAX_NUMBER:
             return False
@@ -82,9 +84,10 @@ class SqlTransaction:
         Raises:
             StoreError: there is no such revision.
         """
-        found = 0 < number <= _MAX_NUMBER and self._connection.execute(
-            select(tables.revisions.c.number).where(tables.revisions.c.number == number)
-        ).scalar()
+        found = (
+            0 < number <= _MAX_NUMBER
+            and self._connection.execute(select(tables.revisions.c.number).where(tables.revisions.c.number == number)).scalar()
+        )
         if not found:
             raise StoreError(f"revision {number} cannot be put in force: it is not stored")
         upsert(self._connection, tables.active_revision, [{"singleton": 1, "number": number}])
@@ -108,9 +111,7 @@ class SqlTransaction:
     def add_join_token(self, token_hash: str, workload: str, expires_ms: int, now_ms: int) -> None:
         """Remember a join token by its hash."""
         self._connection.execute(
-            tables.join_tokens.insert().values(
-                token_hash=token_hash, workload=workload, expires_ms=expires_ms, created_ms=now_ms
-            )
+            tables.join_tokens.insert().values(token_hash=token_hash, workload=workload, expires_ms=expires_ms, created_ms=now_ms)
         )
 
     def use_join_token(self, token_hash: str, now_ms: int) -> str | None:
@@ -133,7 +134,6 @@ class SqlTransaction:
         """
         last_of = {(row.workload, row.instance): row for row in rows}
         values = [
-            {name: value for name, value in asdict(row).items() if name not in REPORT_FIELDS}
-            for _, row in sorted(last_of.items())
+            {name: value for name, value in asdict(row).items() if name not in REPORT_FIELDS} for _, row in sorted(last_of.items())
         ]
         upsert(self._connection, tables.sidecars, values)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import enum
 
+_DATASTORES = frozenset(
+    {"mysql", "mariadb", "postgres", "postgresql", "redis", "mongo", "mongodb", "cassandra", "memcached", "mssql", "elasticsearch"}
+)
 _SERVER_FIRST = frozenset({"mysql", "mariadb", "smtp", "ftp", "ssh", "imap", "pop3", "nats", "vnc"})
 
 
@@ -22,6 +25,11 @@ def handling(protocol: str) -> Handling:
     if protocol == "auto":
         return Handling.INSPECT
     return Handling.OPAQUE
+
+
+def is_datastore(protocol: str) -> bool:
+    """Whether whoever speaks it keeps data."""
+    return protocol in _DATASTORES
 
 
 def server_speaks_first(protocol: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from controlplane.flows.imports.model import End, Imported
-from controlplane.flows.model import EdgeKey, Flow, Verdict
+from controlplane.flows.model import EdgeKey, Flow
 from controlplane.identity.spiffe import SpiffeError, WorkloadId
 from controlplane.policy.rules import EXTERNAL_NAMESPACE
 from controlplane.topology.model import Service, ServiceName, Topology, canonical_address, parse_service_name
@@ -47,9 +47,7 @@ def _edge(found: Imported, topology: Topology) -> EdgeKey:
     service = topology.services.get(name)
     declared = service.port(port) if service is not None else None
     protocol = declared.protocol if declared is not None and declared.protocol != "auto" else found.protocol
-    # As sidecars report: of what passed, only gRPC's paths are part of the edge, because those name methods and not things.
-    path = found.path if protocol == "grpc" or found.verdict is not Verdict.ALLOWED else ""
-    return EdgeKey(_source(found.source, topology), str(name), port, protocol, found.method, path)
+    return EdgeKey(_source(found.source, topology), str(name), port, protocol, found.method, found.path)
 
 
 def _source(end: End, topology: Topology) -> str:

@@ -58,8 +58,7 @@ def flows_of(observed: Observed, reporter: WorkloadId, given: Surroundings) -> I
     else:
         edge, learns = _outbound_edge(observed, reporter, given.topology)
     if observed.verdict is not Verdict.DENIED and learns:
-        path = observed.path if observed.protocol == "grpc" else ""
-        yield _flow(observed, edge._replace(path=path), Verdict.ALLOWED, reporter, "", given.now_ms)
+        yield _flow(observed, edge._replace(path=observed.path), Verdict.ALLOWED, reporter, "", given.now_ms)
     if observed.verdict is not Verdict.ALLOWED:
         deny_id = observed.deny_id or _unnamed_deny_id(observed, reporter, given.policy)
         yield _flow(observed, edge._replace(path=observed.path), observed.verdict, reporter, deny_id, given.now_ms)

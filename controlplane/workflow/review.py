@@ -5,78 +5,70 @@ Expected refusals are values; the caller shows their reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
-from controlplane.graph.learn import GraphEdge, summarise
+from controlplane.graph.gate import Gate
+from controlplane.graph.learn import GraphEdge
 from controlplane.graph.preview import Preview, preview
-from controlplane.graph.proposal import Rejected, additions, dump_proposal, load_proposal, propose, same_edges
+from controlplane.graph.proposal import additions, load_proposal
+from controlplane.graph.rows import ReviewRow
 from controlplane.policy.applied import applied
 from controlplane.policy.documents import load_policy
 from controlplane.policy.grants import was_open, withdrawn
 from controlplane.policy.revise import RuleSets, added, revise, rule_sets
-from controlplane.policy.rules import EXTERNAL_NAMESPACE, Mode
+from controlplane.policy.rules import EXTERNAL_NAMESPACE
 from controlplane.policy.traffic_policy import TrafficPolicy
 from controlplane.store.interface import Store, StoredProposal, Transaction
-from controlplane.topology.model import ServiceName
+from controlplane.workflow.learning import Learning
+from controlplane.workflow.modes import Modes
+from controlplane.workflow.proposing import APPROVED, OPEN, REJECTED, Proposing, Watchlist
 from controlplane.workflow.publish import Publisher
 from controlplane.workflow.revisions import Act, Done, Published, Refused, Revisions, Why, as_json
 
 #: More exceptions than a mesh has seen.
 MAX_GRANTS = 1_000_000
-OPEN, APPROVED, REJECTED, SUPERSEDED = "open", "approved", "rejected", "superseded"
 
 
 class Review:
     """What a person can do with what was learned."""
 
-    def __init__(self, store: Store, publisher: Publisher, clock_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        publisher: Publisher,
+        clock_ms: Callable[[], int],
+        gate: Gate | None = None,
+        watchlist: Watchlist | None = None,
+    ) -> None:
+        """``gate`` is what a service needs before it is enforced; without one, all may be."""
         self._store = store
         self._publisher = publisher
         self._clock_ms = clock_ms
         self._revisions = Revisions(store, publisher, clock_ms)
+        self.learning = Learning(store)
+        self.modes = Modes(store, publisher, clock_ms, gate)
+        self._proposing = Proposing(store, publisher, clock_ms, watchlist or Watchlist())
 
     def learned(self) -> list[GraphEdge]:
         """The learned graph's edges."""
-        return summarise(self._store.edges())
+        return self.learning.edges()
 
     def refresh_proposal(self) -> StoredProposal | None:
-        """The open proposal, made or replaced when what was learned asks for something else; ``None`` when nothing is new."""
-        policy = self._publisher.policy
-        wanted = propose(policy, self.learned(), self._rejected())
-        now_ms = self._clock_ms()
-        current = next(iter(self._store.proposals(OPEN, 1)), None)
-        if current is not None and same_edges(load_proposal(current.document), wanted):
-            return current
-        if current is None and not wanted:
-            return None
-        with self._store.transaction() as transaction:
-            # Read again, now that nobody else writes: two callers at once must not make two open proposals.
-            current = next(iter(self._store.proposals(OPEN, 1)), None)
-            if current is not None and same_edges(load_proposal(current.document), wanted):
-                return current
-            if current is not None:
-                transaction.decide_proposal(current.number, SUPERSEDED, "picket", "", None, now_ms)
-            return transaction.add_proposal(policy.revision, dump_proposal(wanted), now_ms) if wanted else None
+        """The open proposal, brought up to date; ``None`` when nothing awaits review."""
+        return self._proposing.refresh()
 
-    def _rejected(self) -> Rejected:
-        proposals = self._store.proposals(REJECTED, 1000)
-        return Rejected(edge for proposal in proposals for edge in load_proposal(proposal.document))
-
-    def approve(
-        self, number: int, actor: str, comment: str = "", rows: Collection[int] | None = None
-    ) -> Published | Refused:
-        """Put a proposal's edges (or the given rows of it, counted from 1) into force."""
+    def approve(self, number: int, actor: str, comment: str = "", rows: Collection[int] | None = None) -> Published | Refused:
+        """Put rows of a proposal, counted from 1, into force; where none are given, those that are preselected."""
         proposal = self._store.proposal(number)
         if proposal is None:
             return Refused(f"there is no proposal {number}", Why.MISSING)
         if proposal.status not in {OPEN, REJECTED}:  # minds change, and what was rejected is not proposed again
             return self._not_open(proposal)
-        edges = _chosen(proposal, rows)
-        if isinstance(edges, Refused):
-            return edges
-        detail: dict[str, object] = {"proposal": number, "edges": len(edges), "comment": comment}
-        if rows is not None:
-            detail |= {"rows": sorted(set(rows))}
+        chosen = _chosen(proposal, rows)
+        if isinstance(chosen, Refused):
+            return chosen
+        edges = [row.edge for row in chosen.values()]
+        detail: dict[str, object] = {"proposal": number, "edges": len(edges), "rows": sorted(chosen), "comment": comment}
         current = self._publisher.policy
         wanted = added(rule_sets(current), additions(edges))
         note = comment or f"proposal {number}"
@@ -97,9 +89,10 @@ class Review:
             proposal = self._store.proposal(number)
             if proposal is None:
                 return Refused(f"there is no proposal {number}", Why.MISSING)
-            edges = _chosen(proposal, rows)
-            if isinstance(edges, Refused):
-                return edges
+            chosen = _chosen(proposal, rows)
+            if isinstance(chosen, Refused):
+                return chosen
+            edges = [row.edge for row in chosen.values()]
             candidate = revise(current, added(rule_sets(current), additions(edges)), current.revision + 1)
         return preview(current, candidate, self.learned(), since_ms)
 
@@ -141,11 +134,19 @@ class Review:
         return self._revisions.publish(policy, wanted, actor, act)
 
     def apply(
-        self, documents: Sequence[TrafficPolicy], actor: str, comment: str = "", *, prune: bool = False, expected: int | None = None
+        self,
+        documents: Sequence[TrafficPolicy],
+        actor: str,
+        comment: str = "",
+        *,
+        prune: bool = False,
+        expected: int | None = None,
+        override_reason: str = "",
     ) -> Published | Done | Refused:
         """Put written documents into force: rules and modes of the services that they name, in one transaction.
 
-        ``expected`` is the revision that they were compared with; another one in force refuses them.
+        ``expected`` is the revision that they were compared with; another one in force refuses them. ``override_reason`` is why
+        services that are not ready are enforced all the same.
         """
         current = self._publisher.policy
         if expected is not None and expected != current.revision:
@@ -159,11 +160,12 @@ class Review:
             return Done("nothing differs from what is in force")
         note = comment or f"{len(documents)} documents applied"
 
+        cleared = self.modes.clear(made.modes, actor, override_reason)
+        if isinstance(cleared, Refused):
+            return cleared
+
         def set_modes(transaction: Transaction, _revision: int, now_ms: int) -> str:
-            for change in made.modes:
-                transaction.set_mode(change.service, change.after)
-                mode = as_json({"mode": str(change.after), "before": str(change.before), "comment": note})
-                transaction.add_audit(actor, "service:mode", str(change.service), mode, now_ms)
+            self.modes.write(transaction, made.modes, cleared, actor, note, now_ms)
             return ""
 
         if made.changes:
@@ -175,27 +177,18 @@ class Review:
         self._publisher.refresh()
         return Done(f"{len(made.modes)} services have another mode; no rule differs")
 
-    def set_mode(self, services: Sequence[ServiceName], mode: Mode, actor: str, comment: str = "") -> Done | Refused:
-        """Set the mode of services; published at once."""
-        unknown = [name for name in services if name not in self._publisher.topology.services]
-        if unknown:
-            return Refused(f"there is no service {unknown[0]}", Why.MISSING)
-        now_ms = self._clock_ms()
-        with self._store.transaction() as transaction:
-            for name in services:
-                transaction.set_mode(name, mode)
-                detail = as_json({"mode": str(mode), "before": str(self._publisher.policy.mode(name)), "comment": comment})
-                transaction.add_audit(actor, "service:mode", str(name), detail, now_ms)
-        self._publisher.refresh()
-        return Done(f"{len(services)} service{'s' if len(services) != 1 else ''} in mode {mode}")
 
-
-def _chosen(proposal: StoredProposal, rows: Collection[int] | None) -> Sequence[GraphEdge] | Refused:
-    """A proposal's edges, or those of some rows, counted from 1."""
-    edges = load_proposal(proposal.document)
-    if rows is None:
-        return edges
-    wrong = [row for row in rows if not 1 <= row <= len(edges)]
-    if wrong:
-        return Refused(f"proposal {proposal.number} has rows 1 to {len(edges)}, not {wrong[0]}", Why.INVALID)
-    return [edge for row, edge in enumerate(edges, 1) if row in rows]
+def _chosen(proposal: StoredProposal, wanted: Collection[int] | None) -> Mapping[int, ReviewRow] | Refused:
+    """Some rows of a proposal, by their numbers; without any, those that are preselected."""
+    rows = dict(enumerate(load_proposal(proposal.document), 1))
+    if wanted is not None:
+        wrong = sorted(set(wanted) - rows.keys())
+        if wrong:
+            return Refused(f"proposal {proposal.number} has rows 1 to {len(rows)}, not {wrong[0]}", Why.INVALID)
+        return {number: rows[number] for number in sorted(set(wanted))}
+    chosen = {number: row for number, row in rows.items() if row.preselected}
+    if not chosen:
+        return Refused(
+            f"no row of proposal {proposal.number} is preselected: look at each, and name those that are meant", Why.INVALID
+        )
+    return chosen

@@ -118,9 +118,7 @@ class SidecarStates:
         state = self._changed(workload, instance)
         state.nack_type, state.nack_message, state.nack_ms = short_type, message[:MAX_MESSAGE_CHARACTERS], self._clock_ms()
 
-    def announced(
-        self, workload: str, instance: str, agent: str, envoy: str, capture: str, certificate_not_after_ms: int
-    ) -> None:
+    def announced(self, workload: str, instance: str, agent: str, envoy: str, capture: str, certificate_not_after_ms: int) -> None:
         """What a sidecar says of itself."""
         state = self._changed(workload, instance)
         state.agent_version, state.envoy_version, state.capture = agent, envoy, capture

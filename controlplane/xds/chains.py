@@ -90,9 +90,7 @@ def tcp_proxy(cluster: str, log: AccessLog | None = None, *, after_handshake: bo
     return Filter(name="envoy.filters.network.tcp_proxy", typed_config=pack(proxy))
 
 
-def http_manager(
-    log: AccessLog, *, routes: RouteConfiguration | str, allow_list: str | None = None, inbound: bool
-) -> Filter:
+def http_manager(log: AccessLog, *, routes: RouteConfiguration | str, allow_list: str | None = None, inbound: bool) -> Filter:
     """HTTP/1.1, HTTP/2 and gRPC. ``routes`` is a configuration, or the name of one to fetch by RDS.
 
     Inbound paths are normalised (RFC 3986: dot segments, escapes of unreserved characters) before the allow-list, and the

@@ -35,9 +35,7 @@ def mesh(service: Service, port: Port, trust: tls.Trust, *, inspected_http: bool
     name = names.mesh_cluster(service.name, port.number, inspected_http=inspected_http)
     assignment = names.mesh_cluster(service.name, port.number)
     cluster = _cluster(name, Cluster.EDS, http=inspected_http or handling(port.protocol) is Handling.HTTP)
-    cluster.eds_cluster_config.CopyFrom(
-        Cluster.EdsClusterConfig(eds_config=from_control_plane(), service_name=assignment)
-    )
+    cluster.eds_cluster_config.CopyFrom(Cluster.EdsClusterConfig(eds_config=from_control_plane(), service_name=assignment))
     cluster.transport_socket.CopyFrom(tls.upstream(trust, service.workload, tls.ALPN_HTTP if inspected_http else tls.ALPN))
     return resource_of(types.CLUSTER, name, cluster, ((types.ENDPOINT, assignment), (types.SECRET, tls.ROOTS)))
 

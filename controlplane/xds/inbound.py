@@ -81,9 +81,7 @@ def shape_of(
     )
 
 
-def _port_shape(
-    port: Port, policy: ServicePolicy, allow_list: AllowList, mode: Mode, blocked: frozenset[WorkloadId]
-) -> PortShape:
+def _port_shape(port: Port, policy: ServicePolicy, allow_list: AllowList, mode: Mode, blocked: frozenset[WorkloadId]) -> PortShape:
     """A port's networks, and what has to close its open TCP connections.
 
     That is a revocation, the start of enforcement, and the quarantine of a listed peer. HTTP requests obey ECDS at once, so

@@ -46,9 +46,7 @@ def lists_of(rules: Iterable[Rule]) -> dict[int, AllowList]:
     return {port: AllowList(peers.get(port, {}), networks.get(port, {})) for port in {*peers, *networks}}
 
 
-def _merge(
-    listed: MutableMapping[_Source, tuple[HttpMatch, ...]], source: _Source, matches: tuple[HttpMatch, ...]
-) -> None:
+def _merge(listed: MutableMapping[_Source, tuple[HttpMatch, ...]], source: _Source, matches: tuple[HttpMatch, ...]) -> None:
     """Add what a source may do to what it may do already."""
     before: tuple[HttpMatch, ...] = listed.setdefault(source, matches)
     if before is not matches and before:

@@ -55,9 +55,7 @@ def from_agent() -> config_source_pb2.ConfigSource:
         api_config_source=config_source_pb2.ApiConfigSource(
             api_type=config_source_pb2.ApiConfigSource.DELTA_GRPC,
             transport_api_version=config_source_pb2.ApiVersion.V3,
-            grpc_services=[
-                grpc_service_pb2.GrpcService(envoy_grpc=grpc_service_pb2.GrpcService.EnvoyGrpc(cluster_name="agent"))
-            ],
+            grpc_services=[grpc_service_pb2.GrpcService(envoy_grpc=grpc_service_pb2.GrpcService.EnvoyGrpc(cluster_name="agent"))],
         ),
         resource_api_version=config_source_pb2.ApiVersion.V3,
         initial_fetch_timeout=seconds(0),

@@ -52,4 +52,3 @@ class Shared:
                 self._filters.clear()
             found = self._filters[key] = tuple(build())
         return found
-

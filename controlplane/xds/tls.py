@@ -138,9 +138,7 @@ def downstream(secret: str) -> TransportSocket:
     Sessions are not resumed: a resumed one would skip the check of the peer's name.
     """
     common = _identity()
-    common.validation_context_sds_secret_config.CopyFrom(
-        SdsSecretConfig(name=secret, sds_config=from_control_plane())
-    )
+    common.validation_context_sds_secret_config.CopyFrom(SdsSecretConfig(name=secret, sds_config=from_control_plane()))
     context = DownstreamTlsContext(
         common_tls_context=common,
         require_client_certificate=boolean(on=True),
@@ -164,6 +162,4 @@ def upstream(trust: Trust, destination: WorkloadId, alpn: str) -> TransportSocke
             validation_context_sds_secret_config=SdsSecretConfig(name=ROOTS, sds_config=from_control_plane()),
         )
     )
-    return TransportSocket(
-        name="envoy.transport_sockets.tls", typed_config=pack(UpstreamTlsContext(common_tls_context=common))
-    )
+    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=pack(UpstreamTlsContext(common_tls_context=common)))

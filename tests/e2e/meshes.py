@@ -112,13 +112,13 @@ async def learn(mesh: Mesh, attempts: Sequence[Attempt]) -> int:
     await eventually(seen)
     proposal = await mesh.plane.open_proposal()
     assert proposal is not None
-    return (await mesh.plane.approve(proposal.number, "seen")).revision
+    return (await mesh.plane.approve(proposal, "seen")).revision
 
 
 async def put_into(mesh: Mesh, mode: str, service: str = "") -> None:
     """Set the mode of a service, or of all."""
     whom: dict[str, Any] = {"services": [f"default/{service}"]} if service else {"all": True}
-    await _changed(mesh, lambda client: client.put("/api/v1/modes", {"mode": mode, **whom}))
+    await _changed(mesh, lambda client: client.put("/api/v1/modes", {"mode": mode, "override": "a mesh of a test", **whom}))
 
 
 async def roll_back(mesh: Mesh, revision: int) -> int:

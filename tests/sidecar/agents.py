@@ -136,5 +136,3 @@ async def get(path: str = "/", address: str = SIDECAR, port: int = PORT) -> tupl
             connection.close()
 
     return await asyncio.to_thread(ask)
-
-

@@ -42,9 +42,9 @@ def sure(line: bytes) -> Use:
     return found
 
 
-def test_an_allowed_request_is_an_edge_without_its_path_and_host() -> None:
+def test_an_allowed_request_is_an_edge_without_its_host() -> None:
     assert use(http(path="/cart/17", host="cart.shop")) == Use(
-        INBOUND, ALLOWED, WEB, "10.1.2.3", "shop/cart", "", 8080, "http", "GET", "", "", "", "", ""
+        INBOUND, ALLOWED, WEB, "10.1.2.3", "shop/cart", "", 8080, "http", "GET", "/cart/17", "", "", "", ""
     )
 
 
@@ -203,7 +203,7 @@ def test_a_host_outside_the_mesh_is_reported_by_the_source() -> None:
     found = sure(tcp_out(cluster="external|external/api.test|443", chain="external/api.test/443", sni="api.test"))
     assert found == Use(OUTBOUND, ALLOWED, "", "", "", "10.9.9.9", 443, "tls", "", "", "", "api.test", "", "")
     request = sure(http_out(host="api.test", path="/private/17"))
-    assert (request.dialled_address, request.port, request.host, request.path) == ("10.9.9.9", 80, "api.test", "")
+    assert (request.dialled_address, request.port, request.host, request.path) == ("10.9.9.9", 80, "api.test", "/private/17")
 
 
 def test_an_ipv6_address_loses_its_brackets() -> None:

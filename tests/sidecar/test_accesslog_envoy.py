@@ -163,7 +163,7 @@ async def test_enforced(tmp_path: Path) -> None:
         assert b"200 OK" in await call(HTTP_PORT, request(), web)
         seen = await stage.observed(lambda s: s.method == "GET" and s.verdict == ALLOWED)
         assert (seen.direction, seen.service, seen.port, seen.protocol) == (INBOUND, "shop/cart", HTTP_PORT, "http")
-        assert (seen.peer_id, seen.peer_address, seen.path) == (WEB.uri(TRUST_DOMAIN), "127.0.0.1", "")
+        assert (seen.peer_id, seen.peer_address, seen.path) == (WEB.uri(TRUST_DOMAIN), "127.0.0.1", "/x/1")
 
         assert b"403" in await call(HTTP_PORT, request("POST", "/admin?secret=1", "content-length: 0\r\n"), web)
         seen = await stage.observed(lambda s: s.method == "POST")

@@ -255,9 +255,7 @@ class Peer:
 
 
 @pytest.mark.skipif(bool(missing()), reason=missing() or "can run")
-async def test_with_redirect_nothing_goes_around_it_while_it_runs_or_after_it_was_killed(
-    directory: Path, store: SqlStore
-) -> None:
+async def test_with_redirect_nothing_goes_around_it_while_it_runs_or_after_it_was_killed(directory: Path, store: SqlStore) -> None:
     with two_namespaces() as (here, there):
         cart = Service(ServiceName("shop", "cart"), Kind.SERVICE, (Port(PORT, "http", PORT),), (here.ipv4,), (here.ipv4,))
         async with running_mesh(directory, store, topology=Topology.of((cart,))) as mesh:

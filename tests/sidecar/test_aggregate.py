@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from protos.picket.v1.telemetry_pb2 import ALLOWED, DENIED, WOULD_DENY, Batch, Observation
 from sidecar import aggregate
-from sidecar.aggregate import MAX_DETAILS, MAX_METHODS, Window
+from sidecar.aggregate import MAX_ALIKE, MAX_DETAILS, MAX_METHODS, Window
 from tests.sidecar.envoylines import http, http_out, tcp
 from tests.sidecar.received import received
 
@@ -41,12 +41,33 @@ def has_news(counted: Window) -> bool:
     return counted.has_news
 
 
-def test_requests_of_one_edge_are_one_observation_whatever_their_paths() -> None:
+def test_requests_of_one_path_are_one_observation() -> None:
     counted = window()
-    counted.add(b"".join(http(path=f"/cart/{n}", t=str(T0 + n), dur=5) for n in range(100)))
+    counted.add(b"".join(http(path="/cart", t=str(T0 + n), dur=5) for n in range(100)))
     (seen,), lost = take(counted)
-    assert (seen.count, seen.path, seen.first_seen_ms, seen.last_seen_ms, lost) == (100, "", T0, T0 + 99 + 5, 0)
+    assert (seen.count, seen.path, seen.first_seen_ms, seen.last_seen_ms, lost) == (100, "/cart", T0, T0 + 99 + 5, 0)
     assert not counted
+
+
+def test_paths_that_differ_in_identifiers_are_a_few_observations() -> None:
+    """Some of them stand for the others; no request is lost, and other paths are not among them."""
+    counted = window()
+    counted.add(b"".join(http(path=f"/cart/{n}/items") for n in range(1000)) + http(path="/cart/list") * 3)
+    observations, _ = take(counted)
+    alike = [seen for seen in observations if seen.path != "/cart/list"]
+    assert (len(alike), sum(seen.count for seen in alike)) == (MAX_ALIKE, 1000)
+    assert {seen.path for seen in alike} == {f"/cart/{n}/items" for n in range(MAX_ALIKE)}
+    take(counted)
+    counted.add(http(path="/cart/777/items"))
+    assert [seen.path for seen in take(counted)[0]] == ["/cart/777/items"]
+
+
+def test_numbers_in_grpc_methods_and_in_denied_paths_are_told_apart() -> None:
+    """The one names what was called, the other is what a person has to look at."""
+    counted = window()
+    for n in range(3 * MAX_ALIKE):
+        counted.add(http(path=f"/shop.v{n}.Cart/Add", ctype="application/grpc") + http(path=f"/x/{n}", detail=DENIED_BY_LIST))
+    assert len(take(counted)[0]) == 6 * MAX_ALIKE
 
 
 def test_peers_methods_ports_and_verdicts_are_told_apart() -> None:
@@ -161,7 +182,7 @@ def test_streams_of_one_http2_connection_count_each() -> None:
     for path in ("/a", "/b"):
         counted.add(http(type="DownstreamPeriodic", dur=5_001, path=path, code=0, detail=None))
     counted.add(http(dur=6_000, path="/a") + http(dur=6_000, path="/b"))
-    assert counts(counted) == [(ALLOWED, 2)]
+    assert counts(counted) == [(ALLOWED, 1), (ALLOWED, 1)]
 
 
 def test_a_request_that_took_long_but_was_never_logged_before_counts() -> None:

@@ -63,9 +63,7 @@ def target() -> Iterator[str]:
 @asynccontextmanager
 async def serving(target: str) -> AsyncIterator[tuple[grpc.aio.Channel, asyncio.subprocess.Process]]:
     root = str(Path(channel.__file__).parents[1])
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", _SERVER, target, stdout=asyncio.subprocess.PIPE, cwd=root
-    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", _SERVER, target, stdout=asyncio.subprocess.PIPE, cwd=root)
     assert process.stdout is not None
     try:
         assert await process.stdout.readline() == b"up\n"

@@ -78,7 +78,12 @@ def keeper(tmp_path: Path, signer: Signer, used: Used, **options: object) -> Ide
         signer.changed.set()
 
     return IdentityKeeper(
-        tmp_path / "identity.json", read_join(join_file)[0], signer, changed, join_file=join_file, **options  # type: ignore[arg-type]  # a clock
+        tmp_path / "identity.json",
+        read_join(join_file)[0],
+        signer,
+        changed,
+        join_file=join_file,
+        **options,  # type: ignore[arg-type]  # a clock
     )
 
 

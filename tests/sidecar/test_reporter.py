@@ -128,6 +128,18 @@ async def test_a_quiet_log_fills_no_spool(tmp_path: Path, log: Log) -> None:
     assert spool.waiting_batches == 1
 
 
+async def test_a_sidecar_that_sees_nothing_says_so_now_and_then(tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control plane then knows that it watches: quiet is not blind."""
+    monkeypatch.setattr(module, "SIGN_SECONDS", 0.05)
+    spool = open_spool(tmp_path)
+    log.write(http())
+    running = asyncio.create_task(reporter_of(log, spool, interval_seconds=0.01).run())
+    async with asyncio.timeout(30):
+        await spool.wait_for(3)
+    running.cancel()
+    assert total(spool) == 1
+
+
 async def test_a_log_that_grows_is_cut_and_no_line_is_lost_or_counted_twice(tmp_path: Path, log: Log) -> None:
     spool = open_spool(tmp_path)
     reporter = reporter_of(log, spool, interval_seconds=0.05, cut_bytes=20_000)

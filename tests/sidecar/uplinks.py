@@ -120,5 +120,3 @@ async def running_side(
         side.spool.close()
     if not running.cancelled() and (error := running.exception()) is not None:
         raise error
-
-

@@ -57,8 +57,24 @@ READS = st.sampled_from(
 )  # fmt: skip
 QUERIES = st.dictionaries(
     st.sampled_from(
-        ["limit", "service", "status", "before", "after", "source", "verdict", "port", "text", "since_ms", "after_id", "x",
-         "format", "namespace", "days", "rows"]
+        [
+            "limit",
+            "service",
+            "status",
+            "before",
+            "after",
+            "source",
+            "verdict",
+            "port",
+            "text",
+            "since_ms",
+            "after_id",
+            "x",
+            "format",
+            "namespace",
+            "days",
+            "rows",
+        ]
     ),
     NUMBERS.map(str) | NAMES | st.sampled_from(["open", "denied", "true", "svg", "dot"]) | st.text(max_size=15),
     max_size=3,

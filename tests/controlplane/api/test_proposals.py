@@ -25,7 +25,7 @@ def test_nothing_learned_is_nothing_to_review(api: FlaskClient) -> None:
 def test_listing_proposes_what_was_learned(learned: Plane, api: FlaskClient) -> None:
     (proposal,) = api.get("/api/v1/proposals").get_json()["proposals"]
     assert proposal == {
-        "number": 1, "status": "open", "created_ms": learned.now_ms, "base_revision": 0, "edge_count": 3,
+        "number": 1, "status": "open", "created_ms": learned.now_ms, "base_revision": 0, "edge_count": 3, "preselected_count": 3,
         "decided_ms": None, "decided_by": "", "comment": "", "revision": None,
     }  # fmt: skip
 
@@ -49,7 +49,7 @@ def test_approving_puts_it_into_force(learned: Plane, api: FlaskClient) -> None:
     assert all(edge["approved"] for edge in api.get("/api/v1/map").get_json()["edges"])
     event = api.get("/api/v1/audit").get_json()["events"][0]
     assert (event["actor"], event["action"], event["subject"]) == ("alice (via token)", "proposal:approve", "1")
-    assert event["detail"] == {"proposal": 1, "edges": 3, "comment": "as reviewed", "revision": 1}
+    assert event["detail"] == {"proposal": 1, "edges": 3, "rows": [1, 2, 3], "comment": "as reviewed", "revision": 1}
 
 
 def test_approving_some_rows_leaves_the_others_for_the_next_proposal(learned: Plane, api: FlaskClient) -> None:

@@ -17,7 +17,7 @@ from tests.harness.plane import Plane
 
 COMMANDS = {
     "approve", "audit", "break-glass", "check", "controlplane", "demo", "learn", "map", "mode", "policy", "preview", "proposals",
-    "reject", "sidecar", "sidecars", "token", "user", "violations", "wait",
+    "readiness", "reject", "sidecar", "sidecars", "token", "user", "violations", "wait",
 }  # fmt: skip
 
 

@@ -85,7 +85,9 @@ def test_a_folder_that_does_not_read_is_not_touched(picket: Picket, approved: Pl
 def test_what_files_would_change_is_shown(picket: Picket, approved: Plane, repository: Path) -> None:
     Path("policies/cart.yaml").write_text(CART.replace("spec:\n", "spec:\n  mode: enforce\n").replace("Cart/Get", "Cart/Add"))
     result = picket("policy", "diff", "policies")
-    assert result.out == """\
+    assert (
+        result.out
+        == """\
 revision 1 to 1 document: 2 differences
 shop/cart
   ~ mode learn -> enforce
@@ -94,6 +96,7 @@ shop/cart
       - POST /shop.Cart/Get
       + POST /shop.Cart/Add
 """
+    )
     assert result.err == "no document, kept as they are: shop/pay\n"
     found = picket("policy", "diff", "policies", "--prune", "-o", "json").json
     changes = [(change["service"], change["change"]) for change in found["changes"]]
@@ -115,7 +118,7 @@ def test_without_a_control_plane_there_is_nothing_to_export(picket: Picket, repo
 
 def test_what_enforces_in_the_mesh_is_restricted_in_the_export(picket: Picket, approved: Plane) -> None:
     assert "kind:" not in picket("policy", "export", "--to", "istio").out
-    approved.review.set_mode([ServiceName("shop", "cart")], Mode.ENFORCE, "someone")
+    approved.review.modes.change([ServiceName("shop", "cart")], Mode.ENFORCE, "someone")
     (manifest,) = yaml.safe_load_all(picket("policy", "export", "--to", "istio").out)
     assert (manifest["metadata"]["name"], manifest["spec"]["rules"][0]["to"][0]["operation"]["paths"]) == (
         "picket-cart", ["/shop.Cart/Get"],

@@ -1,14 +1,11 @@
-"""The learned graph: what it sums up, and that it never asks for more than was seen."""
+"""The edges of the learned graph, and the rules that they ask for."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from controlplane.flows.model import EdgeKey, LearnedEdge
 from controlplane.graph.cover import Approved
-from controlplane.graph.learn import MAX_PATHS, GraphEdge, graph_of, rule_of, summarise
+from controlplane.graph.learn import GraphEdge, graph_of, rule_of
 from controlplane.identity.spiffe import WorkloadId
 from controlplane.policy.rules import AddressSource, HttpMatch, Policy, Rule
 from controlplane.topology.model import ServiceName
@@ -17,56 +14,8 @@ CART = ServiceName("shop", "cart")
 FRONT = WorkloadId("shop", "front")
 
 
-def seen(method: str = "", path: str = "", protocol: str = "http", **changes: object) -> LearnedEdge:
-    key = EdgeKey("shop/front", "shop/cart", 80, protocol, method, path)
-    return LearnedEdge(key._replace(**changes), 2, 10, 20)  # type: ignore[arg-type]  # what a test changes has its type
-
-
 def edge(*http: HttpMatch, source: str = "shop/front", destination: str = "shop/cart", port: int = 80) -> GraphEdge:
     return GraphEdge(source, destination, port, "http", http, 1, 0, 0)
-
-
-def test_methods_and_paths_of_one_port_are_one_edge_with_all_counts() -> None:
-    edges = [seen("GET"), LearnedEdge(seen("POST").key, 5, 3, 15), LearnedEdge(seen("GET", "/shop.Cart/Get").key, 1, 12, 90)]
-    http = (HttpMatch("GET"), HttpMatch("GET", "/shop.Cart/Get"), HttpMatch("POST"))
-    assert summarise(edges) == [GraphEdge("shop/front", "shop/cart", 80, "http", http, 8, 3, 90)]
-
-
-def test_source_destination_port_and_protocol_keep_edges_apart() -> None:
-    edges = [seen(), seen(source="shop/x"), seen(destination="shop/x"), seen(port=81), seen(protocol="redis")]
-    assert len(summarise(edges)) == 5
-
-
-def test_a_source_that_calls_very_many_methods_gets_the_port() -> None:
-    many = [seen("POST", f"/shop.Cart/M{number}", "grpc") for number in range(MAX_PATHS + 1)]
-    assert [e.http for e in summarise(many)] == [(HttpMatch("POST"),)]
-
-
-@pytest.mark.parametrize("path", ["/*", "/shop.Cart/*", "/{x}", "/a/*/b", "/a b", "/a#b", "/" + "x" * 2000, "/caf\u00e9"])
-def test_a_path_that_a_rule_would_read_otherwise_asks_for_nothing(path: str) -> None:
-    """A caller that sends a pattern in learn mode would have it approved as one."""
-    assert summarise([seen("POST", path, "grpc")]) == []
-    assert [e.http for e in summarise([seen("POST", path, "grpc"), seen("POST", "/a", "grpc")])] == [(HttpMatch("POST", "/a"),)]
-
-
-def test_a_method_that_no_rule_can_name_asks_for_nothing() -> None:
-    assert summarise([seen("G(T")]) == []
-
-
-ANYTHING_SEEN = st.builds(
-    seen, st.text(max_size=5) | st.just("POST"), st.text(max_size=8) | st.just("/a"), st.sampled_from(["http", "grpc", "redis"])
-)
-
-
-@given(st.lists(ANYTHING_SEEN))
-def test_what_is_proposed_holds_only_what_was_seen(edges: list[LearnedEdge]) -> None:
-    """Approving everything learned lets in what was seen, and nothing else on a port where methods were seen."""
-    for found in summarise(edges):
-        same = [e for e in edges if e.key.protocol == found.protocol]
-        if any(e.key.method for e in same):
-            assert found.http
-        for match in found.http:
-            assert any((e.key.method, e.key.path) == (match.method, match.path) for e in same)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from controlplane.graph.learn import GraphEdge
-from controlplane.graph.oddities import Mark, Oddity, Surroundings, find_oddities, review_order, surroundings_of
+from controlplane.graph.oddities import Mark, Oddity, Surroundings, find_oddities, surroundings_of
 from controlplane.topology.model import Kind, Service, ServiceName, Topology
 from tests.controlplane.graph.teams import intrusions, mesh
 
@@ -67,14 +67,6 @@ def test_what_link_prediction_finds_odd_is_marked_on_every_port() -> None:
 def test_what_is_approved_is_not_marked() -> None:
     scan = [edge("shop/web", f"shop/s{number}", count=1) for number in range(12)]
     assert set(find_oddities(scan, scan[:3], NOTHING)) == set(scan[3:])
-
-
-def test_a_review_has_marked_edges_first_the_worst_on_top_and_never_preselected() -> None:
-    plain, odd, bad = edge("shop/a", "shop/a"), edge("shop/z", "shop/z"), edge("shop/y", "shop/y")
-    marks = {odd: (Mark(Oddity.UNLIKELY, "u"),), bad: (Mark(Oddity.SENSITIVE, "s"), Mark(Oddity.SCAN, "n"))}
-    rows = review_order([plain, odd, bad, edge("shop/b", "shop/a")], marks)
-    assert [row.edge.source for row in rows] == ["shop/y", "shop/z", "shop/a", "shop/b"]
-    assert [row.preselected for row in rows] == [False, False, True, True]
 
 
 def test_marks_do_not_depend_on_the_order_of_edges() -> None:

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.graph.learn import GraphEdge
-from controlplane.graph.proposal import Rejected, additions, dump_proposal, load_proposal, propose, same_edges
+from controlplane.graph.oddities import Mark, Oddity
+from controlplane.graph.proposal import Rejected, additions, dump_proposal, load_proposal, propose
+from controlplane.graph.rows import Asked, ReviewRow
 from controlplane.identity.spiffe import WorkloadId
 from controlplane.policy.revise import added, revise, rule_sets
 from controlplane.policy.rules import HttpMatch, Policy, Rule, ServicePolicy
@@ -32,7 +34,15 @@ EDGES = st.builds(
 
 @given(st.lists(EDGES, max_size=6))
 def test_a_proposal_is_read_as_it_was_written(edges: list[GraphEdge]) -> None:
-    assert load_proposal(dump_proposal(edges)) == tuple(edges)
+    marks = (Mark(Oddity.SCAN, "tried 9 ports"), Mark(Oddity.UNLIKELY, "nobody else does"))
+    rows = [ReviewRow(edge, marks[: n % 3], "unused" * (n % 2)) for n, edge in enumerate(edges)]
+    rows += [ReviewRow(edge, asked=Asked("dev", "needed", "https://git.test/1", 5)) for edge in edges]
+    assert load_proposal(dump_proposal(rows)) == tuple(rows)
+
+
+def test_a_proposal_of_an_older_version_has_no_marks() -> None:
+    text = '[{"source":"shop/a","destination":"shop/b","port":1,"protocol":"http","count":1,"first_seen_ms":2,"last_seen_ms":3}]'
+    assert load_proposal(text) == (ReviewRow(GraphEdge("shop/a", "shop/b", 1, "http", (), 1, 2, 3)),)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '[{"source":"a"}]'])
@@ -91,12 +101,3 @@ def test_an_edge_that_no_rule_can_hold_is_not_proposed() -> None:
 def test_additions_are_the_rules_that_the_edges_ask_for() -> None:
     edge = GraphEdge("shop/front", "shop/cart", 80, "http", (HttpMatch("GET"),), 1, 0, 0)
     assert additions([edge]) == [(CART, Rule(WorkloadId("shop", "front"), 80, (HttpMatch("GET"),)))]
-
-
-def test_counts_and_times_make_no_other_proposal_but_methods_do() -> None:
-    edge = GraphEdge("shop/front", "shop/cart", 80, "http", (HttpMatch("GET"),), 1, 0, 0)
-    later = GraphEdge("shop/front", "shop/cart", 80, "http", (HttpMatch("GET"),), 9, 1, 2)
-    wider = GraphEdge("shop/front", "shop/cart", 80, "http", (HttpMatch("GET"), HttpMatch("POST")), 1, 0, 0)
-    assert same_edges([edge], [later])
-    assert not same_edges([edge], [wider])
-    assert not same_edges([edge], [])

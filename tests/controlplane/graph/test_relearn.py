@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.flows.model import EdgeKey, Flow, LearnedEdge, Verdict
-from controlplane.graph.learn import MAX_PATHS, summarise
+from controlplane.flows.model import EdgeKey, Flow, Verdict
+from controlplane.graph.learn import MAX_PATHS
 from controlplane.graph.ledger import Ledger
 from controlplane.graph.pathshape import shape_of
 from controlplane.graph.relearn import LearnedGraph, relearn
@@ -25,6 +27,10 @@ CART = ServiceName("shop", "cart")
 
 def flow(path: str = "", method: str = "GET", source: str = "shop/front", protocol: str = "http", port: int = 80) -> Flow:
     return Flow(EdgeKey(source, "shop/cart", port, protocol, method, path), Verdict.ALLOWED, "shop/cart", "in", 2, 10, 20)
+
+
+def called(path: str, count: int = 2, at: int = 10) -> Flow:
+    return replace(flow(path, "POST", protocol="grpc"), count=count, first_seen_ms=at, last_seen_ms=at)
 
 
 def learn(flows: list[Flow], rule: Generalisation | None = None) -> LearnedGraph:
@@ -79,13 +85,27 @@ def test_order_changes_nothing(flows: list[Flow], chance: random.Random) -> None
     assert (graph.edges, graph.crowded, graph.unsaid) == (other.edges, other.crowded, other.unsaid)
 
 
-@given(st.lists(OTHERS | PLAIN, max_size=20))
-def test_where_there_are_no_http_paths_it_is_what_learning_without_templates_says(flows: list[Flow]) -> None:
-    ledger = Ledger()
-    for seen in flows:
-        ledger.add(seen)
-    rows = [LearnedEdge(key, known.count, known.first_seen_ms, known.last_seen_ms) for key, known in ledger.edges.items()]
-    assert list(relearn(ledger.edges).edges) == summarise(rows)
+def test_methods_and_paths_of_one_port_are_one_edge_with_all_counts() -> None:
+    flows = [
+        called("/shop.Cart/Add", count=2, at=10),
+        called("/shop.Cart/Get", count=5, at=3),
+        called("/shop.Cart/Add", count=1, at=90),
+    ]
+    (edge,) = learn(flows).edges
+    assert edge.http == (HttpMatch("POST", "/shop.Cart/Add"), HttpMatch("POST", "/shop.Cart/Get"))
+    assert (edge.count, edge.first_seen_ms, edge.last_seen_ms) == (8, 3, 90)
+
+
+def test_a_source_that_calls_very_many_methods_gets_the_port() -> None:
+    (edge,) = learn([called(f"/shop.Cart/M{number}") for number in range(MAX_PATHS + 1)]).edges
+    assert edge.http == (HttpMatch("POST"),)
+
+
+@pytest.mark.parametrize("path", ["/*", "/shop.Cart/*", "/{x}", "/a/*/b", "/a b", "/a#b", "/" + "x" * 2000, "/caf\u00e9"])
+def test_a_grpc_path_that_a_rule_would_read_otherwise_asks_for_nothing(path: str) -> None:
+    """A caller that sends a pattern in learn mode would have it approved as one."""
+    assert learn([called(path)]).edges == ()
+    assert [edge.http for edge in learn([called(path), called("/a")]).edges] == [(HttpMatch("POST", "/a"),)]
 
 
 def test_words_that_all_sources_together_show_to_be_values_are_so_for_each() -> None:

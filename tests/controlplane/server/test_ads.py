@@ -283,7 +283,7 @@ async def test_a_change_reaches_whom_it_concerns_and_everybody_gets_its_revision
 
     review = Review(mesh.store, mesh.publisher, lambda: NOW_MS)
     names = [ServiceName("shop", workload.account) for workload in workloads]
-    assert isinstance(await asyncio.to_thread(review.set_mode, names, Mode.ENFORCE, "ana"), Done)
+    assert isinstance(await asyncio.to_thread(review.modes.change, names, Mode.ENFORCE, "ana"), Done)
     await until(up_to_date)
     before = [client.responses for client in clients]
     await asyncio.to_thread(allow, mesh, "shop/web", "shop/cart", 7070)

@@ -58,9 +58,7 @@ def asking(channel: grpc.aio.Channel) -> Any:
     return channel.unary_unary("/Who/Ask")
 
 
-async def ask(
-    target: str, secured: grpc.ChannelCredentials | None, metadata: tuple[tuple[str, str], ...] = ()
-) -> grpc.StatusCode:
+async def ask(target: str, secured: grpc.ChannelCredentials | None, metadata: tuple[tuple[str, str], ...] = ()) -> grpc.StatusCode:
     """One call's status."""
     async with connect(target, secured) as channel:
         try:

@@ -75,9 +75,7 @@ async def report(mesh: Mesh, bodies: Sequence[bytes]) -> tuple[list[int], grpc.S
         return acks, await call.code(), await call.details() or ""
 
 
-async def test_a_batch_is_acknowledged_only_once_it_is_stored(
-    mesh: Mesh, directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_batch_is_acknowledged_only_once_it_is_stored(mesh: Mesh, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While another program holds the database's write lock nothing is acknowledged; afterwards it is, and it is there."""
     writing, write = threading.Event(), mesh.recorder._write
 

@@ -65,9 +65,7 @@ def test_it_is_in_force_at_once_and_back_when_its_time_is_over(
     assert (detail["reason"], detail["ticket"], detail["seconds"], detail["revision"]) == ("the shop is down", "OPS-1", 60, 1)
 
 
-def test_what_was_used_awaits_review_when_it_ends(
-    breakglass: BreakGlass, store: SqlStore, review: Review, clock: Clock
-) -> None:
+def test_what_was_used_awaits_review_when_it_ends(breakglass: BreakGlass, store: SqlStore, review: Review, clock: Clock) -> None:
     number = begin(breakglass)
     learn(store, WEB_TO_CART)
     assert review.refresh_proposal() is None
@@ -131,7 +129,7 @@ def test_what_is_allowed_needs_no_exception(breakglass: BreakGlass, store: SqlSt
 
 
 def test_a_quarantined_service_stays_cut_off(breakglass: BreakGlass, review: Review) -> None:
-    review.set_mode([CART_NAME], Mode.QUARANTINE, "ana")
+    review.modes.change([CART_NAME], Mode.QUARANTINE, "ana")
     refused = breakglass.grant(CART_NAME, RULE, 60, "x", "", "ana")
     assert isinstance(refused, Refused)
     assert "quarantined" in refused.reason
@@ -148,4 +146,3 @@ async def test_the_background_ends_them(breakglass: BreakGlass, publisher: Publi
     running.cancel()
     await asyncio.wait({running})
     assert callers(publisher) == {}
-

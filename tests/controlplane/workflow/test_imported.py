@@ -39,12 +39,12 @@ def test_flows_of_one_edge_are_summed_and_nothing_was_seen_in_the_future() -> No
         (3, 500, 5000, Verdict.ALLOWED), (1, 1000, 1000, Verdict.DENIED),
     ]  # fmt: skip
     assert (flows[0].edge, flows[0].reporter, flows[0].direction, flows[0].peer_address) == (
-        EdgeKey("shop/web", "shop/cart", 80, "http", "GET", ""), REPORTER, "in", "10.0.0.1",
+        EdgeKey("shop/web", "shop/cart", 80, "http", "GET", "/x"), REPORTER, "in", "10.0.0.1",
     )  # fmt: skip
 
 
 def test_paths_are_kept_as_sidecars_keep_them() -> None:
-    """Of what passed only gRPC's; of what was refused all."""
+    """Of what passed and of what was refused."""
     assert _edge(replace(GET, port=90, protocol="grpc", method="POST", path="/a.B/C")).path == "/a.B/C"
     assert _edge(replace(GET, verdict=Verdict.DENIED)).path == "/x"
 

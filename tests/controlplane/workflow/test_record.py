@@ -104,9 +104,7 @@ async def test_one_batch_that_cannot_be_stored_takes_no_other_with_it(store: Sql
     assert [edge.count for edge in store.edges()] == [3]
 
 
-async def test_what_waits_behind_a_failure_fails_with_it(
-    store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_waits_behind_a_failure_fails_with_it(store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also in a later transaction: a sequence number that comes too early is a gap for ever."""
     monkeypatch.setattr(record, "MAX_TRANSACTION_FLOWS", 1)
     poison(tmp_path)

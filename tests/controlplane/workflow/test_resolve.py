@@ -52,9 +52,9 @@ def test_an_allowed_call_is_a_use_of_its_edge() -> None:
     assert (flow.verdict, flow.reporter, flow.direction, flow.count) == (Verdict.ALLOWED, "shop/cart", "in", 3)
 
 
-def test_paths_are_learned_of_grpc_only() -> None:
-    """An HTTP path may hold names of people; a denial still tells it, so that somebody can look."""
-    assert flows(protocol="http", port=9)[0].edge.path == ""
+def test_paths_are_learned_and_told_of_denials() -> None:
+    """What is kept of a learned one is its shape (`graph.ledger`)."""
+    assert flows(protocol="http", port=9)[0].edge.path == "/Cart/Add"
     assert flows(protocol="http", port=9, verdict=Verdict.DENIED)[0].edge.path == "/Cart/Add"
 
 

@@ -41,9 +41,7 @@ def proposed(review: Review) -> StoredProposal:
 
 def callers(publisher: Publisher) -> dict[ServiceName, set[str]]:
     """Who may call whom."""
-    return {
-        name: {str(rule.source) for rule in listed.rules} for name, listed in publisher.policy.services.items() if listed.rules
-    }
+    return {name: {str(rule.source) for rule in listed.rules} for name, listed in publisher.policy.services.items() if listed.rules}
 
 
 def audited(store: SqlStore) -> tuple[str, str, str, dict[str, object]]:
@@ -82,7 +80,7 @@ def test_approval_puts_the_edges_into_force(review: Review, store: SqlStore, pub
     assert (decided.status, decided.decided_by, decided.revision) == ("approved", "ana", 1)
     actor, action, subject, detail = audited(store)
     assert (actor, action, subject) == ("ana", "proposal:approve", str(number))
-    assert detail == {"proposal": number, "edges": 2, "comment": "looks right", "revision": 1}
+    assert detail == {"proposal": number, "edges": 2, "rows": [1, 2], "comment": "looks right", "revision": 1}
     assert changes == [Change(1, frozenset({WEB, CART, DB}), everyone=False)]
     assert review.refresh_proposal() is None
 
@@ -97,7 +95,7 @@ def test_rows_are_approved_alone_and_the_rest_is_proposed_again(review: Review, 
         assert refused.why is Why.INVALID
     assert store.active_revision() == 0
     assert isinstance(review.approve(number, "ana", rows=[1]), Published)
-    assert callers(publisher) == {DB_NAME: {"shop/cart"}}
+    assert callers(publisher) == {CART_NAME: {"shop/web"}}
     assert audited(store)[3]["rows"] == [1]
     assert isinstance(review.approve(proposed(review).number, "ana"), Published)
     assert callers(publisher) == {CART_NAME: {"shop/web"}, DB_NAME: {"shop/cart"}}
@@ -115,7 +113,7 @@ def test_a_decided_proposal_is_not_decided_again(review: Review, store: SqlStore
         (review.approve(99, "bo"), Why.MISSING),
         (review.reject(99, "bo"), Why.MISSING),
         (review.rollback(99, "bo"), Why.MISSING),
-        (review.set_mode([CART_NAME, ServiceName("shop", "none")], Mode.ENFORCE, "bo"), Why.MISSING),
+        (review.modes.change([CART_NAME, ServiceName("shop", "none")], Mode.ENFORCE, "bo"), Why.MISSING),
     ):
         assert isinstance(answer, Refused)
         assert answer.why is why
@@ -142,8 +140,8 @@ def test_a_new_method_on_a_rejected_edge_is_proposed(review: Review, store: SqlS
     learn(store, called)
     review.reject(proposed(review).number, "ana", "no")
     learn(store, called._replace(path="/shop.Cart/Add"))
-    (edge,) = load_proposal(proposed(review).document)
-    assert edge.http == (HttpMatch("POST", "/shop.Cart/Add"),)
+    (row,) = load_proposal(proposed(review).document)
+    assert row.edge.http == (HttpMatch("POST", "/shop.Cart/Add"),)
 
 
 def test_rollback_is_a_new_revision_with_old_rules(review: Review, store: SqlStore, publisher: Publisher) -> None:
@@ -152,7 +150,7 @@ def test_rollback_is_a_new_revision_with_old_rules(review: Review, store: SqlSto
     review.approve(proposed(review).number, "ana")
     learn(store, CART_TO_DB)
     review.approve(proposed(review).number, "ana")
-    review.set_mode([CART_NAME], Mode.ENFORCE, "ana")
+    review.modes.change([CART_NAME], Mode.ENFORCE, "ana")
     answer = review.rollback(1, "bo")
     assert isinstance(answer, Published)
     assert answer.revision == 3
@@ -168,7 +166,7 @@ def test_rollback_is_a_new_revision_with_old_rules(review: Review, store: SqlSto
 
 def test_a_mode_is_in_force_at_once(review: Review, store: SqlStore, publisher: Publisher, changes: list[Change]) -> None:
     """Every caller may have something new by it; the audit event says what it was before."""
-    assert isinstance(review.set_mode([CART_NAME], Mode.ENFORCE, "ana", "ready"), Done)
+    assert isinstance(review.modes.change([CART_NAME], Mode.ENFORCE, "ana", "ready"), Done)
     assert (publisher.policy.mode(CART_NAME), publisher.policy.mode(DB_NAME)) == (Mode.ENFORCE, Mode.LEARN)
     assert audited(store) == ("ana", "service:mode", "shop/cart", {"mode": "enforce", "before": "learn", "comment": "ready"})
     assert changes == [Change(0, frozenset({CART}), everyone=True)]

@@ -160,8 +160,10 @@ def test_whatever_a_client_refuses_it_never_loses_what_its_last_good_needs(
     step = 0
     for content in contents[1:]:
         while client.inbox:
-            client.refuse_next = step in refusals and isinstance(client.inbox[0], DeltaResponse | SotwResponse) and (
-                client.inbox[0].type_url in (LDS, RDS)
+            client.refuse_next = (
+                step in refusals
+                and isinstance(client.inbox[0], DeltaResponse | SotwResponse)
+                and (client.inbox[0].type_url in (LDS, RDS))
             )
             client.step()
             step += 1

@@ -114,9 +114,7 @@ def _make_sidecar_tables() -> None:
         "reports", *_key("workload", "instance"), *_number("last_report_ms"), *_time("blind_since_ms"), *_number("lost")
     )
     op.create_table("epochs", *_key("workload", "instance", "epoch"), *_number("sequence"))
-    op.create_table(
-        "join_tokens", *_key("token_hash"), *_text("workload"), *_number("created_ms", "expires_ms"), *_time("used_ms")
-    )
+    op.create_table("join_tokens", *_key("token_hash"), *_text("workload"), *_number("created_ms", "expires_ms"), *_time("used_ms"))
 
 
 def downgrade() -> None:

@@ -80,9 +80,7 @@ def test_a_denial_of_a_request_and_of_a_connection() -> None:
     assert (connection.verdict, connection.protocol, connection.port) == (Verdict.DENIED, "tcp", 6379)
 
 
-@pytest.mark.parametrize(
-    ("cluster", "verdict"), [("PassthroughCluster", Verdict.ALLOWED), ("BlackHoleCluster", Verdict.DENIED)]
-)
+@pytest.mark.parametrize(("cluster", "verdict"), [("PassthroughCluster", Verdict.ALLOWED), ("BlackHoleCluster", Verdict.DENIED)])
 def test_what_goes_to_no_known_service_goes_to_the_host_that_was_asked_for(cluster: str, verdict: Verdict) -> None:
     tls = _one(_line(method="-", path="-", version="-", cluster=cluster, name="API.example.com"))
     assert isinstance(tls, Imported)

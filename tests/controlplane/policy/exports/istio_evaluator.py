@@ -128,6 +128,4 @@ def visible(documents: Iterable[Document], call: Call) -> bool:
         and document["metadata"]["namespace"] == call.source.namespace
         and {call.destination.name, call.destination_address} & {*document["spec"]["hosts"], *document["spec"].get("addresses", [])}
     ]
-    return any(
-        f"./{entry['hosts'][0]}" in hosts and call.port in [port["number"] for port in entry["ports"]] for entry in entries
-    )
+    return any(f"./{entry['hosts'][0]}" in hosts and call.port in [port["number"] for port in entry["ports"]] for entry in entries)

@@ -54,7 +54,9 @@ def test_a_service_is_one_manifest() -> None:
     rules = (Rule(WEB, 80), Rule(WEB, 81), Rule(AddressSource("10.0.0.0/8"), 80))
     policy = Policy(7, {CART: ServicePolicy(CART, rules)}, {CART: Mode.ENFORCE})
     text = write_export(network_policies(policy, Topology(), Names(label="run")), 7, "NetworkPolicy")
-    assert text == """\
+    assert (
+        text
+        == """\
 # NetworkPolicy, exported by picket from policy revision 7.
 # Where it differs from the policy (wider: lets more pass, narrower: drops more, assumed: unless this holds):
 # - assumed: pods carry their workload's name in the label run, and nobody else may set it
@@ -95,6 +97,7 @@ spec:
     - protocol: TCP
       port: 81
 """
+    )
 
 
 @pytest.mark.parametrize(

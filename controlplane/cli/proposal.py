@@ -1,0 +1,87 @@
+"""The rows of a proposal as people read them: one for each role, odd ones first with the reason, evidence below."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from controlplane.cli.listing import Listing
+from controlplane.cli.output import ago, cell, lines, match_text, plural, short
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_Edge = Mapping[str, Any]
+
+
+def show_rows(out: Console, edges: Sequence[_Edge], *, evidence: bool) -> None:
+    """Print them."""
+    rows = _by_role(edges)
+    listing = Listing(">#", "source", "", "destination", "~asks for", ">seen", "first", "last")
+    for row in rows:
+        first = min((edge["first_seen_ms"] for edge in row if edge["first_seen_ms"]), default=None)
+        last = max((edge["last_seen_ms"] for edge in row if edge["last_seen_ms"]), default=None)
+        source, destination = (_named(row, end) for end in ("source", "destination"))
+        asks = _asks(row[0])
+        if evidence:
+            asks.append_text(cell("".join(f"\n{text}" for text in _evidence(row)), "dim"))
+        seen = sum(edge["count"] for edge in row)
+        listing.add(_numbers(row), source, "→", f"{destination}:{row[0]['port']}", asks, seen, ago(first), ago(last))
+    listing.show(out)
+    for row in rows:
+        for mark in row[0]["marks"]:
+            out.print(cell(f"{_numbers(row)}: odd ({mark['oddity']}): {mark['reason']}", "yellow"))
+
+
+def _by_role(edges: Iterable[_Edge]) -> list[list[_Edge]]:
+    """Edges that say the same of variants of one role, together; a marked one stands alone."""
+    rows: dict[tuple[object, ...], list[_Edge]] = {}
+    for edge in edges:
+        http = tuple((match["method"], match["path"]) for match in edge["http"])
+        key: tuple[object, ...] = (edge["source_role"], edge["destination_role"], edge["port"], edge["protocol"], http)
+        rows.setdefault((*key, edge["row"] if edge["marks"] else 0), []).append(edge)
+    return list(rows.values())
+
+
+def _numbers(row: Sequence[_Edge]) -> str:
+    """The numbers of a row's edges, as `--rows` takes them."""
+    numbers = sorted(edge["row"] for edge in row)
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and spans[-1][1] == number - 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
+
+
+def _named(row: Sequence[_Edge], end: str) -> str:
+    """A role with its variants, as ``cart (-v1, -v2)``; a name alone as it is."""
+    names = sorted({edge[end] for edge in row})
+    if len(names) == 1:
+        return short(names[0])
+    role = row[0][f"{end}_role"]
+    return f"{short(role)} ({', '.join(name.removeprefix(role) or 'itself' for name in names)})"
+
+
+def _asks(edge: _Edge) -> Any:
+    """All of it, each on a line: nobody can approve what is not shown."""
+    protocol = edge["protocol"]
+    # A gRPC call is always a POST.
+    texts = [match["path"] if protocol == "grpc" and match["path"] else match_text(match) for match in edge["http"]]
+    return lines([f"{protocol} {text}" for text in texts] or [f"{protocol}, anything"])
+
+
+def _evidence(row: Sequence[_Edge]) -> Iterable[str]:
+    for edge in row:
+        samples = edge["samples"]
+        if samples is None:
+            continue
+        who = f"{edge['source']}: " if len(row) > 1 else ""
+        days = ", ".join(WEEKDAYS[day] for day in samples["weekdays"])
+        yield f"{who}used on {plural(samples['days'], 'day')} ({days}), in {plural(samples['hours_of_week'], 'hour')} of the week"
+        if samples["replicas"]:
+            yield f"{who}by {plural(samples['replica_count'], 'replica')}, such as {', '.join(samples['replicas'])}"
+        for widened in samples["widened"]:
+            yield from (f"{match_text(widened)}: {reason}" for reason in widened["reasons"])

@@ -1,0 +1,37 @@
+"""What was learned, read from the store: the graph with its evidence, and whether enough was seen. Writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from controlplane.graph.learn import GraphEdge
+from controlplane.graph.readiness import Readiness, assess_all
+from controlplane.graph.relearn import LearnedGraph, relearn
+from controlplane.graph.roles import Roles, roles_of
+from controlplane.graph.samples import Samples, samples_of
+from controlplane.store.interface import Store
+
+
+class Learning:
+    """A reader of the store; each answer is of its moment."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def graph(self) -> LearnedGraph:
+        """The learned graph, with path templates."""
+        return relearn(self._store.evidence())
+
+    def edges(self) -> list[GraphEdge]:
+        """The edges of the learned graph."""
+        return list(self.graph().edges)
+
+    def samples(self, edges: Collection[GraphEdge]) -> tuple[Mapping[GraphEdge, Samples], Roles]:
+        """The use of some learned edges, and the roles of the whole graph."""
+        evidence = self._store.evidence()
+        graph = relearn(evidence)
+        return samples_of(edges, graph, evidence), roles_of(graph.edges)
+
+    def readiness(self) -> tuple[Readiness, tuple[Readiness, ...]]:
+        """The readiness of the whole graph, and of each service that was watched or called."""
+        return assess_all(self._store.evidence(), self._store.watches(), self._store.overflowing())
