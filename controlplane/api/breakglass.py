@@ -8,7 +8,7 @@ import flask
 
 from controlplane.api import outcomes
 from controlplane.api.access import actor
-from controlplane.api.names import end_named, service_named
+from controlplane.api.names import destination_named, end_named
 from controlplane.api.problems import problem
 from controlplane.api.reading import read_body, read_number, read_query, write
 from controlplane.api.requests import GrantBody, GrantsQuery, Nothing
@@ -40,7 +40,7 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
     def begin() -> flask.Response:
         body = read_body(GrantBody)
         topology = services.publisher.topology
-        service = service_named(topology, body.destination, "body.destination")
+        service = destination_named(topology, body.destination, "body.destination")
         outcome = breakglass.grant(service, _rule(body, topology), body.seconds, body.reason, body.ticket, actor())
         if isinstance(outcome, Refused):
             raise outcomes.refusal(outcome, _REMEDY)

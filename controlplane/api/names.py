@@ -1,4 +1,4 @@
-"""Finds the service that a caller means: by its full name, or by its bare name where only one namespace has it."""
+"""Finds the service or the host that a caller means: by its full name, or by its bare name where only one namespace has it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import difflib
 from http import HTTPStatus
 
 from controlplane.api.problems import problem
-from controlplane.topology.model import ServiceName, Topology
+from controlplane.policy.rules import EXTERNAL_NAMESPACE
+from controlplane.topology.model import ServiceName, Topology, canonical_address, parse_service_name
 
 _REMEDY = "write namespace/name; the map lists all services"
 
@@ -30,6 +31,34 @@ def service_named(topology: Topology, text: str, where: str) -> ServiceName:
     near = difflib.get_close_matches(text, [str(known) for known in topology.services], 1)
     remedy = f"did you mean {near[0]}?" if near else _REMEDY
     raise problem(HTTPStatus.NOT_FOUND, "missing", f"there is no service {text[:130]}", where=where, remedy=remedy)
+
+
+def destination_named(topology: Topology, text: str, where: str) -> ServiceName:
+    """What an edge leads to: a service, or a host outside the mesh.
+
+    ``external/HOST`` needs no declaration. A host has the name by which flows to it are recorded, so that a rule for it holds
+    them.
+
+    Raises:
+        ApiProblemError: it is neither.
+    """
+    namespace, slash, written = text.partition("/")
+    named = written if slash else text
+    host = canonical_address(named) or named.lower()
+    known = ServiceName(namespace, written) in topology.services
+    if slash and namespace == EXTERNAL_NAMESPACE and not known:
+        if (declared := topology.by_host.get(host)) is not None:
+            return declared.name
+        try:
+            return parse_service_name(f"{EXTERNAL_NAMESPACE}/{host}")
+        except ValueError as error:
+            remedy = f"write {EXTERNAL_NAMESPACE}/HOST with a host name or an address"
+            raise problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", str(error), where=where, remedy=remedy) from error
+    if not slash and not _named(topology, text) and ("." in text or ":" in text):
+        detail = f"there is no service {text[:130]}"
+        remedy = f"for a host outside the mesh write {EXTERNAL_NAMESPACE}/{host[:130]}"
+        raise problem(HTTPStatus.NOT_FOUND, "missing", detail, where=where, remedy=remedy)
+    return service_named(topology, text, where)
 
 
 def end_named(topology: Topology, text: str) -> str:

@@ -36,7 +36,10 @@ def break_glass() -> None:
 @click.option("--path", default="", help="Only requests for this path; /a/* and /a/{id} work as in policies.")
 @connected
 def grant(session: Session, source: str, destination: str, seconds: int, reason: str, ticket: str, method: str, path: str) -> None:
-    """Let SOURCE call DESTINATION:PORT for a time, beginning now."""
+    """Let SOURCE call DESTINATION:PORT for a time, beginning now.
+
+    A host outside the mesh is external/HOST, as in external/bank.example:443; nobody has to have declared it.
+    """
     name, colon, port = destination.rpartition(":")
     if not colon or not port.isascii() or not port.isdigit():
         raise click.UsageError(f"{destination!r} is not SERVICE:PORT")

@@ -145,6 +145,17 @@ def test_an_edge_is_allowed_for_a_time_and_taken_back(plane: Plane, picket: Pick
     assert picket("break-glass", "grant", "frontend", "nobody:443", "--for", "1m", "-m", "x").code == 1
 
 
+def test_a_host_outside_that_nobody_declared_is_allowed_for_a_time(plane: Plane, picket: Picket) -> None:
+    why = ("--for", "30m", "--reason", "the bank moved")
+    refused = picket("break-glass", "grant", "frontend", "bank.example:443", *why)
+    assert (refused.code, "write external/bank.example" in " ".join(refused.err.split())) == (1, True)
+    told = picket("break-glass", "grant", "frontend", "external/Bank.example:443", *why).out
+    assert told.startswith("exception 1: frontend -> external/bank.example:443 is allowed, revision 1")
+    assert "bank.example" in picket("policy", "show", "-o", "json").out
+    assert picket("break-glass", "end", "1").out.startswith("revision 2 is in force")
+    assert "bank.example" not in picket("policy", "show", "-o", "json").out
+
+
 def test_a_preview_says_what_would_be_denied_and_reached(plane: Plane, picket: Picket) -> None:
     plane.now_ms = 900
     plane.learn(PAY, REDIS)

@@ -9,6 +9,7 @@ import pytest
 
 from controlplane.policy.rules import HttpMatch, Mode, Rule
 from controlplane.store.sql import SqlStore
+from controlplane.topology.model import Kind, ServiceName
 from controlplane.workflow.breakglass import MAX_SECONDS, BreakGlass
 from controlplane.workflow.publish import Change, Publisher
 from controlplane.workflow.review import Review
@@ -145,4 +146,17 @@ async def test_the_background_ends_them(breakglass: BreakGlass, publisher: Publi
         await asyncio.sleep(0.005)
     running.cancel()
     await asyncio.wait({running})
+    assert callers(publisher) == {}
+
+
+def test_a_host_outside_that_nobody_declared_opens_and_closes(breakglass: BreakGlass, publisher: Publisher, clock: Clock) -> None:
+    """Its cluster and chain are there while it is allowed, and gone with it."""
+    bank = ServiceName("external", "bank.example")
+    done = breakglass.grant(bank, Rule(WEB, 443), 60, "the bank moved", "", "ana")
+    assert not isinstance(done, Refused), done
+    assert publisher.topology.services[bank].kind is Kind.EXTERNAL
+    assert callers(publisher) == {bank: {"shop/web"}}
+    clock.now_ms += 60_000
+    assert [type(ended) for ended in breakglass.end_expired()] == [Published]
+    assert bank not in publisher.topology.services
     assert callers(publisher) == {}
