@@ -81,7 +81,8 @@ class ControlPlane:
         compiler = Compiler(Trust(settings.trust_domain, authority.bundle_pem))
         self._publisher = Publisher(store, topology, compiler, settings.default_mode)
         gate = Gate(settings.gate_min_days, settings.gate_max_denials) if settings.gate_min_days else None
-        self._review = Review(store, self._publisher, now_ms, gate, Watchlist(settings.sensitive, settings.low_trust))
+        watchlist = Watchlist(settings.sensitive, settings.low_trust)
+        self._review = Review(store, self._publisher, now_ms, gate, watchlist, settings.unused_days)
         self._admission = Admission(store, self._is_known, now_ms)
         self._states = SidecarStates(store, now_ms)
         self._cache = SnapshotCache(self._publisher.snapshot)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,6 +103,7 @@ class Settings:
     keep_sidecars_days: int
     gate_min_days: int
     gate_max_denials: int
+    unused_days: int
     sensitive: tuple[str, ...]
     low_trust: tuple[str, ...]
 
@@ -129,6 +130,7 @@ def build_settings(
     keep_sidecars_days: int = 30,
     gate_min_days: int = 7,
     gate_max_denials: int = 3,
+    unused_days: int = 30,
     sensitive: Sequence[str] = (),
     low_trust: Sequence[str] = (),
 ) -> Settings:
@@ -152,13 +154,7 @@ def build_settings(
     for name, days in kept.items():
         if not 0 <= days <= _MAX_DAYS:
             raise SettingsError(f"--keep-{name}-days: 1 to {_MAX_DAYS} days, or 0 for ever")
-    if not 0 <= gate_min_days <= MAX_DAYS:
-        raise SettingsError(f"--gate-min-days: 1 to {MAX_DAYS} days, or 0 for no gate")
-    for option, names in (("--sensitive", sensitive), ("--low-trust", low_trust)):
-        if (wrong := next((name for name in names if _NAME.fullmatch(name) is None), None)) is not None:
-            raise SettingsError(f"{option}: {wrong[:80]!r} is not namespace/name")
-    if gate_max_denials < 0:
-        raise SettingsError("--gate-max-denials: how many denials a day are acceptable, 0 or more")
+    _check_review(gate_min_days, gate_max_denials, unused_days, {"--sensitive": sensitive, "--low-trust": low_trust})
     grpc = tuple(parse_listen(text, "--grpc-listen") for text in grpc_listen)
     enroll = tuple(parse_listen(text, "--enroll-listen") for text in enroll_listen)
     api = parse_listen(api_listen, "--api-listen")
@@ -194,6 +190,19 @@ def build_settings(
         keep_sidecars_days=keep_sidecars_days,
         gate_min_days=gate_min_days,
         gate_max_denials=gate_max_denials,
+        unused_days=unused_days,
         sensitive=tuple(sensitive),
         low_trust=tuple(low_trust),
     )
+
+
+def _check_review(gate_min_days: int, gate_max_denials: int, unused_days: int, lists: Mapping[str, Sequence[str]]) -> None:
+    if not 0 <= gate_min_days <= MAX_DAYS:
+        raise SettingsError(f"--gate-min-days: 1 to {MAX_DAYS} days, or 0 for no gate")
+    if not 0 <= unused_days <= MAX_DAYS:
+        raise SettingsError(f"--unused-days: 1 to {MAX_DAYS} days, or 0 for never")
+    for option, names in lists.items():
+        if (wrong := next((name for name in names if _NAME.fullmatch(name) is None), None)) is not None:
+            raise SettingsError(f"{option}: {wrong[:80]!r} is not namespace/name")
+    if gate_max_denials < 0:
+        raise SettingsError("--gate-max-denials: how many denials a day are acceptable, 0 or more")

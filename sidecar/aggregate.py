@@ -29,6 +29,8 @@ MAX_METHODS = 50
 MAX_DETAILS = 100
 #: Paths of one method that differ only in segments with digits (mostly identifiers), told apart within a window.
 MAX_ALIKE = 8
+#: Further paths of such kinds that are counted without looking twice.
+MAX_REMEMBERED = 50_000
 #: So many kinds of uses end a window before its time.
 MAX_USES = 10_000
 #: A violation that was not seen for so long is new again.
@@ -46,6 +48,7 @@ LIMITS = {
     "path": 1024, "host": 255, "server_name": 255, "deny_id": 256, "reason": 256,
 }  # fmt: skip
 
+_VERDICT = Use._fields.index("verdict")
 _WITH_DIGITS = re.compile(r"/[^/0-9]*[0-9][^/]*")
 _REVISION_AND_REASON = re.compile(r"(0|[1-9][0-9]{0,11})(/(quarantine|egress))?")
 #: Count, first and last time in ms.
@@ -70,6 +73,9 @@ class Window:
         self._uses: dict[Key, _Sums] = {}
         self._told_apart: dict[Key, set[tuple[str, ...]]] = {}
         self._paths_alike: dict[Key, list[str]] = {}
+        # Where further paths of a kind are counted, by kind and by path: busy services are mostly asked for one of many things.
+        self._full_kinds: dict[Key, _Sums] = {}
+        self._alike_sums: dict[Key, _Sums] = {}
         self._known: dict[Key, int] = {}  # violations and when they were seen last
         self._open: dict[int, tuple[Key, int]] = {}  # by hash: what it was counted as, and when it was seen last
 
@@ -87,7 +93,7 @@ class Window:
         lines, unreadable = read_lines(chunk)
         lost += unreadable
         latest = self.watermark_ms
-        uses = self._uses
+        uses, alike = self._uses, self._alike_sums
         for line in lines:
             start, duration = line.t, line.dur
             seen = start if duration is None else start + duration
@@ -101,9 +107,9 @@ class Window:
                 continue
             if key is None:
                 continue
-            sums = uses.get(key)
+            sums = uses.get(key) or alike.get(key)
             if sums is None:
-                sums = self._begin(key, start, seen)
+                sums = self._counted_alike(key) or self._begin(key, start, seen)
                 if sums is None:
                     lost += 1
                     continue
@@ -118,13 +124,22 @@ class Window:
         """What was counted and how many lines were lost since the last time; the bound on details holds for a window."""
         observations = [_observation(key, sums) for key, sums in self._uses.items()]
         lost = self.lost
-        self._uses = {}
+        self._uses, self._alike_sums, self._full_kinds = {}, {}, {}
         self.lost = 0
         self.has_news = False
         if ends_window:
             self._told_apart, self._paths_alike = {}, {}
             self._forget()
         return observations, lost
+
+    def _counted_alike(self, key: Key) -> _Sums | None:
+        """Where a path of a kind of which enough are told apart already is counted."""
+        if key[_VERDICT] != ALLOWED or not self._full_kinds:
+            return None
+        sums = self._full_kinds.get(_kind_of(key))
+        if sums is not None and len(self._alike_sums) < MAX_REMEMBERED:
+            self._alike_sums[key] = sums
+        return sums
 
     def _begin(self, key: Key, start: int, seen: int) -> _Sums | None:
         """Sums for a use that has none; ``None`` for what this sidecar cannot report: another workload's, or no port."""
@@ -157,13 +172,19 @@ class Window:
 
     def _alike(self, use: Use) -> Use:
         """The use itself, or one that it is counted with: who asks for a thousand users asks for one kind of thing."""
-        kind = _WITH_DIGITS.sub("/#", use.path)
-        if kind == use.path:
+        kind = _kind_of(use)
+        if kind == use:
             return use
-        kept = self._paths_alike.setdefault(use._replace(path=kind), [])
-        if use.path not in kept and len(kept) < MAX_ALIKE:
+        kept = self._paths_alike.setdefault(kind, [])
+        if use.path in kept:
+            return use
+        if len(kept) < MAX_ALIKE:
             kept.append(use.path)
-        return use if use.path in kept else use._replace(path=kept[-1])
+            return use
+        last = use._replace(path=kept[-1])
+        if (sums := self._uses.get(last)) is not None:
+            self._full_kinds[kind] = sums
+        return last
 
     def _has_room(self, group: Key, member: tuple[str, ...], limit: int) -> bool:
         members = self._told_apart.setdefault(group, set())
@@ -189,6 +210,12 @@ class Window:
         since = self.watermark_ms - FORGET_MS
         self._open = {name: (key, seen) for name, (key, seen) in self._open.items() if seen > since}
         self._known = {key: seen for key, seen in self._known.items() if seen > since} if len(self._known) <= MAX_KNOWN else {}
+
+
+def _kind_of(key: Key) -> Key:
+    """The use with a stand-in for each segment that has a digit, all else the same."""
+    use = Use(*key)
+    return use._replace(path=_WITH_DIGITS.sub("/#", use.path))
 
 
 def _has_ends(use: Use) -> bool:

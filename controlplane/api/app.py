@@ -7,11 +7,13 @@ import flask
 from controlplane.api import (
     access,
     applying,
+    asks,
     audit,
     breakglass,
     graph,
     health,
     imports,
+    leases,
     modes,
     policy,
     preview,
@@ -38,7 +40,7 @@ def create_app(services: ApiServices) -> flask.Flask:
     problems.install(app)
     access.install(app, services.token, services.host_names, services.users)
     app.register_blueprint(health.blueprint(services))
-    reviewing = (graph, proposals, preview, breakglass, imports, readiness, modes, policy, applying)
+    reviewing = (graph, proposals, preview, breakglass, imports, asks, leases, readiness, modes, policy, applying)
     for topic in (*reviewing, violations, sidecars, tokens, users_routes, audit):
         app.register_blueprint(topic.blueprint(services), url_prefix=PREFIX)
     return app

@@ -48,6 +48,8 @@ def _row(number: int, row: ReviewRow, samples: Samples | None, roles: Roles) -> 
         row=number,
         preselected=row.preselected,
         marks=[schemas.Mark(str(mark.oddity), mark.reason) for mark in row.marks],
+        removal=row.removal,
+        asked=None if row.asked is None else schemas.WishedBy(row.asked.by, row.asked.reason, row.asked.link, row.asked.at_ms),
         source_role=roles.of(row.edge.source),
         destination_role=roles.of(row.edge.destination),
         samples=None if samples is None else _samples(samples),

@@ -8,6 +8,7 @@ import flask
 
 from controlplane.api import outcomes, proposal_shapes
 from controlplane.api.access import actor
+from controlplane.api.leases import lease_of
 from controlplane.api.problems import problem
 from controlplane.api.reading import read_body, read_number, read_query, write
 from controlplane.api.requests import ApproveBody, Nothing, ProposalsQuery, RejectBody
@@ -45,12 +46,14 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
     def approve(number: str) -> flask.Response:
         body = read_body(ApproveBody)
         rows = None if body.rows is None else frozenset(body.rows)
-        outcome = services.review.approve(read_number(number, "proposal"), actor(), body.comment, rows)
+        lease = lease_of(body.owner, body.reason, body.ticket, body.expires_ms)
+        outcome = services.review.approve(read_number(number, "proposal"), actor(), body.comment, rows, lease)
         return write(outcomes.published(outcome, _REMEDY))
 
     @routes.post("/proposals/<number>/reject")
     def reject(number: str) -> flask.Response:
         body = read_body(RejectBody)
-        return write(outcomes.done(services.review.reject(read_number(number, "proposal"), actor(), body.comment), _REMEDY))
+        rows = None if body.rows is None else frozenset(body.rows)
+        return write(outcomes.done(services.review.reject(read_number(number, "proposal"), actor(), body.comment, rows), _REMEDY))
 
     return routes

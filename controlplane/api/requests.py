@@ -9,6 +9,8 @@ from msgspec import Meta, Struct
 from controlplane.policy.roles import Role
 
 MAX_ROWS = 10_000
+#: The year 10000.
+MAX_MS = 253_402_300_799_999
 _Id = Annotated[int, Meta(ge=0, le=2**53)]
 _Comment = Annotated[str, Meta(max_length=1000)]
 _Name = Annotated[str, Meta(max_length=300)]
@@ -44,7 +46,7 @@ class ProposalsQuery(Struct, frozen=True, forbid_unknown_fields=True):
     limit: _FewDocuments = 20
 
 
-class GrantMatch(Struct, frozen=True, forbid_unknown_fields=True):
+class MatchBody(Struct, frozen=True, forbid_unknown_fields=True):
     """A method and a path; empty means any."""
 
     method: Annotated[str, Meta(max_length=64)] = ""
@@ -57,7 +59,7 @@ class GrantBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     source: _Name
     destination: _Name
     port: Annotated[int, Meta(ge=1, le=65535)]
-    http: Annotated[list[GrantMatch], Meta(max_length=50)] = []
+    http: Annotated[list[MatchBody], Meta(max_length=50)] = []
     seconds: Annotated[int, Meta(ge=1, le=86_400)]
     reason: Annotated[str, Meta(min_length=1, max_length=1000)]
     ticket: _Name = ""
@@ -78,16 +80,21 @@ class PreviewQuery(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ApproveBody(Struct, frozen=True, forbid_unknown_fields=True):
-    """``rows`` are counted from 1; without them all are approved."""
+    """``rows`` are counted from 1; without them those that are preselected are approved. The rest is their lease."""
 
     rows: Annotated[list[Annotated[int, Meta(ge=1, le=1_000_000)]], Meta(min_length=1, max_length=MAX_ROWS)] | None = None
     comment: _Comment = ""
+    owner: _Name = ""
+    reason: _Comment = ""
+    ticket: _Comment = ""
+    expires_ms: Annotated[int, Meta(ge=1, le=MAX_MS)] | None = None
 
 
 class RejectBody(Struct, frozen=True, forbid_unknown_fields=True):
-    """Why."""
+    """Why. ``rows`` are counted from 1; without them the whole proposal is rejected."""
 
     comment: _Comment = ""
+    rows: Annotated[list[Annotated[int, Meta(ge=1, le=1_000_000)]], Meta(min_length=1, max_length=MAX_ROWS)] | None = None
 
 
 class ModesBody(Struct, frozen=True, forbid_unknown_fields=True):
@@ -237,3 +244,36 @@ class RevokeBody(Struct, frozen=True, forbid_unknown_fields=True):
     """Whose token is taken away."""
 
     name: _Name
+
+
+class LeasesQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Only of one service; only leases that end within ``expiring`` days; only edges that were not used for ``unused`` days."""
+
+    service: _Name = ""
+    expiring: Annotated[int, Meta(ge=0, le=36_500)] | None = None
+    unused: Annotated[int, Meta(ge=0, le=36_500)] | None = None
+
+
+class LeaseBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The lease of an approved edge; without ``expires_ms`` it has no end."""
+
+    source: _Name
+    destination: _Name
+    port: Annotated[int, Meta(ge=1, le=65535)]
+    owner: _Name = ""
+    reason: _Comment = ""
+    ticket: _Comment = ""
+    expires_ms: Annotated[int, Meta(ge=1, le=MAX_MS)] | None = None
+
+
+class AskBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An edge that is wanted. ``again``: also when it was rejected before."""
+
+    source: _Name
+    destination: _Name
+    port: Annotated[int, Meta(ge=1, le=65535)]
+    http: Annotated[list[MatchBody], Meta(max_length=200)] = []
+    protocol: Annotated[str, Meta(max_length=32)] = ""
+    reason: Annotated[str, Meta(min_length=1, max_length=1000)]
+    link: Annotated[str, Meta(max_length=1000)] = ""
+    again: bool = False

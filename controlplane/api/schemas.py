@@ -101,12 +101,26 @@ class Samples(msgspec.Struct, frozen=True, kw_only=True):
     widened: list[Widened]
 
 
+class WishedBy(msgspec.Struct, frozen=True):
+    """Who asked for an edge, why, and where it is discussed."""
+
+    actor: str
+    reason: str
+    link: str
+    at_ms: int
+
+
 class ProposedEdge(Edge, frozen=True, kw_only=True):
-    """One row of a proposal, counted from 1. Only what is preselected is approved without being named."""
+    """One row of a proposal, counted from 1. Only what is preselected is approved without being named.
+
+    ``removal`` is why an approved edge should go, empty where one is to be allowed; ``asked`` is who asked for it, if anybody did.
+    """
 
     row: int
     preselected: bool
     marks: list[Mark]
+    removal: str
+    asked: WishedBy | None
     source_role: str
     destination_role: str
     samples: Samples | None
@@ -439,3 +453,53 @@ class Readiness(msgspec.Struct, frozen=True):
 
     whole: ServiceReadiness
     services: list[ServiceReadiness]
+
+
+class HeldEdge(msgspec.Struct, frozen=True, kw_only=True):
+    """An approved edge with its lease; ``expires_ms`` is null where it has no end, ``last_used_ms`` where it was never used."""
+
+    source: str
+    destination: str
+    port: int
+    http: list[HttpMatch]
+    owner: str
+    reason: str
+    ticket: str
+    expires_ms: int | None
+    actor: str
+    since_ms: int | None
+    last_used_ms: int | None
+
+
+class Leases(msgspec.Struct, frozen=True):
+    """By service, source and port."""
+
+    leases: list[HeldEdge]
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """An edge that somebody asked for; it stands in the open proposal until it is decided."""
+
+    id: int
+    source: str
+    destination: str
+    port: int
+    http: list[HttpMatch]
+    protocol: str
+    actor: str
+    reason: str
+    link: str
+    created_ms: int
+
+
+class Asks(msgspec.Struct, frozen=True):
+    """Oldest first."""
+
+    asks: list[Ask]
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What became of a wish: ``state`` is asked, waiting (somebody asked before) or approved (nothing is missing)."""
+
+    state: str
+    ask: Ask | None

@@ -14,9 +14,11 @@ from controlplane.cli.connection import NotFoundError, Way
 from controlplane.cli.written import named, read_file, yaml_files
 from controlplane.policy.answers import MAX_BYTES, AnswerError, Seen, read_map, read_policy
 from controlplane.policy.findings import Finding
+from controlplane.policy.leases import from_ms
 from controlplane.policy.rules import Mode, Policy
 from controlplane.policy.traffic_documents import policy_of, read_documents
-from controlplane.policy.traffic_policy import TrafficPolicy
+from controlplane.policy.traffic_policy import Held, Lease, TrafficPolicy
+from controlplane.topology.model import parse_service_name
 
 #: The most edges that the API answers at once.
 MAP_LIMIT = 100_000
@@ -76,6 +78,22 @@ def seen(way: Way, file: Path | None) -> Seen:
         return read_map(body)
     except AnswerError as error:
         raise click.UsageError(f"{file or '/map'}: {error}") from error
+
+
+def leases(way: Way) -> dict[Held, Lease]:
+    """The leases of what is approved, from the control plane.
+
+    Raises:
+        click.UsageError: they cannot be had.
+    """
+    found = msgspec.json.decode(ask(way, "/leases"))["leases"]
+    return {
+        (parse_service_name(held["destination"]), held["source"], held["port"]): Lease(
+            held["owner"], held["reason"], held["ticket"], None if held["expires_ms"] is None else from_ms(held["expires_ms"])
+        )
+        for held in found
+        if held["owner"] or held["reason"] or held["ticket"] or held["expires_ms"]
+    }
 
 
 def approved(way: Way, paths: Sequence[Path], default_mode: Mode, modes: Seen | None = None) -> tuple[Policy, Documents]:

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 import click
 
 from controlplane.cli.connection import Session, connected
 from controlplane.cli.output import ago, cell, clock, console, match_text, short, show_json, until
 from controlplane.cli.review import show_published
-
-_SPAN = re.compile(r"([1-9][0-9]{0,5})(s|m|h)")
-_SECONDS = {"s": 1, "m": 60, "h": 3600}
-
-
-def _span(_context: click.Context, _parameter: click.Parameter, value: str) -> int:
-    found = _SPAN.fullmatch(value)
-    if found is None:
-        raise click.BadParameter(f"{value[:40]!r} is no time: write 90s, 30m or 2h")
-    return int(found[1]) * _SECONDS[found[2]]
+from controlplane.cli.words import parse_destination, parse_span
 
 
 @click.group("break-glass", short_help="Allow an edge at once, for a time and with a reason.")
@@ -29,7 +18,9 @@ def break_glass() -> None:
 @break_glass.command("grant")
 @click.argument("source")
 @click.argument("destination", metavar="DESTINATION:PORT")
-@click.option("--for", "seconds", required=True, callback=_span, metavar="TIME", help="How long: 90s, 30m or 2h; at most a day.")
+@click.option(
+    "--for", "seconds", required=True, callback=parse_span, metavar="TIME", help="How long: 90s, 30m or 2h; at most a day."
+)
 @click.option("--reason", "-m", required=True, help="Why; it stands in the audit log and beside the revision.")
 @click.option("--ticket", default="", help="Where it is followed up.")
 @click.option("--method", default="", help="Only requests with this method.")
@@ -40,11 +31,9 @@ def grant(session: Session, source: str, destination: str, seconds: int, reason:
 
     A host outside the mesh is external/HOST, as in external/bank.example:443; nobody has to have declared it.
     """
-    name, colon, port = destination.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit():
-        raise click.UsageError(f"{destination!r} is not SERVICE:PORT")
+    name, port = parse_destination(destination)
     body: dict[str, object] = {
-        "source": source, "destination": name, "port": int(port), "seconds": seconds, "reason": reason, "ticket": ticket,
+        "source": source, "destination": name, "port": port, "seconds": seconds, "reason": reason, "ticket": ticket,
         "http": [{"method": method, "path": path}] if method or path else [],
     }  # fmt: skip
     found = session.post("/break-glass", body)

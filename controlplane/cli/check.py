@@ -6,10 +6,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import click
+
 from controlplane.cli.approved import approved as approved_policy
 from controlplane.cli.approved import read_folder, seen
+from controlplane.cli.ask import told as told_of
 from controlplane.cli.connection import Way
 from controlplane.cli.findings import report
+from controlplane.cli.output import clean
 from controlplane.cli.reporting import Reporting
 from controlplane.cli.written import read_topology, yaml_files
 from controlplane.policy.answers import Seen
@@ -32,10 +36,12 @@ def check_repository(
     usage: Path | None,
     days: int,
     topology: Path | None,
+    link: str,
     *,
     prune: bool,
+    propose: bool,
 ) -> None:
-    """Hold what files declare, and what a change takes away, to what is approved and used."""
+    """Hold what files declare, and what a change takes away, to what is approved and used; ``propose`` asks for what is missing."""
     declared = list(paths) or ([_DEFAULT] if _DEFAULT.exists() or not change else [])
     needs: list[Needs] = []
     findings: list[Finding] = []
@@ -56,7 +62,22 @@ def check_repository(
         findings += more
         files += changed
     missing = [_json(edge) for edge in missing_edges(needs, policy)]
+    if propose:
+        _propose(way, missing, link)
     report(told, way.output, in_order(findings), ABOUT, files, "picket check", missing=missing)
+
+
+def _propose(way: Way, missing: Sequence[dict[str, object]], link: str) -> None:
+    """Ask for each; one that a person turned down stays a finding, and who did is told."""
+    from controlplane.api.client import ApiError  # noqa: PLC0415  # only who connects pays for it
+
+    session = way.session()
+    for edge in missing:
+        body = edge | {"reason": edge["reason"] or "declared in picket.yaml", "link": link}
+        try:
+            click.echo(clean(told_of(session.post("/asks", body))), err=True)
+        except ApiError as error:
+            click.echo(clean(f"{edge['source']} -> {edge['destination']}:{edge['port']}: {error}"), err=True)
 
 
 def _json(edge: Missing) -> dict[str, object]:

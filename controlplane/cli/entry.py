@@ -8,12 +8,14 @@ from collections.abc import Sequence
 
 import click
 
+from controlplane.cli.ask import ask
 from controlplane.cli.audit import audit
 from controlplane.cli.breakglass import break_glass
 from controlplane.cli.connection import NotFoundError
 from controlplane.cli.demo import demo
 from controlplane.cli.graph import show_map
 from controlplane.cli.learn import learn
+from controlplane.cli.leases import leases
 from controlplane.cli.modes import mode
 from controlplane.cli.offline import POLICY_COMMANDS, check
 from controlplane.cli.policy import policy
@@ -37,12 +39,14 @@ def picket() -> None:
 
 for _command in (
     approve,
+    ask,
     audit,
     break_glass,
     check,
     controlplane,
     demo,
     learn,
+    leases,
     show_map,
     mode,
     policy,

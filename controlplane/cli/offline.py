@@ -136,6 +136,8 @@ def export(way: Way, **given: Any) -> None:
     metavar="DAYS",
     help="How long ago an edge may have been used to be in use.",
 )
+@click.option("--propose", is_flag=True, help="Ask for what is needed and not approved, so that it stands in the open proposal.")
+@click.option("--link", default="", help="Where that is discussed, such as the pull request; reviewers see it.")
 @TOPOLOGY
 @connectable
 @reporting
@@ -143,7 +145,7 @@ def check(told: Reporting, way: Way, **given: Any) -> None:
     """Fail when an edge that a repository needs is not approved, or when a change of policies takes away one that is in use.
 
     PATH names files in which services declare what they need; picket.yaml when left out. Without --approved and --usage the
-    control plane is asked.
+    control plane is asked. --propose takes a token with the role developer.
     """
     from controlplane.cli.check import check_repository
 

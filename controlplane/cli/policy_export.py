@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from controlplane.cli.approved import approved, seen
+from controlplane.cli.approved import approved, leases, seen
 from controlplane.cli.connection import Way
 from controlplane.cli.findings import show_findings
 from controlplane.cli.output import clean, plural, show_json
@@ -21,6 +21,7 @@ from controlplane.policy.exports.networkpolicy import network_policies
 from controlplane.policy.rules import Mode, Policy
 from controlplane.policy.traffic_documents import documents_of, file_name
 from controlplane.policy.traffic_edit import Updated, update
+from controlplane.policy.traffic_policy import Held, Lease
 from controlplane.policy.traffic_text import write_documents
 from controlplane.topology.model import ServiceName, Topology
 
@@ -58,7 +59,7 @@ def export_policy(
         given = given or found.topology
     known = given or Topology()
     if target not in _TARGETS:
-        _documents(policy, known, into, way.output)
+        _documents(policy, known, into, way.output, {} if paths else leases(way))
         return
     if enforced:
         policy = _as_enforced(policy)
@@ -96,9 +97,9 @@ def _unsaid(item: Unsaid) -> dict[str, object]:
     return {"effect": str(item.effect), "why": item.why, "service": str(item.service) if item.service else None, "rule": rule}
 
 
-def _documents(policy: Policy, topology: Topology, into: Path | None, output: str) -> None:
+def _documents(policy: Policy, topology: Topology, into: Path | None, output: str, leases: Mapping[Held, Lease]) -> None:
     protocols = {name: {port.number: port.protocol for port in service.ports} for name, service in topology.services.items()}
-    documents = documents_of(policy, protocols)
+    documents = documents_of(policy, protocols, leases)
     if into is None:
         text = write_documents(documents)
         if output == "json":

@@ -27,20 +27,28 @@ def show_rows(out: Console, edges: Sequence[_Edge], *, evidence: bool) -> None:
         if evidence:
             asks.append_text(cell("".join(f"\n{text}" for text in _evidence(row)), "dim"))
         seen = sum(edge["count"] for edge in row)
-        listing.add(_numbers(row), source, "→", f"{destination}:{row[0]['port']}", asks, seen, ago(first), ago(last))
+        number = f"- {_numbers(row)}" if row[0]["removal"] else _numbers(row)
+        listing.add(number, source, "→", f"{destination}:{row[0]['port']}", asks, seen, ago(first), ago(last))
     listing.show(out)
     for row in rows:
+        if row[0]["removal"]:
+            out.print(cell(f"{_numbers(row)}: to be taken away: {row[0]['removal']}", "yellow"))
+        for edge in row:
+            if (wish := edge["asked"]) is not None:
+                link = f" ({wish['link']})" if wish["link"] else ""
+                out.print(cell(f"{edge['row']}: asked for by {wish['actor']}: {wish['reason']}{link}", "cyan"))
         for mark in row[0]["marks"]:
             out.print(cell(f"{_numbers(row)}: odd ({mark['oddity']}): {mark['reason']}", "yellow"))
 
 
 def _by_role(edges: Iterable[_Edge]) -> list[list[_Edge]]:
-    """Edges that say the same of variants of one role, together; a marked one stands alone."""
+    """Edges that say the same of variants of one role, together; a marked one, or one that should go, stands alone."""
     rows: dict[tuple[object, ...], list[_Edge]] = {}
     for edge in edges:
         http = tuple((match["method"], match["path"]) for match in edge["http"])
         key: tuple[object, ...] = (edge["source_role"], edge["destination_role"], edge["port"], edge["protocol"], http)
-        rows.setdefault((*key, edge["row"] if edge["marks"] else 0), []).append(edge)
+        alone = edge["marks"] or edge["removal"]
+        rows.setdefault((*key, edge["row"] if alone else 0), []).append(edge)
     return list(rows.values())
 
 

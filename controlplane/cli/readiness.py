@@ -10,7 +10,7 @@ from controlplane.cli.connection import Session, connected
 from controlplane.cli.output import cell, console, plural, short, show_json
 
 
-@click.command("readiness", short_help="Show whether enough was learned to enforce, and what is missing.")
+@click.command("readiness", short_help="Show if enough was learned to enforce, and what is missing.")
 @click.argument("service", required=False)
 @connected
 def readiness(session: Session, service: str | None) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 import click
 
 from controlplane.cli.connection import Session, connected
 from controlplane.cli.output import cell, clock, console, plural, short, show_json
+from controlplane.cli.words import parse_span
 
 MAX_ROWS = 10_000
 _PART = re.compile(r"([1-9][0-9]{0,5})(?:-([1-9][0-9]{0,5}))?")
@@ -93,22 +95,36 @@ def parse_rows(text: str) -> list[int]:
     return sorted(rows)
 
 
-@click.command("approve", short_help="Put a proposal into force.")
-@click.argument("number", type=click.IntRange(1))
-@click.option(
+_ROWS = click.option(
     "--rows",
     metavar="ROWS",
     callback=lambda _c, _p, value: None if value is None else parse_rows(value),
     help="Only these, such as 1,3-5.",
 )
+
+
+@click.command("approve", short_help="Put a proposal into force.")
+@click.argument("number", type=click.IntRange(1))
+@_ROWS
+@click.option("--owner", default="", help="Who answers for what is allowed.")
+@click.option("--reason", default="", help="Why it is there; the comment, when left out.")
+@click.option("--ticket", default="", help="Where it is followed up.")
+@click.option("--expires", metavar="TIME", callback=parse_span, help="When it is to be looked at again, such as 90d.")
 @_COMMENT
 @connected
-def approve(session: Session, number: int, rows: list[int] | None, comment: str) -> None:
+def approve(
+    session: Session, number: int, rows: list[int] | None, owner: str, reason: str, ticket: str, expires: int | None, comment: str
+) -> None:
     """Approve proposal NUMBER: its edges become allow-list entries, and the sidecars concerned are told at once.
 
-    Rows that are odd, or that take something away, are approved only when --rows names them.
+    Rows that are odd, or that take something away, are approved only when --rows names them. What is allowed has a lease: an owner,
+    a reason, a ticket, and a time at which it is proposed for removal.
     """
-    body: dict[str, object] = {"comment": comment} | ({} if rows is None else {"rows": rows})
+    body: dict[str, object] = {"comment": comment, "owner": owner, "reason": reason or comment, "ticket": ticket}
+    if expires is not None:
+        body["expires_ms"] = round((time.time() + expires) * 1000)
+    if rows is not None:
+        body["rows"] = rows
     show_published(session, session.post(f"/proposals/{number}/approve", body))
 
 
@@ -125,11 +141,12 @@ def show_published(session: Session, found: dict[str, Any]) -> None:
 
 @click.command("reject", short_help="Close a proposal without approving it.")
 @click.argument("number", type=click.IntRange(1))
+@_ROWS
 @_COMMENT
 @connected
-def reject(session: Session, number: int, comment: str) -> None:
-    """Reject proposal NUMBER: its edges are not proposed again. It can still be approved."""
-    found = session.post(f"/proposals/{number}/reject", {"comment": comment})
+def reject(session: Session, number: int, rows: list[int] | None, comment: str) -> None:
+    """Reject proposal NUMBER, or rows of it: those are not proposed again. It can still be approved."""
+    found = session.post(f"/proposals/{number}/reject", {"comment": comment} | ({} if rows is None else {"rows": rows}))
     if session.output == "json":
         show_json(found)
     else:

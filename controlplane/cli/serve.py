@@ -85,6 +85,7 @@ SETTINGS = (
         metavar="DAYS",
     ),
     _setting("gate-max-denials", "Denials a day that may be expected then, at most.", type=int, default=3, metavar="COUNT"),
+    _setting("unused-days", "Edges unused for so long are proposed for removal; 0: never.", type=int, default=30, metavar="DAYS"),
     _setting(
         "sensitive", "Service worth protecting (namespace/name): edges toward it from where trust is low are marked. Repeatable.",
         multiple=True, metavar="SERVICE",

@@ -55,10 +55,11 @@ def rules_graph(policy: Policy) -> dict[Peer, tuple[HttpMatch, ...]]:
         for rule in listed.rules:
             key = (str(rule.source), destination, rule.port)
             known = found.get(key)
+            http = () if rule.http and HttpMatch() in rule.http else rule.http
             if known is None:
-                found[key] = rule.http
+                found[key] = http
             else:
-                found[key] = tuple(sorted({*known, *rule.http})) if known and rule.http else ()
+                found[key] = tuple(sorted({*known, *http})) if known and http else ()
     return found
 
 

@@ -22,24 +22,46 @@ _MAX_REMEMBERED = 100_000
 _ADDRESS = "ip:"
 
 
+class Shapes:
+    """Edges with the shapes of their paths; paths that were seen are remembered, and forgotten together. For several threads."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[str, tuple[str, ...]]] = {}
+
+    def of(self, edge: EdgeKey) -> tuple[EdgeKey, tuple[str, ...]]:
+        """The edge as it is kept, and the segments behind the parameters of its path."""
+        if not edge.path or edge.protocol != "http":
+            return edge, ()
+        path, values = self._known.get(edge.path) or self._shape(edge.path)
+        if path == edge.path:
+            return edge, values
+        return EdgeKey(edge.source, edge.destination, edge.port, edge.protocol, edge.method, path), values
+
+    def _shape(self, path: str) -> tuple[str, tuple[str, ...]]:
+        found: tuple[str, tuple[str, ...]] = (UNSAYABLE, ())
+        shaped = shape_of(path)
+        if shaped is not None:
+            values = (segment for token, segment in zip(shaped[0].tokens, shaped[1], strict=True) if "{" in token)
+            found = shaped[0].text, tuple(values)
+        if len(self._known) >= _MAX_REMEMBERED:
+            self._known.clear()
+        self._known[path] = found
+        return found
+
+
 class Ledger:
     """The evidence of every edge. Not safe to change from several threads."""
 
-    def __init__(self, max_edges_a_source: int = MAX_EDGES_A_SOURCE) -> None:
+    def __init__(self, max_edges_a_source: int = MAX_EDGES_A_SOURCE, shapes: Shapes | None = None) -> None:
         self.edges: dict[EdgeKey, Evidence] = {}
-        self._shapes: dict[str, tuple[str, tuple[str, ...]]] = {}  # of paths, forgotten together
+        self._shapes = shapes or Shapes()
         self._max = max_edges_a_source
         self._counts: dict[str, int] = {}
         self._worst: dict[str, list[tuple[int, EdgeKey]]] = {}  # heaps of sources that have too many edges, largest hash first
 
     def add(self, flow: Flow, replica: str = "", image: str = "") -> None:
         """Learn from a flow that was let through. ``replica`` and ``image`` are of its source, empty where not known."""
-        edge = flow.edge
-        values: tuple[str, ...] = ()
-        if edge.path and edge.protocol == "http":
-            path, values = self._shapes.get(edge.path) or self._shape(edge.path)
-            if path != edge.path:
-                edge = EdgeKey(edge.source, edge.destination, edge.port, edge.protocol, edge.method, path)
+        edge, values = self._shapes.of(flow.edge)
         evidence = self.edges.get(edge)
         if evidence is not None:
             evidence.see(flow.count, flow.first_seen_ms, flow.last_seen_ms)
@@ -51,18 +73,6 @@ class Ledger:
             evidence.asked_for(values)
         if replica or image:
             evidence.came_from(replica, image)
-
-    def _shape(self, path: str) -> tuple[str, tuple[str, ...]]:
-        """A path's shape, and the segments behind its parameters."""
-        found: tuple[str, tuple[str, ...]] = (UNSAYABLE, ())
-        shaped = shape_of(path)
-        if shaped is not None:
-            values = (segment for token, segment in zip(shaped[0].tokens, shaped[1], strict=True) if "{" in token)
-            found = shaped[0].text, tuple(values)
-        if len(self._shapes) >= _MAX_REMEMBERED:
-            self._shapes.clear()
-        self._shapes[path] = found
-        return found
 
     def merge(self, edge: EdgeKey, evidence: Evidence) -> None:
         """Learn what was known of an edge elsewhere."""

@@ -5,7 +5,7 @@ Never approves: nothing approves itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 import msgspec
@@ -14,6 +14,7 @@ from controlplane.graph.cover import covers, unapproved
 from controlplane.graph.learn import Ends, GraphEdge, rule_of
 from controlplane.graph.oddities import Mark, Oddity
 from controlplane.graph.rows import Asked, ReviewRow
+from controlplane.policy.revise import RuleSets, added, taken
 from controlplane.policy.rules import HttpMatch, Policy, Rule
 from controlplane.topology.model import ServiceName
 
@@ -79,9 +80,19 @@ def propose(policy: Policy, edges: Iterable[GraphEdge], rejected: Rejected) -> t
     return tuple(found)
 
 
-def additions(edges: Iterable[GraphEdge]) -> list[tuple[ServiceName, Rule]]:
-    """What approving these edges adds."""
-    return [wanted for edge in edges if (wanted := rule_of(edge)) is not None]
+def additions(rows: Iterable[ReviewRow]) -> list[tuple[ServiceName, Rule]]:
+    """What approving these rows adds."""
+    return [wanted for row in rows if not row.removal and (wanted := rule_of(row.edge)) is not None]
+
+
+def removals(rows: Iterable[ReviewRow]) -> list[tuple[ServiceName, Rule]]:
+    """What approving these rows takes away."""
+    return [wanted for row in rows if row.removal and (wanted := rule_of(row.edge)) is not None]
+
+
+def decided(rules: RuleSets, rows: Collection[ReviewRow]) -> RuleSets:
+    """The rules with these rows approved."""
+    return taken(added(rules, additions(rows)), removals(rows))
 
 
 def dump_proposal(rows: Iterable[ReviewRow]) -> str:

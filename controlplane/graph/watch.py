@@ -132,6 +132,11 @@ class Watch:
         """Hours in which log lines were lost."""
         return self._lossy.bit_count()
 
+    def lost_since(self, at_ms: int) -> bool:
+        """Whether log lines were lost in the hour of a time, or later."""
+        back = self._last_hour - at_ms // HOUR_MS
+        return back >= 0 and bool(self._lossy & ((1 << min(back, MAX_HOURS) + 1) - 1))
+
     def watched_hours(self) -> Iterator[int]:
         """Hours since 1970, latest first."""
         return (self._last_hour - back for back in range(self._heard.bit_length()) if self._heard >> back & 1)

@@ -40,6 +40,20 @@ def added(current: RuleSets, additions: Iterable[tuple[ServiceName, Rule]]) -> d
     return {**current, **{name: merge((*current.get(name, ()), *rules)) for name, rules in more.items()}}
 
 
+def taken(current: RuleSets, removals: Iterable[tuple[ServiceName, Rule]]) -> dict[ServiceName, Collection[Rule]]:
+    """The rules without what some of them allow: all of it where the rule does not say methods and paths."""
+    wanted: dict[ServiceName, Collection[Rule]] = dict(current)
+    for service, removal in removals:
+        ends = (removal.source, removal.port)
+        rules = [rule for rule in wanted.get(service, ()) if (rule.source, rule.port) != ends]
+        for rule in wanted.get(service, ()):
+            left = () if _is_whole(removal) else tuple(match for match in rule.http if match not in removal.http)
+            if (rule.source, rule.port) == ends and left:
+                rules.append(Rule(rule.source, rule.port, left))
+        wanted[service] = merge(rules)
+    return wanted
+
+
 def revise(current: Policy, wanted: RuleSets, revision: int) -> Policy:
     """The policy with these rules, as this revision.
 

@@ -11,7 +11,7 @@ from controlplane.identity.spiffe import WorkloadId
 from controlplane.policy.findings import Finding
 from controlplane.policy.revise import merge
 from controlplane.policy.rules import AddressSource, HttpMatch, Mode, Policy, Rule, ServicePolicy, rule_order
-from controlplane.policy.traffic_policy import API_VERSION, KIND, Peer, Request, TrafficPolicy, TrafficRule
+from controlplane.policy.traffic_policy import API_VERSION, KIND, Held, Lease, Peer, Request, TrafficPolicy, TrafficRule
 from controlplane.policy.traffic_shape import PEERS, PORTS, REQUESTS, TRAFFIC_POLICY
 from controlplane.policy.written.shape import Shape, read_value, wrong
 from controlplane.policy.written.source import Source as YamlSource
@@ -87,29 +87,40 @@ def policy_of(documents: Iterable[TrafficPolicy], *, revision: int = 0, default_
     return Policy(revision, services, modes, default_mode)
 
 
-def documents_of(policy: Policy, protocols: Mapping[ServiceName, Mapping[int, str]] | None = None) -> tuple[TrafficPolicy, ...]:
+def documents_of(
+    policy: Policy,
+    protocols: Mapping[ServiceName, Mapping[int, str]] | None = None,
+    leases: Mapping[Held, Lease] | None = None,
+) -> tuple[TrafficPolicy, ...]:
     """Documents that mean this policy, one per service that has rules or a mode of its own.
 
-    Peers that may do the same on the same port are one rule, and so are ports on which the same peers may do the same.
+    Peers that may do the same on the same port, for the same reason, are one rule; and so are ports on which the same peers may.
     """
     names = sorted({*(name for name, listed in policy.services.items() if listed.rules), *policy.modes})
     known = protocols or {}
     return tuple(
-        TrafficPolicy(name, written_rules(policy.of(name).rules, known.get(name, {})), policy.modes.get(name)) for name in names
+        TrafficPolicy(name, written_rules(policy.of(name).rules, known.get(name, {}), _of(name, leases)), policy.modes.get(name))
+        for name in names
     )
 
 
-def written_rules(rules: Iterable[Rule], protocols: Mapping[int, str]) -> tuple[TrafficRule, ...]:
-    """Rules grouped as people would write them, in a stable order."""
-    members: dict[tuple[int, tuple[HttpMatch, ...]], list[Source]] = {}
+def _of(service: ServiceName, leases: Mapping[Held, Lease] | None) -> Mapping[tuple[str, int], Lease]:
+    return {(source, port): lease for (name, source, port), lease in (leases or {}).items() if name == service}
+
+
+def written_rules(
+    rules: Iterable[Rule], protocols: Mapping[int, str], leases: Mapping[tuple[str, int], Lease] | None = None
+) -> tuple[TrafficRule, ...]:
+    """Rules grouped as people would write them, in a stable order. ``leases`` are by source and port."""
+    members: dict[tuple[int, tuple[HttpMatch, ...], Lease | None], list[Source]] = {}
     for rule in sorted(merge(rules), key=rule_order):
-        members.setdefault((rule.port, rule.http), []).append(rule.source)
-    ports: dict[tuple[tuple[Source, ...], tuple[HttpMatch, ...], str], list[int]] = {}
-    for (port, http), sources in sorted(members.items(), key=lambda item: item[0]):
-        ports.setdefault((tuple(sources), http, protocols.get(port, "")), []).append(port)
+        members.setdefault((rule.port, rule.http, (leases or {}).get((str(rule.source), rule.port))), []).append(rule.source)
+    ports: dict[tuple[tuple[Source, ...], tuple[HttpMatch, ...], str, Lease | None], list[int]] = {}
+    for (port, http, lease), sources in sorted(members.items(), key=lambda item: (item[0][:2], str(item[0][2]))):
+        ports.setdefault((tuple(sources), http, protocols.get(port, ""), lease), []).append(port)
     return tuple(
-        TrafficRule(tuple(map(Peer, some)), tuple(numbers), tuple(map(Request, matches)), protocol)
-        for (sources, http, protocol), listed in ports.items()
+        TrafficRule(tuple(map(Peer, some)), tuple(numbers), tuple(map(Request, matches)), protocol, lease)
+        for (sources, http, protocol, lease), listed in ports.items()
         for some in _pieces(sources, PEERS.at_most)
         for numbers in _pieces(listed, PORTS.at_most)
         for matches in _pieces(http, REQUESTS.at_most) or [()]

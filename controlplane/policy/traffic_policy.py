@@ -7,7 +7,7 @@ several reasons, not an order: what one of them allows is allowed.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from controlplane.identity.spiffe import WorkloadId
@@ -18,6 +18,8 @@ from controlplane.topology.model import ServiceName
 API_VERSION = "picket.dev/v1alpha1"
 KIND = "TrafficPolicy"
 _NOWHERE = Place("")
+#: What has a lease of its own: a service, a source as text, and a port.
+Held = tuple[ServiceName, str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +95,3 @@ class TrafficPolicy:
         for written in self.rules:
             for rule in written.rules():
                 yield written, rule
-
-
-def leases(documents: Iterable[TrafficPolicy]) -> dict[tuple[ServiceName, str, int], tuple[Lease, ...]]:
-    """The leases per service, source and port, in the order of the documents."""
-    found: dict[tuple[ServiceName, str, int], tuple[Lease, ...]] = {}
-    for document in documents:
-        for written, rule in document.expanded():
-            if written.lease is not None:
-                key = (document.service, str(rule.source), rule.port)
-                found[key] = (*found.get(key, ()), written.lease)
-    return found

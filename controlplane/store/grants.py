@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import msgspec
 from sqlalchemy import Connection, select, update
 
 from controlplane.policy.documents import parse_source
 from controlplane.policy.grants import Grant
-from controlplane.policy.rules import HttpMatch, Rule
+from controlplane.policy.rules import Rule
 from controlplane.store import tables
+from controlplane.store.matches import dump_matches, load_matches
 from controlplane.store.statements import next_number
 from controlplane.topology.model import parse_service_name
 
@@ -23,7 +23,7 @@ def insert_grant(connection: Connection, grant: Grant) -> Grant:
     connection.execute(
         tables.grants.insert().values(
             id=stored.id, service=str(stored.service), source=str(stored.rule.source), port=stored.rule.port,
-            http=_dump(stored.rule.http), before=None if stored.before is None else _dump(stored.before),
+            http=dump_matches(stored.rule.http), before=None if stored.before is None else dump_matches(stored.before),
             reason=stored.reason, ticket=stored.ticket, actor=stored.actor, created_ms=stored.created_ms,
             expires_ms=stored.expires_ms, ended_ms=stored.ended_ms, ended_by=stored.ended_by,
         )
@@ -47,17 +47,9 @@ def select_grants(connection: Connection, limit: int, *, active: bool) -> list[G
 
 
 def _grant(row: Mapping[Any, Any]) -> Grant:
-    rule = Rule(parse_source(row["source"]), row["port"], _load(row["http"]))
-    before = None if row["before"] is None else _load(row["before"])
+    rule = Rule(parse_source(row["source"]), row["port"], load_matches(row["http"]))
+    before = None if row["before"] is None else load_matches(row["before"])
     return Grant(
         row["id"], parse_service_name(row["service"]), rule, before, row["reason"], row["ticket"], row["actor"], row["created_ms"],
         row["expires_ms"], row["ended_ms"], row["ended_by"],
     )  # fmt: skip
-
-
-def _dump(http: tuple[HttpMatch, ...]) -> str:
-    return msgspec.json.encode([[match.method, match.path] for match in http]).decode()
-
-
-def _load(text: str) -> tuple[HttpMatch, ...]:
-    return tuple(HttpMatch(method, path) for method, path in msgspec.json.decode(text, type=list[tuple[str, str]]))

@@ -11,8 +11,10 @@ from typing import Protocol
 from controlplane.flows.model import EdgeKey, Flow, LearnedEdge, Verdict, Violation
 from controlplane.graph.evidence import Evidence
 from controlplane.graph.watch import Watch
+from controlplane.policy.asks import Ask
 from controlplane.policy.audit import AuditEvent
 from controlplane.policy.grants import Grant
+from controlplane.policy.leases import EdgeLease
 from controlplane.policy.rules import Mode
 from controlplane.topology.model import ServiceName
 
@@ -125,8 +127,17 @@ class Transaction(Protocol):
     def add_proposal(self, base_revision: int, document: str, now_ms: int) -> StoredProposal:
         """Append an open proposal; numbers count from 1."""
 
-    def decide_proposal(self, number: int, status: str, decided_by: str, comment: str, revision: int | None, now_ms: int) -> bool:
-        """Close an open proposal; False when it is not open."""
+    def decide_proposal(
+        self,
+        number: int,
+        status: str,
+        decided_by: str,
+        comment: str,
+        revision: int | None,
+        now_ms: int,
+        document: str | None = None,
+    ) -> bool:
+        """Close an open proposal; False when it is not open. ``document`` is what the decision is about, where that is a part."""
 
     def set_mode(self, service: ServiceName, mode: Mode) -> None:
         """Set a service's mode."""
@@ -142,6 +153,15 @@ class Transaction(Protocol):
 
     def end_grant(self, grant_id: int, ended_by: str, now_ms: int) -> bool:
         """Mark a timed exception as ended; False when it had ended, or there is none."""
+
+    def add_ask(self, ask: Ask) -> Ask:
+        """Store an edge that is asked for under the next number; numbers count from 1."""
+
+    def close_asks(self, asks: Sequence[int], closed_by: str, now_ms: int) -> None:
+        """Mark some as decided; those that are already stay as they are."""
+
+    def set_leases(self, leases: Iterable[EdgeLease]) -> None:
+        """Set leases of approved edges, each in place of the one before."""
 
     def add_join_token(self, token_hash: str, workload: str, expires_ms: int, now_ms: int) -> None:
         """Remember a join token by its hash."""
@@ -185,6 +205,9 @@ class Store(Protocol):
     def revision(self, number: int) -> StoredRevision | None:
         """One revision."""
 
+    def revision_times(self) -> Mapping[int, int]:
+        """When each revision was made, by number, in Unix milliseconds."""
+
     def active_revision(self) -> int:
         """The number of the revision in force; 0 before the first."""
 
@@ -199,6 +222,12 @@ class Store(Protocol):
 
     def grants(self, limit: int, *, active: bool) -> Sequence[Grant]:
         """Timed exceptions, newest first; with ``active`` those that have not ended."""
+
+    def asks(self, limit: int) -> Sequence[Ask]:
+        """Edges that are asked for and await a decision, oldest first."""
+
+    def leases(self) -> Sequence[EdgeLease]:
+        """All leases that were ever set, also of edges that are not approved any more; by service, source and port."""
 
     def sidecars(self) -> Sequence[SidecarRow]:
         """All sidecars ever seen, ordered by workload and instance."""

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, select
 
 from controlplane.flows.model import EdgeKey, Flow
-from controlplane.graph.evidence import Evidence
-from controlplane.graph.ledger import MAX_EDGES_A_SOURCE, Ledger, group_of
+from controlplane.graph.evidence import HOUR_MS, Evidence
+from controlplane.graph.ledger import MAX_EDGES_A_SOURCE, Ledger, Shapes, group_of
 from controlplane.graph.packed import pack_evidence, unpack_evidence
 from controlplane.store import tables
 from controlplane.store.known import Known
@@ -25,43 +25,77 @@ from controlplane.store.statements import upsert
 MAX_COUNT = 2**40
 _SUMS = {"count": "add", "first_seen_ms": "least", "last_seen_ms": "greatest"}
 _CHUNK = 500
+_MAX_KNOWN_USES = 50_000
 #: All peers without identity count as one source; no name begins like this.
 _ADDRESSES = ("ip:", "ip;")
+
+
+#: All of a use but its count and its exact times: an edge, the hours of the first and the last, the replica, what its path held.
+Signature = tuple[EdgeKey, int, int, str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What is known to be stored of edges, and the shapes of their paths."""
+
+    evidence: Known[bytes, Evidence] = field(default_factory=Known)
+    uses: Known[Signature, bool] = field(default_factory=lambda: Known(_MAX_KNOWN_USES))
+    shapes: Shapes = field(default_factory=Shapes)
 
 
 class EdgeRecording:
     """The allowed flows of one transaction."""
 
-    def __init__(self, connection: Connection, known: Known[bytes, Evidence], max_edges_a_source: int = MAX_EDGES_A_SOURCE) -> None:
+    def __init__(self, connection: Connection, learned: Learned, max_edges_a_source: int = MAX_EDGES_A_SOURCE) -> None:
         self._connection = connection
-        self._known = known
+        self._learned = learned
+        self._known = learned.evidence
         self._max = max_edges_a_source
-        self._ledger = Ledger(max_edges_a_source)
+        self._sums: dict[EdgeKey, list[int]] = {}
+        self._fresh = Ledger(max_edges_a_source, learned.shapes)
+        self._uses: dict[Signature, bool] = {}
         self._stored: list[tuple[bytes, Evidence]] = []
 
     def add(self, flows: Iterable[Flow], instance: str) -> None:
         """Add up flows that were let through; ``instance`` is the reporting replica: the source's, where it reports its own."""
+        shapes, known = self._learned.shapes, self._learned.uses
         for flow in flows:
-            counted = flow if flow.count <= MAX_COUNT else replace(flow, count=MAX_COUNT)
-            self._ledger.add(counted, flow.peer_address if flow.direction == "in" else instance)
+            edge, values = shapes.of(flow.edge)
+            count, first, last = min(flow.count, MAX_COUNT), flow.first_seen_ms, flow.last_seen_ms
+            sums = self._sums.get(edge)
+            if sums is None:
+                self._sums[edge] = [count, first, last]
+            else:
+                sums[0] += count
+                sums[1], sums[2] = min(sums[1], first), max(sums[2], last)
+            replica = flow.peer_address if flow.direction == "in" else instance
+            signature = (edge, first // HOUR_MS, last // HOUR_MS, replica, values)
+            if signature not in self._uses and known.get(signature) is None:
+                self._uses[signature] = True
+                self._fresh.add(flow, replica)
 
     def finish(self) -> None:
         """Write the sums, and what evidence is new."""
-        found = {_hash(key): (key, evidence) for key, evidence in sorted(self._ledger.edges.items())}
-        for lost in self._crowded_out({name: key for name, (key, _) in found.items() if self._known.get(name) is None}):
-            del found[lost]
+        sums = {_hash(key): (key, counted) for key, counted in sorted(self._sums.items())}
+        fresh = {_hash(key): evidence for key, evidence in self._fresh.edges.items()}
+        for lost in self._crowded_out({name: key for name, (key, _) in sums.items() if self._known.get(name) is None}):
+            del sums[lost]
+            fresh.pop(lost, None)
         rows = [
-            {**key._asdict(), "key_hash": name, "count": evidence.count, "first_seen_ms": evidence.first_seen_ms,
-             "last_seen_ms": evidence.last_seen_ms}
-            for name, (key, evidence) in found.items()
+            {
+                "key_hash": name, "source": key.source, "destination": key.destination, "port": key.port, "protocol": key.protocol,
+                "method": key.method, "path": key.path, "count": count, "first_seen_ms": first, "last_seen_ms": last,
+            }
+            for name, (key, (count, first, last)) in sums.items()
         ]  # fmt: skip
         # First, in the order of keys: whoever has the row of an edge also owns its evidence until the commit.
         upsert(self._connection, tables.edges, rows, _SUMS)
-        self._write_evidence({name: evidence for name, (_, evidence) in found.items() if not self._is_known(name, evidence)})
+        self._write_evidence({name: evidence for name, evidence in fresh.items() if not self._is_known(name, evidence)})
 
     def committed(self) -> None:
         """What was written is stored."""
         self._known.put(self._stored)
+        self._learned.uses.put(self._uses.items())
 
     def _is_known(self, name: bytes, evidence: Evidence) -> bool:
         known = self._known.get(name)
@@ -97,7 +131,9 @@ class EdgeRecording:
             last = [bytes(row[0]) for row in self._connection.execute(query)]
             over = sorted([*last, *names], reverse=True)[:excess]
             lost += set(over) & set(names)
-            remove_edges(self._connection, sorted(set(over) - set(names)))
+            removed = sorted(set(over) - set(names))
+            remove_edges(self._connection, removed)
+            self._known.forget(removed)
         return lost
 
 

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, select
 
 from controlplane.flows.model import Flow, Verdict
-from controlplane.graph.evidence import Evidence
 from controlplane.graph.watch import Watch
 from controlplane.store import tables
 from controlplane.store.interface import BatchReceipt
 from controlplane.store.known import Known
-from controlplane.store.learning import MAX_COUNT, EdgeRecording
+from controlplane.store.learning import MAX_COUNT, EdgeRecording, Learned
 from controlplane.store.statements import change_rows, upsert
 from controlplane.store.violations import ViolationRecording
 from controlplane.store.watching import WatchRecording
@@ -28,7 +27,7 @@ _REPORT = {"last_report_ms": "greatest", "blind_since_ms": "first", "lost": "add
 class Stored:
     """What is known to be stored already, over all transactions."""
 
-    evidence: Known[bytes, Evidence] = field(default_factory=Known)
+    edges: Learned = field(default_factory=Learned)
     watches: Known[str, Watch] = field(default_factory=Known)
 
 
@@ -47,7 +46,7 @@ class Recording:
     def __init__(self, connection: Connection, violation_window_ms: int, stored: Stored) -> None:
         self._connection = connection
         self._violations = ViolationRecording(connection, violation_window_ms)
-        self._edges = EdgeRecording(connection, stored.evidence)
+        self._edges = EdgeRecording(connection, stored.edges)
         self._watches = WatchRecording(connection, stored.watches)
         self._sequences: dict[tuple[str, str, str], int] = {}
         self._reports: dict[tuple[str, str], _Report] = {}

@@ -12,10 +12,13 @@ from sqlalchemy import Connection, Engine, Select, and_, func, or_, select
 from controlplane.flows.model import EdgeKey, LearnedEdge, Violation
 from controlplane.graph.evidence import Evidence
 from controlplane.graph.watch import Watch
+from controlplane.policy.asks import Ask
 from controlplane.policy.audit import AuditEvent
 from controlplane.policy.grants import Grant
+from controlplane.policy.leases import EdgeLease
 from controlplane.policy.rules import Mode
 from controlplane.store import tables
+from controlplane.store.asks import select_asks
 from controlplane.store.engine import BUSY_TIMEOUT_SECONDS, open_engine, wrapped
 from controlplane.store.grants import select_grants
 from controlplane.store.interface import (
@@ -27,6 +30,7 @@ from controlplane.store.interface import (
     ViolationFilter,
 )
 from controlplane.store.learning import select_evidence, select_overflowing
+from controlplane.store.leases import select_leases
 from controlplane.store.pruning import find_stale, remove_stale
 from controlplane.store.recording import Stored
 from controlplane.store.schema import begin_write
@@ -133,6 +137,12 @@ class SqlStore:
             row = connection.execute(select(tables.revisions).where(tables.revisions.c.number == number)).mappings().first()
         return None if row is None else StoredRevision(**row)
 
+    def revision_times(self) -> Mapping[int, int]:
+        """When each revision was made, by number."""
+        table = tables.revisions.c
+        with self._reading() as connection:
+            return {row.number: row.created_ms for row in connection.execute(select(table.number, table.created_ms))}
+
     def active_revision(self) -> int:
         """The number of the revision in force; 0 before the first."""
         with self._reading() as connection:
@@ -163,6 +173,16 @@ class SqlStore:
         """Timed exceptions, newest first; with ``active`` those that have not ended."""
         with self._reading() as connection:
             return select_grants(connection, _limit(limit), active=active)
+
+    def asks(self, limit: int) -> Sequence[Ask]:
+        """Edges that are asked for and await a decision, oldest first."""
+        with self._reading() as connection:
+            return select_asks(connection, _limit(limit))
+
+    def leases(self) -> Sequence[EdgeLease]:
+        """All leases that were ever set; by service, source and port."""
+        with self._reading() as connection:
+            return select_leases(connection)
 
     def sidecars(self) -> Sequence[SidecarRow]:
         """All sidecars ever seen, ordered by workload and instance."""

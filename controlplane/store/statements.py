@@ -33,7 +33,18 @@ def upsert(
         statement = statement.on_conflict_do_update(index_elements=keys, set_=values)
     else:
         statement = statement.on_conflict_do_nothing(index_elements=keys)
-    connection.execute(statement, list(rows))
+    _execute_many(connection, statement, rows)
+
+
+def _execute_many(connection: Connection, statement: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+    """As ``connection.execute(statement, rows)``, which looks at each value of each row: this is twice as fast."""
+    compiled = statement.compile(dialect=connection.dialect, column_keys=list(rows[0]))
+    constant = {name: value for name, value in compiled.params.items() if name not in rows[0]}
+    named = [{**constant, **row} for row in rows] if constant else rows
+    if compiled.positiontup is None:
+        connection.exec_driver_sql(compiled.string, [dict(row) for row in named])
+    else:
+        connection.exec_driver_sql(compiled.string, [tuple(row[name] for name in compiled.positiontup) for row in named])
 
 
 def add_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:

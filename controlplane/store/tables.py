@@ -186,6 +186,40 @@ grants = Table(
     Column("ended_by", Text, nullable=False),
 )
 
+#: Edges that were asked for. ``http`` is a JSON list of [method, path]; ``closed_ms`` is null while it awaits a decision.
+asks = Table(
+    "asks",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("service", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("port", Integer, nullable=False),
+    Column("http", Text, nullable=False),
+    Column("protocol", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("link", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("closed_ms", BigInteger),
+    Column("closed_by", Text, nullable=False),
+    Index("asks_open", "closed_ms", "id"),
+)
+
+#: Who answers for an approved edge, why, and until when; null where it has no end.
+leases = Table(
+    "leases",
+    metadata,
+    Column("service", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("port", Integer, primary_key=True, autoincrement=False),
+    Column("owner", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("ticket", Text, nullable=False),
+    Column("expires_ms", BigInteger),
+    Column("actor", Text, nullable=False),
+    Column("set_ms", BigInteger, nullable=False),
+)
+
 join_tokens = Table(
     "join_tokens",
     metadata,

@@ -8,12 +8,16 @@ from dataclasses import asdict, replace
 from sqlalchemy import Connection, select, update
 
 from controlplane.flows.model import Flow
+from controlplane.policy.asks import Ask
 from controlplane.policy.audit import AuditEvent, link
 from controlplane.policy.grants import Grant
+from controlplane.policy.leases import EdgeLease
 from controlplane.policy.rules import Mode
 from controlplane.store import tables
+from controlplane.store.asks import close_asks, insert_ask
 from controlplane.store.grants import end_grant, insert_grant
 from controlplane.store.interface import BatchReceipt, SidecarRow, StoredProposal, StoredRevision, StoreError
+from controlplane.store.leases import upsert_leases
 from controlplane.store.recording import Recording, Stored
 from controlplane.store.statements import next_number, upsert
 from controlplane.topology.model import ServiceName
@@ -61,15 +65,31 @@ class SqlTransaction:
         self._connection.execute(tables.proposals.insert().values(**asdict(proposal)))
         return proposal
 
-    def decide_proposal(self, number: int, status: str, decided_by: str, comment: str, revision: int | None, now_ms: int) -> bool:
-        """Close an open proposal; False when it is not open."""
+    def decide_proposal(
+        self,
+        number: int,
+        status: str,
+        decided_by: str,
+        comment: str,
+        revision: int | None,
+        now_ms: int,
+        document: str | None = None,
+    ) -> bool:
+        """Close an open proposal; False when it is not open. ``document`` is what the decision is about, where that is a part."""
         if not 0 < number <= _MAX_NUMBER:
             return False
         table = tables.proposals
         statement = (
             update(table)
             .where(table.c.number == number, table.c.status == "open")
-            .values(status=status, decided_by=decided_by, comment=comment, revision=revision, decided_ms=now_ms)
+            .values(
+                status=status,
+                decided_by=decided_by,
+                comment=comment,
+                revision=revision,
+                decided_ms=now_ms,
+                **({} if document is None else {"document": document}),
+            )
         )
         return self._connection.execute(statement).rowcount == 1
 
@@ -107,6 +127,18 @@ class SqlTransaction:
     def end_grant(self, grant_id: int, ended_by: str, now_ms: int) -> bool:
         """Mark a timed exception as ended; False when it had ended, or there is none."""
         return end_grant(self._connection, grant_id, ended_by, now_ms)
+
+    def add_ask(self, ask: Ask) -> Ask:
+        """Store an edge that is asked for under the next number; numbers count from 1."""
+        return insert_ask(self._connection, ask)
+
+    def close_asks(self, asks: Sequence[int], closed_by: str, now_ms: int) -> None:
+        """Mark some as decided; those that are already stay as they are."""
+        close_asks(self._connection, asks, closed_by, now_ms)
+
+    def set_leases(self, leases: Iterable[EdgeLease]) -> None:
+        """Set leases of approved edges, each in place of the one before."""
+        upsert_leases(self._connection, leases)
 
     def add_join_token(self, token_hash: str, workload: str, expires_ms: int, now_ms: int) -> None:
         """Remember a join token by its hash."""

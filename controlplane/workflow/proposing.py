@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from controlplane.graph.cover import Approved
+from controlplane.graph.learn import GraphEdge
 from controlplane.graph.oddities import find_oddities, surroundings_of
 from controlplane.graph.proposal import Rejected, dump_proposal, load_proposal, propose
-from controlplane.graph.rows import ReviewRow, review_order, same_rows
-from controlplane.policy.rules import Policy
+from controlplane.graph.relearn import LearnedGraph
+from controlplane.graph.rows import Asked, ReviewRow, review_order, same_rows
+from controlplane.policy.rules import HttpMatch, Policy
 from controlplane.store.interface import Store, StoredProposal
 from controlplane.workflow.learning import Learning
+from controlplane.workflow.leases import Leases
 from controlplane.workflow.publish import Publisher
 
+#: More than anybody reviews.
+MAX_ASKS = 10_000
 OPEN, APPROVED, REJECTED, SUPERSEDED = "open", "approved", "rejected", "superseded"
 
 
@@ -28,11 +33,14 @@ class Watchlist:
 class Proposing:
     """The maker of proposals."""
 
-    def __init__(self, store: Store, publisher: Publisher, clock_ms: Callable[[], int], watchlist: Watchlist) -> None:
+    def __init__(
+        self, store: Store, publisher: Publisher, clock_ms: Callable[[], int], watchlist: Watchlist, leases: Leases
+    ) -> None:
         self._store = store
         self._publisher = publisher
         self._clock_ms = clock_ms
         self._watchlist = watchlist
+        self._leases = leases
         self._learning = Learning(store)
 
     def refresh(self) -> StoredProposal | None:
@@ -54,20 +62,64 @@ class Proposing:
                 transaction.decide_proposal(current.number, SUPERSEDED, "picket", "", None, now_ms)
             return transaction.add_proposal(policy.revision, dump_proposal(wanted), now_ms) if wanted else None
 
+    def still_wanted(self, policy: Policy, removals: Collection[GraphEdge]) -> bool:
+        """Whether all of some edges that should go are still to go: one that was used meanwhile is not."""
+        reasons = {held.edge.ends for held, _ in self._leases.removals(policy)} if removals else set()
+        return all(edge.ends in reasons for edge in removals)
+
     def _wanted(self, policy: Policy) -> tuple[ReviewRow, ...]:
         """The rows to review, odd ones on top."""
         graph = self._learning.graph()
-        found = propose(policy, graph.edges, self._rejected())
-        if not found:
-            return ()
+        rejected = self._store.proposals(REJECTED, 1000)
+        refused = [row for proposal in rejected for row in load_proposal(proposal.document) if not row.removal]
+        found = propose(policy, graph.edges, Rejected(row.edge for row in refused))
+        asked = self._asked(policy, found)
+        rows = [*self._learned(policy, graph, found, asked), *self._removals(policy, rejected)]
+        return review_order(rows)
+
+    def _learned(
+        self, policy: Policy, graph: LearnedGraph, found: Collection[GraphEdge], asked: Mapping[GraphEdge, Asked]
+    ) -> list[ReviewRow]:
+        """What was seen or asked for and is not approved."""
+        edges = [*found, *(edge for edge in asked if edge not in set(found))]
+        if not edges:
+            return []
         approved = Approved(policy)
         surroundings = surroundings_of(
             self._publisher.topology, self._watchlist.sensitive, self._watchlist.low_trust, graph.crowded
         )
-        marks = find_oddities(graph.edges, (edge for edge in graph.edges if approved.holds(edge)), surroundings)
-        marked = {edge.ends: of_edge for edge, of_edge in marks.items()}
-        return review_order(ReviewRow(edge, marked.get(edge.ends, ())) for edge in found)
+        trusted = (edge for edge in graph.edges if approved.holds(edge))
+        # What was only asked for was never seen: it is held against the graph like anything that is new.
+        unseen = [edge for edge in edges if not edge.count]
+        marked = {edge.ends: marks for edge, marks in find_oddities([*graph.edges, *unseen], trusted, surroundings).items()}
+        return [ReviewRow(edge, marked.get(edge.ends, ()), asked=asked.get(edge)) for edge in edges]
 
-    def _rejected(self) -> Rejected:
-        proposals = self._store.proposals(REJECTED, 1000)
-        return Rejected(row.edge for proposal in proposals for row in load_proposal(proposal.document))
+    def _asked(self, policy: Policy, found: Collection[GraphEdge]) -> Mapping[GraphEdge, Asked]:
+        """Edges that somebody asked for and that are not approved; one that was seen as well is that very edge."""
+        approved = Approved(policy)
+        seen = {edge.ends[:3]: edge for edge in found}
+        asked: dict[GraphEdge, Asked] = {}
+        for ask in self._store.asks(MAX_ASKS):
+            edge = GraphEdge(str(ask.rule.source), str(ask.service), ask.rule.port, ask.protocol, ask.rule.http, 0, 0, 0)
+            missing = approved.missing(edge)
+            if not missing:
+                continue
+            same = seen.get(edge.ends[:3])
+            if same is not None and set(missing) <= set(same.http or (HttpMatch(),)):
+                edge = same
+            elif edge.http:
+                edge = replace(edge, http=missing)
+            asked[edge] = Asked(ask.actor, ask.reason, ask.link, ask.created_ms)
+        return asked
+
+    def _removals(self, policy: Policy, rejected: Sequence[StoredProposal]) -> list[ReviewRow]:
+        """Approved edges that should go, but for those that somebody wanted to keep a short while ago."""
+        kept = {
+            row.edge.ends
+            for proposal in rejected
+            if self._leases.is_kept(proposal.decided_ms)
+            for row in load_proposal(proposal.document)
+            if row.removal
+        }
+        found = self._leases.removals(policy)
+        return [ReviewRow(held.edge, removal=reason) for held, reason in found if held.edge.ends not in kept]

@@ -10,18 +10,20 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from controlplane.graph.gate import Gate
 from controlplane.graph.learn import GraphEdge
 from controlplane.graph.preview import Preview, preview
-from controlplane.graph.proposal import additions, load_proposal
+from controlplane.graph.proposal import additions, decided, dump_proposal, load_proposal
 from controlplane.graph.rows import ReviewRow
 from controlplane.policy.applied import applied
 from controlplane.policy.documents import load_policy
 from controlplane.policy.grants import was_open, withdrawn
-from controlplane.policy.revise import RuleSets, added, revise, rule_sets
+from controlplane.policy.leases import leases_for, leases_of
+from controlplane.policy.revise import RuleSets, revise, rule_sets
 from controlplane.policy.rules import EXTERNAL_NAMESPACE
-from controlplane.policy.traffic_policy import TrafficPolicy
+from controlplane.policy.traffic_policy import Lease, TrafficPolicy
 from controlplane.store.interface import Store, StoredProposal, Transaction
 from controlplane.workflow.learning import Learning
+from controlplane.workflow.leases import Leases
 from controlplane.workflow.modes import Modes
-from controlplane.workflow.proposing import APPROVED, OPEN, REJECTED, Proposing, Watchlist
+from controlplane.workflow.proposing import APPROVED, MAX_ASKS, OPEN, REJECTED, Proposing, Watchlist
 from controlplane.workflow.publish import Publisher
 from controlplane.workflow.revisions import Act, Done, Published, Refused, Revisions, Why, as_json
 
@@ -39,15 +41,20 @@ class Review:
         clock_ms: Callable[[], int],
         gate: Gate | None = None,
         watchlist: Watchlist | None = None,
+        unused_days: int = 30,
     ) -> None:
-        """``gate`` is what a service needs before it is enforced; without one, all may be."""
+        """``gate`` is what a service needs before it is enforced; without one, all may be.
+
+        ``unused_days``: an approved edge that was not used for so long is proposed for removal; 0 for never.
+        """
         self._store = store
         self._publisher = publisher
         self._clock_ms = clock_ms
         self._revisions = Revisions(store, publisher, clock_ms)
         self.learning = Learning(store)
         self.modes = Modes(store, publisher, clock_ms, gate)
-        self._proposing = Proposing(store, publisher, clock_ms, watchlist or Watchlist())
+        self.leases = Leases(store, publisher, clock_ms, unused_days)
+        self._proposing = Proposing(store, publisher, clock_ms, watchlist or Watchlist(), self.leases)
 
     def learned(self) -> list[GraphEdge]:
         """The learned graph's edges."""
@@ -57,30 +64,34 @@ class Review:
         """The open proposal, brought up to date; ``None`` when nothing awaits review."""
         return self._proposing.refresh()
 
-    def approve(self, number: int, actor: str, comment: str = "", rows: Collection[int] | None = None) -> Published | Refused:
-        """Put rows of a proposal, counted from 1, into force; where none are given, those that are preselected."""
-        proposal = self._store.proposal(number)
-        if proposal is None:
-            return Refused(f"there is no proposal {number}", Why.MISSING)
-        if proposal.status not in {OPEN, REJECTED}:  # minds change, and what was rejected is not proposed again
-            return self._not_open(proposal)
-        chosen = _chosen(proposal, rows)
-        if isinstance(chosen, Refused):
-            return chosen
-        edges = [row.edge for row in chosen.values()]
-        detail: dict[str, object] = {"proposal": number, "edges": len(edges), "rows": sorted(chosen), "comment": comment}
+    def approve(
+        self, number: int, actor: str, comment: str = "", rows: Collection[int] | None = None, lease: Lease | None = None
+    ) -> Published | Refused:
+        """Put rows of a proposal, counted from 1, into force; where none are given, those that are preselected.
+
+        ``lease`` is that of each edge that is allowed; without one, the comment is its reason.
+        """
+        found = self._decidable(number, rows)
+        if isinstance(found, Refused):
+            return found
+        proposal, chosen = found
         current = self._publisher.policy
-        wanted = added(rule_sets(current), additions(edges))
+        if not self._proposing.still_wanted(current, [row.edge for row in chosen.values() if row.removal]):
+            return Refused("an edge that should go was used meanwhile; look at the proposal again", Why.CONFLICT)
+        detail: dict[str, object] = {"proposal": number, "edges": len(chosen), "rows": sorted(chosen), "comment": comment}
         note = comment or f"proposal {number}"
+        wanted = additions(chosen.values())
 
         def decide(transaction: Transaction, revision: int, now_ms: int) -> str:
             closes = proposal.status == OPEN
             if closes and not transaction.decide_proposal(number, APPROVED, actor, note, revision, now_ms):
                 return f"proposal {number} is not open any more"
+            transaction.set_leases(leases_for(wanted, lease or Lease(reason=comment), actor, now_ms))
+            transaction.close_asks(self._asks_of(chosen.values()), actor, now_ms)
             return ""
 
         act = Act("proposal:approve", str(number), note, detail, decide)
-        return self._revisions.publish(current, wanted, actor, act)
+        return self._revisions.publish(current, decided(rule_sets(current), chosen.values()), actor, act)
 
     def preview(self, number: int | None, since_ms: int, rows: Collection[int] | None = None) -> Preview | Refused:
         """What would become of what was used since then, if a proposal or some rows of it were approved; without one, as it is."""
@@ -92,29 +103,53 @@ class Review:
             chosen = _chosen(proposal, rows)
             if isinstance(chosen, Refused):
                 return chosen
-            edges = [row.edge for row in chosen.values()]
-            candidate = revise(current, added(rule_sets(current), additions(edges)), current.revision + 1)
+            candidate = revise(current, decided(rule_sets(current), chosen.values()), current.revision + 1)
         return preview(current, candidate, self.learned(), since_ms)
+
+    def reject(self, number: int, actor: str, comment: str = "", rows: Collection[int] | None = None) -> Done | Refused:
+        """Close a proposal without approving anything; of some rows, the others are proposed again."""
+        proposal = self._store.proposal(number)
+        if proposal is None:
+            return Refused(f"there is no proposal {number}", Why.MISSING)
+        whole = load_proposal(proposal.document)
+        chosen = dict(enumerate(whole, 1)) if rows is None else _chosen(proposal, rows)
+        if isinstance(chosen, Refused):
+            return chosen
+        now_ms = self._clock_ms()
+        detail: dict[str, object] = {"edges": len(chosen), "comment": comment}
+        if rows is not None:
+            detail["rows"] = sorted(chosen)
+        with self._store.transaction() as transaction:
+            is_done = transaction.decide_proposal(
+                number, REJECTED, actor, comment, None, now_ms, None if rows is None else dump_proposal(chosen.values())
+            )
+            if is_done:
+                transaction.close_asks(self._asks_of(chosen.values()), actor, now_ms)
+                transaction.add_audit(actor, "proposal:reject", str(number), as_json(detail), now_ms)
+        if not is_done:
+            return self._not_open(self._store.proposal(number) or proposal)
+        if rows is not None:
+            return Done(f"{len(chosen)} of {len(whole)} rows of proposal {number} are rejected; the others are proposed again")
+        return Done(f"proposal {number} is rejected")
+
+    def _decidable(self, number: int, rows: Collection[int] | None) -> tuple[StoredProposal, Mapping[int, ReviewRow]] | Refused:
+        proposal = self._store.proposal(number)
+        if proposal is None:
+            return Refused(f"there is no proposal {number}", Why.MISSING)
+        if proposal.status not in {OPEN, REJECTED}:  # minds change, and what was rejected is not proposed again
+            return self._not_open(proposal)
+        chosen = _chosen(proposal, rows)
+        return chosen if isinstance(chosen, Refused) else (proposal, chosen)
 
     def _not_open(self, proposal: StoredProposal) -> Refused:
         reason = f"proposal {proposal.number} is {proposal.status}, not open"
         newest = next(iter(self._store.proposals(OPEN, 1)), None)
         return Refused(reason if newest is None else f"{reason}; proposal {newest.number} is", Why.CONFLICT)
 
-    def reject(self, number: int, actor: str, comment: str = "") -> Done | Refused:
-        """Close a proposal without approving anything."""
-        proposal = self._store.proposal(number)
-        if proposal is None:
-            return Refused(f"there is no proposal {number}", Why.MISSING)
-        now_ms = self._clock_ms()
-        detail = as_json({"edges": len(load_proposal(proposal.document)), "comment": comment})
-        with self._store.transaction() as transaction:
-            decided = transaction.decide_proposal(number, REJECTED, actor, comment, None, now_ms)
-            if decided:
-                transaction.add_audit(actor, "proposal:reject", str(number), detail, now_ms)
-        if not decided:
-            return self._not_open(self._store.proposal(number) or proposal)
-        return Done(f"proposal {number} is rejected")
+    def _asks_of(self, rows: Collection[ReviewRow]) -> list[int]:
+        """The wishes behind some rows."""
+        ends = {row.edge.ends[:3] for row in rows if row.asked is not None}
+        return [ask.id for ask in self._store.asks(MAX_ASKS) if (str(ask.rule.source), str(ask.service), ask.rule.port) in ends]
 
     def rollback(self, number: int, actor: str, comment: str = "") -> Published | Refused:
         """Put an older revision's rules into force again, as a new revision."""
@@ -156,7 +191,8 @@ class Review:
         if unknown:
             return Refused(f"there is no service {unknown[0]}", Why.MISSING)
         made = applied(current, documents, prune=prune)
-        if made.is_same:
+        changed = self.leases.changed(leases_of(documents, actor, self._clock_ms()))
+        if made.is_same and not changed:
             return Done("nothing differs from what is in force")
         note = comment or f"{len(documents)} documents applied"
 
@@ -166,6 +202,9 @@ class Review:
 
         def set_modes(transaction: Transaction, _revision: int, now_ms: int) -> str:
             self.modes.write(transaction, made.modes, cleared, actor, note, now_ms)
+            if changed:
+                transaction.set_leases(changed)
+                transaction.add_audit(actor, "lease:apply", str(len(changed)), as_json({"comment": note}), now_ms)
             return ""
 
         if made.changes:
@@ -175,6 +214,8 @@ class Review:
         with self._store.transaction() as transaction:
             set_modes(transaction, current.revision, self._clock_ms())
         self._publisher.refresh()
+        if not made.modes:
+            return Done(f"{len(changed)} leases differ; no rule does")
         return Done(f"{len(made.modes)} services have another mode; no rule differs")
 
 

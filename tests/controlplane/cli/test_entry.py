@@ -16,8 +16,8 @@ from tests.controlplane.cli.conftest import Picket
 from tests.harness.plane import Plane
 
 COMMANDS = {
-    "approve", "audit", "break-glass", "check", "controlplane", "demo", "learn", "map", "mode", "policy", "preview", "proposals",
-    "readiness", "reject", "sidecar", "sidecars", "token", "user", "violations", "wait",
+    "approve", "ask", "audit", "break-glass", "check", "controlplane", "demo", "learn", "leases", "map", "mode", "policy",
+    "preview", "proposals", "readiness", "reject", "sidecar", "sidecars", "token", "user", "violations", "wait",
 }  # fmt: skip
 
 

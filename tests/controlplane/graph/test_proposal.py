@@ -57,7 +57,7 @@ def test_what_was_approved_is_not_proposed_again(edges: list[GraphEdge], rules: 
     proposed = propose(policy, edges, NOTHING)
     for edge in proposed:
         assert any(same_ends(edge, whole) and set(edge.http) <= set(whole.http) for whole in edges)
-    after = revise(policy, added(rule_sets(policy), additions(proposed)), 2)
+    after = revise(policy, added(rule_sets(policy), additions(map(ReviewRow, proposed))), 2)
     assert propose(after, edges, NOTHING) == ()
 
 
@@ -95,9 +95,9 @@ def same_ends(left: GraphEdge, right: GraphEdge) -> bool:
 def test_an_edge_that_no_rule_can_hold_is_not_proposed() -> None:
     impossible = GraphEdge("shop/front", "external/*", 80, "http", (), 1, 0, 0)
     assert propose(Policy(), [impossible], NOTHING) == ()
-    assert additions([impossible]) == []
+    assert additions([ReviewRow(impossible)]) == []
 
 
 def test_additions_are_the_rules_that_the_edges_ask_for() -> None:
     edge = GraphEdge("shop/front", "shop/cart", 80, "http", (HttpMatch("GET"),), 1, 0, 0)
-    assert additions([edge]) == [(CART, Rule(WorkloadId("shop", "front"), 80, (HttpMatch("GET"),)))]
+    assert additions([ReviewRow(edge)]) == [(CART, Rule(WorkloadId("shop", "front"), 80, (HttpMatch("GET"),)))]

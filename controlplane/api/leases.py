@@ -1,0 +1,76 @@
+"""`/api/v1/leases`: who answers for each approved edge, until when, and when it was last used."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import flask
+
+from controlplane.api import outcomes
+from controlplane.api.access import actor
+from controlplane.api.names import end_named, service_named
+from controlplane.api.problems import problem
+from controlplane.api.reading import read_body, read_query, write
+from controlplane.api.requests import LeaseBody, LeasesQuery
+from controlplane.api.schemas import HeldEdge, HttpMatch, Leases
+from controlplane.api.services import ApiServices
+from controlplane.graph import upkeep
+from controlplane.policy.documents import parse_source
+from controlplane.policy.leases import from_ms
+from controlplane.policy.traffic_policy import Lease
+
+_DAY_MS = 86_400_000
+
+
+def blueprint(services: ApiServices) -> flask.Blueprint:
+    """The routes."""
+    routes = flask.Blueprint("leases", __name__)
+
+    @routes.get("/leases")
+    def several() -> flask.Response:
+        query = read_query(LeasesQuery)
+        wanted = service_named(services.publisher.topology, query.service, "query.service") if query.service else None
+        now_ms = services.clock_ms()
+        held = [edge for edge in services.review.leases.held() if wanted in {None, edge.service}]
+        if query.expiring is not None:
+            held = [edge for edge in held if _expires_ms(edge, now_ms + query.expiring * _DAY_MS)]
+        if query.unused is not None:
+            held = [edge for edge in held if (edge.last_used_ms or 0) <= now_ms - query.unused * _DAY_MS]
+        return write(Leases([_held(edge) for edge in held]))
+
+    @routes.put("/leases")
+    def renew() -> flask.Response:
+        body = read_body(LeaseBody)
+        topology = services.publisher.topology
+        service = service_named(topology, body.destination, "body.destination")
+        try:
+            source = str(parse_source(end_named(topology, body.source)))
+        except ValueError as error:
+            raise problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", str(error), where="body.source") from error
+        lease = lease_of(body.owner, body.reason, body.ticket, body.expires_ms) or Lease()
+        return write(outcomes.done(services.review.leases.renew(service, source, body.port, lease, actor()), "list the leases"))
+
+    return routes
+
+
+def lease_of(owner: str, reason: str, ticket: str, expires_ms: int | None) -> Lease | None:
+    """A lease, where anything of it is said."""
+    if not (owner or reason or ticket or expires_ms):
+        return None
+    return Lease(owner, reason, ticket, None if expires_ms is None else from_ms(expires_ms))
+
+
+def _expires_ms(edge: upkeep.HeldEdge, before_ms: int) -> bool:
+    expires_ms = None if edge.lease is None else edge.lease.expires_ms
+    return expires_ms is not None and expires_ms <= before_ms
+
+
+def _held(edge: upkeep.HeldEdge) -> HeldEdge:
+    lease = edge.lease
+    return HeldEdge(
+        source=str(edge.rule.source), destination=str(edge.service), port=edge.rule.port,
+        http=[HttpMatch(match.method, match.path) for match in edge.rule.http],
+        owner=lease.lease.owner if lease else "", reason=lease.lease.reason if lease else "",
+        ticket=lease.lease.ticket if lease else "", expires_ms=lease.expires_ms if lease else None,
+        actor=lease.actor if lease else "", since_ms=edge.since_ms, last_used_ms=edge.last_used_ms,
+    )  # fmt: skip

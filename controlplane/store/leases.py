@@ -1,0 +1,39 @@
+"""Leases as rows, and back. Commits nothing, and never says when one ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import Connection, select
+
+from controlplane.policy.leases import EdgeLease, from_ms
+from controlplane.policy.traffic_policy import Lease
+from controlplane.store import tables
+from controlplane.store.statements import upsert
+from controlplane.topology.model import parse_service_name
+
+
+def upsert_leases(connection: Connection, leases: Iterable[EdgeLease]) -> None:
+    """Set leases, each in place of the one before; of several of one edge the last counts."""
+    rows = {
+        held.held: {
+            "service": str(held.service), "source": held.source, "port": held.port, "owner": held.lease.owner,
+            "reason": held.lease.reason, "ticket": held.lease.ticket, "expires_ms": held.expires_ms, "actor": held.actor,
+            "set_ms": held.set_ms,
+        }
+        for held in leases
+    }  # fmt: skip
+    upsert(connection, tables.leases, [rows[key] for key in sorted(rows)])
+
+
+def select_leases(connection: Connection) -> list[EdgeLease]:
+    """All of them, ordered by service, source and port."""
+    found = [
+        EdgeLease(
+            parse_service_name(row.service), row.source, row.port,
+            Lease(row.owner, row.reason, row.ticket, None if row.expires_ms is None else from_ms(row.expires_ms)),
+            row.actor, row.set_ms,
+        )
+        for row in connection.execute(select(tables.leases))
+    ]  # fmt: skip
+    return sorted(found, key=lambda held: held.held)

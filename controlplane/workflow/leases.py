@@ -1,0 +1,74 @@
+"""Leases of approved edges: kept with what is approved, shown with the last use, renewed. Takes nothing away by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from controlplane.graph.evidence import DAY_MS
+from controlplane.graph.upkeep import HeldEdge, held_edges, removal_reason
+from controlplane.policy.leases import EdgeLease
+from controlplane.policy.rules import Policy
+from controlplane.policy.traffic_policy import Lease
+from controlplane.store.interface import Store
+from controlplane.topology.model import ServiceName
+from controlplane.workflow.learning import Learning
+from controlplane.workflow.publish import Publisher
+from controlplane.workflow.revisions import Done, Refused, Why, as_json
+
+
+class Leases:
+    """Who answers for what is approved."""
+
+    def __init__(self, store: Store, publisher: Publisher, clock_ms: Callable[[], int], unused_days: int) -> None:
+        """``unused_days``: an edge that was not used for so long should go; 0 for never."""
+        self._store = store
+        self._publisher = publisher
+        self._clock_ms = clock_ms
+        self._unused_days = unused_days
+        self._learning = Learning(store)
+
+    def held(self) -> tuple[HeldEdge, ...]:
+        """All approved edges with their leases and last uses."""
+        return self._held(self._publisher.policy)
+
+    def removals(self, policy: Policy) -> list[tuple[HeldEdge, str]]:
+        """Approved edges that should go, each with the reason in words."""
+        held = self._held(policy)
+        watches, now_ms = self._store.watches() if held else {}, self._clock_ms()
+        reasons = ((edge, removal_reason(edge, watches, now_ms, self._unused_days)) for edge in held)
+        return [(edge, reason) for edge, reason in reasons if reason]
+
+    def is_kept(self, decided_ms: int | None) -> bool:
+        """Whether an edge still stays that somebody wanted to keep then."""
+        return self._clock_ms() < (decided_ms or 0) + (self._unused_days or 1) * DAY_MS
+
+    def changed(self, wanted: Sequence[EdgeLease]) -> list[EdgeLease]:
+        """Those that say something else than what is kept."""
+        known = {lease.held: lease.lease for lease in self._store.leases()}
+        return [lease for lease in wanted if known.get(lease.held) != lease.lease]
+
+    def renew(self, service: ServiceName, source: str, port: int, lease: Lease, actor: str) -> Done | Refused:
+        """Set the lease of an approved edge."""
+        rules = self._publisher.policy.of(service).rules
+        if not any((str(rule.source), rule.port) == (source, port) for rule in rules):
+            return Refused(f"{source} -> {service}:{port} is not approved", Why.MISSING)
+        now_ms = self._clock_ms()
+        held = EdgeLease(service, source, port, lease, actor, now_ms)
+        if held.expires_ms is not None and held.expires_ms <= now_ms:
+            return Refused("the lease would be over already", Why.INVALID)
+        detail: dict[str, object] = {
+            "owner": lease.owner,
+            "reason": lease.reason,
+            "ticket": lease.ticket,
+            "expires_ms": held.expires_ms,
+        }
+        with self._store.transaction() as transaction:
+            transaction.set_leases([held])
+            transaction.add_audit(actor, "lease:renew", f"{source} -> {service}:{port}", as_json(detail), now_ms)
+        return Done(f"the lease of {source} -> {service}:{port} is renewed")
+
+    def _held(self, policy: Policy) -> tuple[HeldEdge, ...]:
+        if not any(listed.rules for listed in policy.services.values()):
+            return ()
+        leases = {lease.held: lease for lease in self._store.leases()}
+        return held_edges(policy, leases, self._learning.edges(), self._store.revision_times())

@@ -1,0 +1,85 @@
+"""Asking for an edge on a real store: it awaits review, once, and nobody's no is overruled."""
+
+from __future__ import annotations
+
+import pytest
+
+from controlplane.graph.proposal import load_proposal
+from controlplane.graph.rows import ReviewRow
+from controlplane.policy.asks import Ask
+from controlplane.policy.rules import HttpMatch, Rule
+from controlplane.store.sql import SqlStore
+from controlplane.workflow.asking import MAX_ASKS_EACH, Asking
+from controlplane.workflow.publish import Publisher
+from controlplane.workflow.review import Review
+from controlplane.workflow.revisions import Done, Published, Refused, Why
+from tests.controlplane.workflow.test_review import CART_NAME, WEB_TO_CART, audited, callers, learn, proposed
+from tests.harness.mesh import NOW_MS, WEB
+
+RULE = Rule(WEB, 7070, (HttpMatch("POST", "/Cart/Empty"),))
+
+
+@pytest.fixture
+def asking(store: SqlStore, publisher: Publisher) -> Asking:
+    return Asking(store, publisher, lambda: NOW_MS)
+
+
+def ask(asking: Asking, rule: Rule = RULE, *, again: bool = False) -> Ask | Done | Refused:
+    return asking.ask(CART_NAME, rule, "grpc", "dev", "carts are emptied", "https://git.test/1", again=again)
+
+
+def rows(review: Review) -> tuple[ReviewRow, ...]:
+    return load_proposal(proposed(review).document)
+
+
+def test_what_was_never_seen_awaits_review_and_is_approved_as_asked(
+    asking: Asking, review: Review, store: SqlStore, publisher: Publisher
+) -> None:
+    assert isinstance(ask(asking), Ask)
+    assert audited(store)[:3] == ("dev", "edge:ask", "shop/web -> shop/cart:7070")
+    (row,) = rows(review)
+    assert row.asked is not None
+    assert (row.edge.count, row.edge.http, row.asked.by, row.asked.link) == (0, RULE.http, "dev", "https://git.test/1")
+    assert callers(publisher) == {}
+    assert isinstance(review.approve(1, "ana", rows=[1]), Published)
+    assert publisher.policy.of(CART_NAME).rules == (RULE,)
+    assert store.asks(9) == []
+    assert isinstance(ask(asking), Done)
+
+
+def test_the_same_again_is_the_same(asking: Asking, store: SqlStore) -> None:
+    first = ask(asking)
+    events = len(store.audit(99))
+    assert ask(asking) == first
+    assert (len(store.asks(9)), len(store.audit(99))) == (1, events)
+
+
+def test_what_was_seen_as_well_is_one_row(asking: Asking, review: Review, store: SqlStore) -> None:
+    learn(store, WEB_TO_CART)
+    (seen,) = rows(review)
+    assert isinstance(ask(asking, Rule(WEB, 7070, seen.edge.http)), Ask)
+    (row,) = rows(review)
+    assert row.edge == seen.edge
+    assert row.asked is not None
+
+
+def test_a_pipeline_does_not_overrule_a_person(asking: Asking, review: Review, store: SqlStore) -> None:
+    ask(asking)
+    assert isinstance(review.reject(proposed(review).number, "ana", "use the other one"), Done)
+    assert store.asks(9) == []
+    refused = ask(asking)
+    assert isinstance(refused, Refused)
+    assert refused == Refused("ana rejected it in proposal 1: use the other one", Why.CONFLICT)
+    assert isinstance(ask(asking, Rule(WEB, 7070, (HttpMatch("POST", "/Cart/Other"),))), Ask)
+    assert isinstance(ask(asking, again=True), Ask)
+    assert len(rows(review)) == 2
+
+
+def test_wishes_are_bounded(asking: Asking, store: SqlStore) -> None:
+    with store.transaction() as transaction:
+        for number in range(MAX_ASKS_EACH):
+            transaction.add_ask(Ask(0, CART_NAME, Rule(WEB, number + 1), "tcp", "dev", "x", "", NOW_MS))
+    refused = ask(asking)
+    assert isinstance(refused, Refused)
+    assert refused.why is Why.CONFLICT
+    assert isinstance(asking.ask(CART_NAME, RULE, "grpc", "another", "x"), Ask)

@@ -1,0 +1,126 @@
+"""Leases on a real store: kept with what is approved, renewed, and a reason to take an edge away that people decide on."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+
+from controlplane.graph.evidence import DAY_MS
+from controlplane.graph.proposal import load_proposal
+from controlplane.identity.spiffe import WorkloadId
+from controlplane.policy.leases import from_ms
+from controlplane.policy.traffic_policy import Lease
+from controlplane.store.sql import SqlStore
+from controlplane.workflow.publish import Publisher
+from controlplane.workflow.review import Review
+from controlplane.workflow.revisions import Done, Published, Refused, Why
+from tests.controlplane.workflow.test_review import CART_NAME, CART_TO_DB, WEB_TO_CART, audited, callers, learn, proposed
+from tests.harness.mesh import NOW_MS
+
+
+class Clock:
+    now_ms = NOW_MS
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def review(store: SqlStore, publisher: Publisher, clock: Clock) -> Review:
+    return Review(store, publisher, clock)
+
+
+def approve(review: Review, store: SqlStore, expires_ms: int | None = None) -> None:
+    """Two edges are approved, with one lease."""
+    learn(store, WEB_TO_CART, CART_TO_DB)
+    lease = Lease("ana", "orders", "OPS-1", None if expires_ms is None else from_ms(expires_ms))
+    assert isinstance(review.approve(proposed(review).number, "bo", lease=lease), Published)
+
+
+def removals(review: Review) -> list[tuple[str, str, bool]]:
+    """What is proposed to go."""
+    rows = load_proposal(proposed(review).document)
+    return [(row.edge.destination, row.removal, row.preselected) for row in rows if row.removal]
+
+
+def test_what_is_approved_has_a_lease_and_a_last_use(review: Review, store: SqlStore) -> None:
+    approve(review, store)
+    cart, database = review.leases.held()
+    assert (str(cart.service), str(database.service)) == ("shop/cart", "shop/db")
+    assert cart.lease is not None
+    assert (cart.lease.lease.owner, cart.lease.lease.ticket, cart.lease.actor, cart.since_ms) == ("ana", "OPS-1", "bo", NOW_MS)
+    assert cart.last_used_ms == NOW_MS
+
+
+def test_a_comment_is_the_reason_where_no_lease_is_given(review: Review, store: SqlStore) -> None:
+    learn(store, WEB_TO_CART)
+    assert isinstance(review.approve(proposed(review).number, "bo", "as we agreed"), Published)
+    (held,) = review.leases.held()
+    assert held.lease is not None
+    assert held.lease.lease == Lease(reason="as we agreed")
+
+
+def test_a_lease_that_is_over_proposes_a_removal_that_is_never_taken_unseen(
+    review: Review, store: SqlStore, publisher: Publisher, clock: Clock
+) -> None:
+    approve(review, store, NOW_MS + DAY_MS)
+    assert review.refresh_proposal() is None
+    clock.now_ms += 3 * DAY_MS
+    wanted = [(name, "its lease ended 2 days ago", False) for name in ("shop/cart", "shop/db")]
+    assert removals(review) == wanted
+    refused = review.approve(proposed(review).number, "ana")
+    assert isinstance(refused, Refused)
+    assert refused.why is Why.INVALID
+    assert isinstance(review.approve(proposed(review).number, "ana", rows=[1]), Published)
+    assert list(callers(publisher)) == [wanted_name for wanted_name in publisher.policy.services if str(wanted_name) == "shop/db"]
+    assert removals(review) == wanted[1:]
+
+
+def test_what_somebody_wants_to_keep_is_not_proposed_again_for_a_while(review: Review, store: SqlStore, clock: Clock) -> None:
+    approve(review, store, NOW_MS + DAY_MS)
+    clock.now_ms += 2 * DAY_MS
+    assert isinstance(review.reject(proposed(review).number, "ana", "still needed"), Done)
+    assert review.refresh_proposal() is None
+    clock.now_ms += 31 * DAY_MS
+    assert len(removals(review)) == 2
+
+
+def test_a_renewed_lease_takes_the_proposal_back(review: Review, store: SqlStore, clock: Clock) -> None:
+    approve(review, store, NOW_MS + DAY_MS)
+    clock.now_ms += 2 * DAY_MS
+    number = proposed(review).number
+    lease = Lease("ana", "still needed", "OPS-2", from_ms(clock.now_ms + DAY_MS))
+    assert isinstance(review.leases.renew(CART_NAME, "shop/web", 7070, lease, "cy"), Done)
+    assert audited(store)[:3] == ("cy", "lease:renew", "shop/web -> shop/cart:7070")
+    refused = review.approve(number, "ana", rows=[1])
+    assert isinstance(refused, Refused), "it was decided on what is no longer so"
+    assert [name for name, _, _ in removals(review)] == ["shop/db"]
+
+
+@pytest.mark.parametrize(
+    ("source", "port", "expires_ms", "why"),
+    [("shop/web", 1, None, Why.MISSING), ("shop/db", 7070, None, Why.MISSING), ("shop/web", 7070, NOW_MS, Why.INVALID)],
+)
+def test_only_what_is_approved_has_a_lease_and_none_that_is_over(
+    review: Review, store: SqlStore, source: str, port: int, expires_ms: int | None, why: Why
+) -> None:
+    approve(review, store)
+    events = len(store.audit(100))
+    lease = Lease(reason="x", expires=None if expires_ms is None else from_ms(expires_ms))
+    refused = review.leases.renew(CART_NAME, source, port, lease, "cy")
+    assert isinstance(refused, Refused)
+    assert (refused.why, len(store.audit(100))) == (why, events)
+
+
+def test_leases_outlive_what_reads_them(review: Review, store: SqlStore) -> None:
+    approve(review, store, NOW_MS + DAY_MS)
+    (lease, _) = store.leases()
+    assert lease.lease.expires == from_ms(NOW_MS + DAY_MS)
+    assert lease.lease.expires.tzinfo is datetime.UTC
+    assert WorkloadId("shop", "web") in {held.rule.source for held in review.leases.held()}
