@@ -47,6 +47,7 @@ from controlplane.workflow.record import Recorder
 from controlplane.workflow.resolve import Observed, Surroundings, flows_of
 from controlplane.workflow.retention import Keep, Retention, bounds
 from controlplane.workflow.review import Review
+from controlplane.workflow.rollouts import Rollouts
 from controlplane.workflow.sidecars import SidecarStates
 from controlplane.xds.compile import Compiler
 from controlplane.xds.tls import Trust
@@ -85,7 +86,7 @@ class ControlPlane:
         self._review = Review(store, self._publisher, now_ms, gate, watchlist, settings.unused_days)
         self._admission = Admission(store, self._is_known, now_ms)
         self._states = SidecarStates(store, now_ms)
-        self._cache = SnapshotCache(self._publisher.snapshot)
+        self._cache = SnapshotCache(self._publisher.snapshot, self._publisher.staged)
         self._recorder = Recorder(store, now_ms, ReportObserver(self._metrics))
         self._keep = Keep(settings.keep_violations_days, settings.keep_edges_days, settings.keep_sidecars_days)
         self._retention = Retention(store, self._keep, now_ms, self._on_removed)
@@ -187,6 +188,7 @@ class ControlPlane:
             "snapshots": asyncio.create_task(self._cache.run()),
             "retention": asyncio.create_task(self._retention.run()),
             "break-glass": asyncio.create_task(BreakGlass(self._store, self._publisher, now_ms).run()),
+            "rollouts": asyncio.create_task(Rollouts(self._store, self._publisher, self._review.modes, now_ms).run()),
             "garbage": asyncio.create_task(FullCollections(lambda: self._cache.outdated > 0).run()),
         }
         self._ready.set()
@@ -206,7 +208,7 @@ class ControlPlane:
                 file.unlink(missing_ok=True)
         self._recorder.close()
         self._states.close()
-        for name in {"snapshots", "retention", "break-glass", "garbage"} & self._background.keys():
+        for name in {"snapshots", "retention", "break-glass", "rollouts", "garbage"} & self._background.keys():
             self._background[name].cancel()
         if self._background:
             await asyncio.wait(self._background.values())

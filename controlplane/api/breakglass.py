@@ -11,7 +11,7 @@ from controlplane.api.access import actor
 from controlplane.api.names import destination_named, end_named
 from controlplane.api.problems import problem
 from controlplane.api.reading import read_body, read_number, read_query, write
-from controlplane.api.requests import GrantBody, GrantsQuery, Nothing
+from controlplane.api.requests import GrantBody, Nothing, OpenQuery
 from controlplane.api.schemas import Grant, Granted, Grants, HttpMatch
 from controlplane.api.services import ApiServices
 from controlplane.policy import grants
@@ -32,7 +32,7 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
 
     @routes.get("/break-glass")
     def several() -> flask.Response:
-        query = read_query(GrantsQuery)
+        query = read_query(OpenQuery)
         found = services.store.grants(query.limit, active=not query.all)
         return write(Grants([_grant(grant) for grant in found]))
 

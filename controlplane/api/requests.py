@@ -65,11 +65,22 @@ class GrantBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ticket: _Name = ""
 
 
-class GrantsQuery(Struct, frozen=True, forbid_unknown_fields=True):
+class OpenQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """``all`` shows those that have ended, too."""
 
     all: bool = False
     limit: _Limit = 50
+
+
+class RolloutBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Services to enforce in stages: one sidecar, a share of them, all."""
+
+    services: Annotated[list[_Name], Meta(min_length=1, max_length=500)]
+    share_percent: Annotated[int, Meta(ge=1, le=99)] = 20
+    hold_seconds: Annotated[int, Meta(ge=1, le=86_400)] = 60
+    max_denials: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    comment: _Comment = ""
+    override: _Comment = ""
 
 
 class PreviewQuery(Struct, frozen=True, forbid_unknown_fields=True):

@@ -50,6 +50,9 @@ LEAST: Mapping[str, Role] = MappingProxyType(
         "proposals.reject": Role.APPROVER,
         "modes.show": Role.VIEWER,
         "modes.change": Role.RESPONDER,  # other modes than quarantine: approver
+        "rollouts.several": Role.VIEWER,
+        "rollouts.start": Role.APPROVER,
+        "rollouts.roll_back": Role.RESPONDER,
         "tokens.create": Role.ADMIN,
     }
 )

@@ -177,6 +177,37 @@ class Granted(msgspec.Struct, frozen=True):
     revision: int
 
 
+class Rollout(msgspec.Struct, frozen=True, kw_only=True):
+    """A service's way to enforce in stages: ``stage`` is one, share or all, ``status`` running, done, rolled-back or stopped.
+
+    ``first`` is the instance that enforces first, ``before`` the mode that a rollback restores, ``taken_ms`` when all of the
+    stage had it.
+    """
+
+    id: int
+    service: str
+    before: str
+    share_percent: int
+    hold_seconds: int
+    max_denials: int
+    first: str
+    actor: str
+    created_ms: int
+    stage: str
+    stage_ms: int
+    taken_ms: int | None
+    status: str
+    reason: str
+    ended_ms: int | None
+    ended_by: str
+
+
+class Rollouts(msgspec.Struct, frozen=True):
+    """Newest first."""
+
+    rollouts: list[Rollout]
+
+
 class DeniedEdge(Edge, frozen=True, kw_only=True):
     """An edge in use that would be denied under enforcement: ``http`` is what is missing of it, and ``mode`` what decides now."""
 

@@ -22,6 +22,7 @@ from controlplane.cli.policy import policy
 from controlplane.cli.preview import preview
 from controlplane.cli.readiness import readiness
 from controlplane.cli.review import approve, proposals, reject
+from controlplane.cli.rollouts import rollout
 from controlplane.cli.serve import controlplane
 from controlplane.cli.sidecar import sidecar
 from controlplane.cli.sidecars import sidecars
@@ -54,6 +55,7 @@ for _command in (
     proposals,
     readiness,
     reject,
+    rollout,
     sidecar,
     sidecars,
     token,

@@ -160,7 +160,7 @@ class AggregatedDiscovery:
         stream = await self._identify(peer, node_id, context)
         talk = _Conversation(stream, context, self._observer)
         try:
-            snapshot = self._cache.follow(stream.workload, talk)
+            snapshot = self._cache.follow(stream.workload, talk, stream.instance)
         except CompileError as error:
             _log.error("snapshot not compiled", workload=stream.workload_name, error=str(error))
             await context.abort(
@@ -202,7 +202,7 @@ class AggregatedDiscovery:
             await talk.news.wait()
             async with talk.lock:
                 talk.news.clear()
-                talk.snapshot = self._cache.current(talk.stream.workload)
+                talk.snapshot = self._cache.current(talk.stream.workload, talk.stream.instance)
                 events = talk.machine.on_snapshot(talk.snapshot)
                 await self._emit(talk, events)
                 # What was asked for may be the same, though the snapshot is not; then no answer will come to say so.

@@ -14,7 +14,7 @@ from typing import Protocol
 import structlog
 
 from controlplane.identity.spiffe import WorkloadId
-from controlplane.workflow.publish import Change, CompileError
+from controlplane.workflow.publish import Change, CompileError, Staged
 from controlplane.xds.snapshot import Snapshot
 
 #: How long the loop compiles before it lets streams send what is ready.
@@ -35,11 +35,18 @@ class Follower(Protocol):
 class SnapshotCache:
     """The current snapshots of workloads that somebody follows.
 
-    ``compile_one`` gives a workload's snapshot, ``None`` when the topology does not know it, and may raise `CompileError`.
+    ``compile_one`` gives a workload's snapshot, ``None`` when the topology does not know it, and may raise `CompileError`;
+    ``compile_staged`` gives the one that the sidecars of a rollout's stage run instead, and may raise it, too.
     """
 
-    def __init__(self, compile_one: Callable[[WorkloadId], Snapshot | None]) -> None:
+    def __init__(
+        self,
+        compile_one: Callable[[WorkloadId], Snapshot | None],
+        compile_staged: Callable[[WorkloadId], Staged | None] = lambda _: None,
+    ) -> None:
         self._compile = compile_one
+        self._compile_staged = compile_staged
+        self._staged: dict[WorkloadId, Staged] = {}
         self._snapshots: dict[WorkloadId, Snapshot] = {}
         self._followers: dict[WorkloadId, set[Follower]] = {}
         # Both in the order in which they came; a value is whether the workload is to be compiled, or only told the revision.
@@ -48,7 +55,7 @@ class SnapshotCache:
         self._revision = 0
         self._wake = asyncio.Event()
 
-    def follow(self, workload: WorkloadId, follower: Follower) -> Snapshot | None:
+    def follow(self, workload: WorkloadId, follower: Follower, instance: str = "") -> Snapshot | None:
         """Register for changes; ``None`` when the topology does not know the workload.
 
         Raises:
@@ -59,9 +66,12 @@ class SnapshotCache:
             snapshot = self._compile(workload)
             if snapshot is None:
                 return None
+            staged = self._compile_staged(workload)
             self._snapshots[workload] = snapshot
+            if staged is not None:
+                self._staged[workload] = staged
         self._followers.setdefault(workload, set()).add(follower)
-        return snapshot
+        return self.current(workload, instance)
 
     def leave(self, workload: WorkloadId, follower: Follower) -> None:
         """End a registration; the last one also forgets the snapshot."""
@@ -72,12 +82,14 @@ class SnapshotCache:
         if not followers:
             del self._followers[workload]
             del self._snapshots[workload]
+            self._staged.pop(workload, None)
             self._urgent.pop(workload, None)
             self._rest.pop(workload, None)
 
-    def current(self, workload: WorkloadId) -> Snapshot:
-        """What a followed workload is to run now."""
-        return self._snapshots[workload]
+    def current(self, workload: WorkloadId, instance: str = "") -> Snapshot:
+        """What one sidecar of a followed workload is to run now."""
+        staged = self._staged.get(workload)
+        return staged.snapshot if staged is not None and staged.rollout.includes(instance) else self._snapshots[workload]
 
     def replace(self, snapshots: Mapping[WorkloadId, Snapshot]) -> None:
         """Put new snapshots of followed workloads in place, and tell who follows them."""
@@ -130,14 +142,21 @@ class SnapshotCache:
             workload, compiles = next(iter(self._rest.items()))
             del self._rest[workload]
         before = self._snapshots[workload]
-        if not compiles:
+        if not compiles and workload not in self._staged:
             after: Snapshot | None = Snapshot(before.resources, self._revision)
+            staged: Staged | None = None
         else:
             try:
-                after = self._compile(workload)
+                after, staged = self._compile(workload), self._compile_staged(workload)
             except CompileError as error:
                 _log.error("snapshot not compiled", workload=str(workload), error=str(error))
                 return
         if after is None:
             return  # it keeps what it has: an empty configuration would be the opposite of what anyone wants
+        had = self._staged.pop(workload, None)
+        if staged is not None:
+            self._staged[workload] = staged
         self.replace({workload: after})
+        if had is not None or staged is not None:
+            for follower in self._followers[workload]:
+                follower.changed()  # which of both it runs may be the other by now

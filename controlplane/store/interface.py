@@ -15,6 +15,7 @@ from controlplane.policy.asks import Ask
 from controlplane.policy.audit import AuditEvent
 from controlplane.policy.grants import Grant
 from controlplane.policy.leases import EdgeLease
+from controlplane.policy.rollouts import Rollout
 from controlplane.policy.rules import Mode
 from controlplane.topology.model import ServiceName
 
@@ -163,6 +164,12 @@ class Transaction(Protocol):
     def set_leases(self, leases: Iterable[EdgeLease]) -> None:
         """Set leases of approved edges, each in place of the one before."""
 
+    def add_rollout(self, rollout: Rollout) -> Rollout:
+        """Store a staged rollout under the next number; numbers count from 1."""
+
+    def move_rollout(self, before: Rollout, after: Rollout) -> bool:
+        """Put a staged rollout into another state; False when its status or stage is not that of ``before`` any more."""
+
     def add_join_token(self, token_hash: str, workload: str, expires_ms: int, now_ms: int) -> None:
         """Remember a join token by its hash."""
 
@@ -228,6 +235,9 @@ class Store(Protocol):
 
     def leases(self) -> Sequence[EdgeLease]:
         """All leases that were ever set, also of edges that are not approved any more; by service, source and port."""
+
+    def rollouts(self, limit: int, *, running: bool) -> Sequence[Rollout]:
+        """Staged rollouts, newest first; with ``running`` those that have not ended."""
 
     def sidecars(self) -> Sequence[SidecarRow]:
         """All sidecars ever seen, ordered by workload and instance."""

@@ -16,6 +16,7 @@ from controlplane.policy.asks import Ask
 from controlplane.policy.audit import AuditEvent
 from controlplane.policy.grants import Grant
 from controlplane.policy.leases import EdgeLease
+from controlplane.policy.rollouts import Rollout
 from controlplane.policy.rules import Mode
 from controlplane.store import tables
 from controlplane.store.asks import select_asks
@@ -33,6 +34,7 @@ from controlplane.store.learning import select_evidence, select_overflowing
 from controlplane.store.leases import select_leases
 from controlplane.store.pruning import find_stale, remove_stale
 from controlplane.store.recording import Stored
+from controlplane.store.rollouts import select_rollouts
 from controlplane.store.schema import begin_write
 from controlplane.store.violations import violation_of
 from controlplane.store.watching import select_watches
@@ -183,6 +185,11 @@ class SqlStore:
         """All leases that were ever set; by service, source and port."""
         with self._reading() as connection:
             return select_leases(connection)
+
+    def rollouts(self, limit: int, *, running: bool) -> Sequence[Rollout]:
+        """Staged rollouts, newest first; with ``running`` those that have not ended."""
+        with self._reading() as connection:
+            return select_rollouts(connection, _limit(limit), running=running)
 
     def sidecars(self) -> Sequence[SidecarRow]:
         """All sidecars ever seen, ordered by workload and instance."""

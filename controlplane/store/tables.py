@@ -220,6 +220,28 @@ leases = Table(
     Column("set_ms", BigInteger, nullable=False),
 )
 
+#: Staged rollouts of enforcement, as `policy.rollouts` has them.
+rollouts = Table(
+    "rollouts",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("service", Text, nullable=False),
+    Column("before", Text, nullable=False),
+    Column("share_percent", Integer, nullable=False),
+    Column("hold_seconds", Integer, nullable=False),
+    Column("max_denials", Integer, nullable=False),
+    Column("first", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("stage_ms", BigInteger, nullable=False),
+    Column("stage", Text, nullable=False),
+    Column("taken_ms", BigInteger),
+    Column("status", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("ended_ms", BigInteger),
+    Column("ended_by", Text, nullable=False),
+)
+
 join_tokens = Table(
     "join_tokens",
     metadata,

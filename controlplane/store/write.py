@@ -12,6 +12,7 @@ from controlplane.policy.asks import Ask
 from controlplane.policy.audit import AuditEvent, link
 from controlplane.policy.grants import Grant
 from controlplane.policy.leases import EdgeLease
+from controlplane.policy.rollouts import Rollout
 from controlplane.policy.rules import Mode
 from controlplane.store import tables
 from controlplane.store.asks import close_asks, insert_ask
@@ -19,6 +20,7 @@ from controlplane.store.grants import end_grant, insert_grant
 from controlplane.store.interface import BatchReceipt, SidecarRow, StoredProposal, StoredRevision, StoreError
 from controlplane.store.leases import upsert_leases
 from controlplane.store.recording import Recording, Stored
+from controlplane.store.rollouts import insert_rollout, move_rollout
 from controlplane.store.statements import next_number, upsert
 from controlplane.topology.model import ServiceName
 
@@ -139,6 +141,14 @@ class SqlTransaction:
     def set_leases(self, leases: Iterable[EdgeLease]) -> None:
         """Set leases of approved edges, each in place of the one before."""
         upsert_leases(self._connection, leases)
+
+    def add_rollout(self, rollout: Rollout) -> Rollout:
+        """Store a staged rollout under the next number."""
+        return insert_rollout(self._connection, rollout)
+
+    def move_rollout(self, before: Rollout, after: Rollout) -> bool:
+        """Put a staged rollout into another state; ``False`` when it moved meanwhile."""
+        return move_rollout(self._connection, before, after)
 
     def add_join_token(self, token_hash: str, workload: str, expires_ms: int, now_ms: int) -> None:
         """Remember a join token by its hash."""

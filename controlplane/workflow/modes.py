@@ -34,6 +34,14 @@ class Cleared:
     lacking: dict[ServiceName, NotReady]
     reason: str = ""
 
+    def detail(self, service: ServiceName) -> dict[str, object]:
+        """What the audit log keeps of a service that was not ready; empty when it was."""
+        verdict = self.lacking.get(service)
+        if verdict is None:
+            return {}
+        missing = [found.text for found in verdict.reasons]
+        return {"override": self.reason, "readiness": verdict.summary, "missing": missing}
+
 
 class Modes:
     """What decides over flows that no rule allows."""
@@ -84,10 +92,7 @@ class Modes:
         for change in changes:
             transaction.set_mode(change.service, change.after)
             detail: dict[str, object] = {"mode": str(change.after), "before": str(change.before), "comment": comment}
-            verdict = cleared.lacking.get(change.service)
-            if verdict is not None:
-                missing = [found.text for found in verdict.reasons]
-                detail |= {"override": cleared.reason, "readiness": verdict.summary, "missing": missing}
+            detail |= cleared.detail(change.service)
             transaction.add_audit(actor, "service:mode", str(change.service), as_json(detail), now_ms)
 
     def verdicts(self, service: str | None = None) -> tuple[Verdict, tuple[Verdict, ...]]:

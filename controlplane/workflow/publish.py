@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from controlplane.identity.spiffe import WorkloadId
 from controlplane.policy.documents import load_policy
 from controlplane.policy.revise import changed_services
+from controlplane.policy.rollouts import Rollout, Stage
 from controlplane.policy.rules import EXTERNAL_NAMESPACE, AddressSource, Mode, Policy
 from controlplane.store.interface import Store
 from controlplane.topology.model import Kind, Port, Service, Topology, is_ip_address
@@ -22,10 +23,23 @@ class CompileError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class InForce:
-    """What everybody is to run now: the policy, and what exists, approved hosts included."""
+    """What everybody is to run now: the policy, and what exists, approved hosts included.
+
+    ``rollouts`` are those whose sidecars run the ``trial`` instead: the policy with their services in enforce.
+    """
 
     policy: Policy
     topology: Topology
+    rollouts: Mapping[WorkloadId, Rollout] = field(default_factory=dict)
+    trial: Policy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A second snapshot of a workload, which some of its sidecars run: those that ``rollout`` includes."""
+
+    snapshot: Snapshot
+    rollout: Rollout
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +81,23 @@ def load_active_policy(store: Store, default_mode: Mode, published: Policy | Non
     return load_policy(stored.document, stored.number, modes, default_mode)
 
 
+#: As many as may run at once, and more.
+_MAX_ROLLOUTS = 1_000
+
+
+def load_in_force(store: Store, policy: Policy, topology: Topology) -> InForce:
+    """The policy with the rollouts under way. One whose service has another mode by now, such as quarantine, counts no more."""
+    running: dict[WorkloadId, Rollout] = {}
+    for rollout in store.rollouts(_MAX_ROLLOUTS, running=True):
+        service = topology.services.get(rollout.service)
+        if service is not None and rollout.stage is not Stage.ALL and policy.mode(rollout.service) is rollout.before:
+            running[service.workload] = rollout
+    if not running:
+        return InForce(policy, topology)
+    modes = {**policy.modes, **{rollout.service: Mode.ENFORCE for rollout in running.values()}}
+    return InForce(policy, topology, running, replace(policy, modes=modes))
+
+
 class Publisher:
     """Holds what is in force. Safe to call from several threads."""
 
@@ -74,12 +105,14 @@ class Publisher:
         self._store = store
         self._declared = topology
         self._compiler = compiler
+        # One of its own: a compiler remembers what it built last, and would build both policies anew at each turn.
+        self._trial_compiler = Compiler(compiler.trust)
         self._default_mode = default_mode
         self._lock = threading.Lock()
         self._changed: Callable[[Change], None] = _nobody
         policy = load_active_policy(store, default_mode)
         # One value, so that whoever reads without the lock never sees a policy with another one's topology.
-        self._in_force = InForce(policy, with_approved_hosts(topology, policy))
+        self._in_force = load_in_force(store, policy, with_approved_hosts(topology, policy))
 
     def connect(self, changed: Callable[[Change], None]) -> None:
         """Say who hears of changes. It is called from whatever thread made the change, and must not wait."""
@@ -112,10 +145,36 @@ class Publisher:
             CompileError: it cannot be compiled.
         """
         now = self._in_force
-        try:
-            return self._compiler.compile_snapshot(now.policy, now.topology, workload)
-        except (ValueError, KeyError) as error:
-            raise CompileError(f"revision {now.policy.revision}: {error}") from error
+        return _compiled(self._compiler, now.policy, now.topology, workload)
+
+    def staged(self, workload: WorkloadId) -> Staged | None:
+        """What some of a workload's sidecars are to run instead; ``None`` when no rollout of it is under way.
+
+        Raises:
+            CompileError: it cannot be compiled.
+        """
+        now = self._in_force
+        rollout = now.rollouts.get(workload)
+        if rollout is None or now.trial is None:
+            return None
+        snapshot = _compiled(self._trial_compiler, now.trial, now.topology, workload)
+        return None if snapshot is None else Staged(snapshot, rollout)
+
+    def staged_version(self, rollout: Rollout) -> str:
+        """The version that the sidecars of a rollout's stage have when they took it; empty when it is not in force here.
+
+        Raises:
+            CompileError: it cannot be compiled.
+        """
+        service = self._in_force.topology.services.get(rollout.service)
+        if service is None:
+            return ""
+        if rollout.stage is Stage.ALL:
+            snapshot = self.snapshot(service.workload)
+        else:
+            staged = self.staged(service.workload)
+            snapshot = staged.snapshot if staged is not None and staged.rollout == rollout else None
+        return "" if snapshot is None else snapshot.version
 
     def refresh(self, published: Policy | None = None) -> Policy:
         """Read what is in force and tell of what changed. Whoever made a revision hands it over, so that it is not parsed again."""
@@ -124,14 +183,16 @@ class Publisher:
             policy = load_active_policy(self._store, self._default_mode, published)
             topology = with_approved_hosts(self._declared, policy)
             # The same object where nothing differs: its indexes are made already.
-            after = self._in_force = InForce(policy, before.topology if topology == before.topology else topology)
+            same = before.topology if topology == before.topology else topology
+            after = self._in_force = load_in_force(self._store, policy, same)
             self._changed(_change(before, after))
             return policy
 
 
 def _change(before: InForce, after: InForce) -> Change:
     """Whom a change concerns. One of modes, or of hosts outside, may show in every caller's upstreams."""
-    found: set[WorkloadId] = set()
+    ids = before.rollouts.keys() | after.rollouts.keys()
+    found = {workload for workload in ids if before.rollouts.get(workload) != after.rollouts.get(workload)}
     for name in changed_services(before.policy, after.policy):
         if name.namespace != EXTERNAL_NAMESPACE:
             found.add(WorkloadId(name.namespace, name.name))
@@ -140,6 +201,13 @@ def _change(before: InForce, after: InForce) -> Change:
                 found.add(rule.source)
     everyone = before.policy.modes != after.policy.modes or before.topology is not after.topology
     return Change(after.policy.revision, frozenset(found), everyone)
+
+
+def _compiled(compiler: Compiler, policy: Policy, topology: Topology, workload: WorkloadId) -> Snapshot | None:
+    try:
+        return compiler.compile_snapshot(policy, topology, workload)
+    except (ValueError, KeyError) as error:
+        raise CompileError(f"revision {policy.revision}: {error}") from error
 
 
 def _nobody(_: Change) -> None:

@@ -149,7 +149,7 @@ class Mesh:
         self.authority = load_or_create(directory / "ca", TRUST_DOMAIN)
         self.heard = Heard()
         self.publisher = Publisher(store, topology, Compiler(Trust(TRUST_DOMAIN, self.authority.bundle_pem)), default_mode)
-        self.cache = SnapshotCache(self.publisher.snapshot)
+        self.cache = SnapshotCache(self.publisher.snapshot, self.publisher.staged)
         self.recorder = Recorder(store, lambda: NOW_MS, _Reports(self.heard))
         self.admission = Admission(store, self.is_known, lambda: NOW_MS)
         self.gone: set[WorkloadId] = set()

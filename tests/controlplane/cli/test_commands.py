@@ -268,3 +268,20 @@ def test_what_the_control_plane_refuses_is_one_line_with_a_remedy(learned: Plane
     result = picket("approve", "1")
     assert (result.code, result.out) == (1, "")
     assert result.err == "picket: proposal 1 is approved, not open; list proposals, and review the open one\n"
+
+
+def test_a_rollout_begins_is_shown_and_taken_back(plane: Plane, picket: Picket) -> None:
+    assert picket("rollout", "list").out == "no rollout is under way\n"
+    assert picket("rollout", "start", "cart").code == 1, "no sidecar of it is connected"
+    plane.sidecar(SidecarRow("shop/cart", "cart-0", True))
+    begun = picket("rollout", "start", "cart", "--share", "25", "--hold", "5m", "--max-denials", "2", "-m", "carefully")
+    assert begun.out == "rollout 1: shop/cart enforces in cart-0, and goes on while it holds\n"
+    shown = picket("rollout", "list").out
+    assert "cart-0" in shown
+    assert "waits for sidecars to take it" in shown
+    assert picket("rollout", "rollback", "1").out == "shop/cart is back in mode learn\n"
+    assert picket("rollout", "rollback", "1").code == 1
+    (ended,) = picket("rollout", "list", "--all", "-o", "json").json["rollouts"]
+    assert (ended["status"], ended["share_percent"], ended["hold_seconds"], ended["max_denials"]) == ("rolled-back", 25, 300, 2)
+    assert picket("rollout", "start", "cart", "--share", "100").code == 2
+    assert picket("rollout", "start", "nobody").code == 1

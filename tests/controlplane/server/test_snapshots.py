@@ -7,8 +7,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from controlplane.identity.spiffe import WorkloadId
+from controlplane.policy.rollouts import Plan, Rollout
+from controlplane.policy.rules import Mode
 from controlplane.server.snapshots import SnapshotCache
-from controlplane.workflow.publish import Change, CompileError
+from controlplane.topology.model import ServiceName
+from controlplane.workflow.publish import Change, CompileError, Staged
 from controlplane.xds import types
 from controlplane.xds.snapshot import Snapshot, resource_from_bytes
 from tests.harness.mesh import until
@@ -178,3 +181,27 @@ async def test_an_unknown_workload_is_not_followed() -> None:
         cache.outdate(Change(2, frozenset(NAMES), everyone=True))
         assert cache.outdated == 0
         cache.leave(NAMES[0], following)
+
+
+async def test_sidecars_of_a_stage_run_another_snapshot_until_it_ends() -> None:
+    """Both kinds of sidecars hear of each change; a newcomer gets what its stage has."""
+    rollout = Rollout(1, ServiceName("shop", "s0"), Mode.AUDIT, Plan(20, 60, 0), "first", "ana", 1, 1)
+    staged: Staged | None = None
+    cache = SnapshotCache(lambda _: snapshot("base", 1), lambda _: staged)
+    task = asyncio.create_task(cache.run())
+    told: list[tuple[str, str]] = []
+    Following(cache, NAMES[0], told)
+    try:
+        staged = Staged(snapshot("trial", 1), rollout)
+        cache.outdate(Change(1, frozenset({NAMES[0]}), everyone=False))
+        await until(lambda: not cache.outdated)
+        assert cache.current(NAMES[0], "first") is staged.snapshot
+        assert cache.follow(NAMES[0], Following(cache, NAMES[0], []), "other") is cache.current(NAMES[0])
+        assert told[-1] == ("s0", "changed to 1")
+        staged = None
+        cache.outdate(Change(2, frozenset(), everyone=False))
+        await until(lambda: not cache.outdated)
+        assert cache.current(NAMES[0], "first") is cache.current(NAMES[0], "other")
+    finally:
+        task.cancel()
+        await asyncio.wait((task,))

@@ -1,0 +1,200 @@
+"""Staged rollouts: some sidecars of a service enforce first; all go back when one refuses or denies too much. Makes no revision.
+
+Where each one is stands in the store: a control plane that restarts goes on, and sidecars outside the stage keep their mode.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import structlog
+
+from controlplane.flows.model import Verdict
+from controlplane.policy.applied import ModeChange
+from controlplane.policy.rollouts import (
+    Advance,
+    Finish,
+    Hold,
+    Plan,
+    RollBack,
+    Rollout,
+    Seen,
+    Stage,
+    Status,
+    Taken,
+    first_of,
+    next_step,
+)
+from controlplane.policy.rules import Mode
+from controlplane.store.interface import SidecarRow, Store, StoreError, ViolationFilter
+from controlplane.topology.model import ServiceName
+from controlplane.workflow.modes import Cleared, Modes
+from controlplane.workflow.publish import CompileError, Publisher
+from controlplane.workflow.revisions import Done, Refused, Why, as_json
+
+LOOK_SECONDS = 1.0
+#: More at once are a mesh, not a careful step.
+MAX_RUNNING = 500
+#: More than are ever taken back.
+MAX_KEPT = 10_000
+#: Rows of the violation log that are summed at a look; a spike shows in far fewer.
+MAX_VIOLATIONS = 1_000
+_log = structlog.get_logger("picket.rollouts")
+
+
+class Rollouts:
+    """The driver of staged rollouts."""
+
+    def __init__(self, store: Store, publisher: Publisher, modes: Modes, clock_ms: Callable[[], int]) -> None:
+        self._store = store
+        self._publisher = publisher
+        self._modes = modes
+        self._clock_ms = clock_ms
+
+    def start(
+        self, services: Sequence[ServiceName], plan: Plan, actor: str, comment: str = "", override_reason: str = ""
+    ) -> Sequence[Rollout] | Refused:
+        """Let one sidecar of each service enforce. The gate is asked now, for the whole way."""
+        policy = self._publisher.policy
+        running = {rollout.service for rollout in self._store.rollouts(MAX_RUNNING, running=True)}
+        if len(running) + len(services) > MAX_RUNNING:
+            return Refused(f"{MAX_RUNNING} rollouts may run at once", Why.CONFLICT)
+        firsts: list[str] = []
+        for name in services:
+            first = self._first_of(name, running)
+            if isinstance(first, Refused):
+                return first
+            firsts.append(first)
+        cleared = self._modes.clear(
+            [ModeChange(name, policy.mode(name), Mode.ENFORCE) for name in services], actor, override_reason
+        )
+        if isinstance(cleared, Refused):
+            return cleared
+        now_ms = self._clock_ms()
+        begun: list[Rollout] = []
+        with self._store.transaction() as transaction:
+            for name, first in zip(services, firsts, strict=True):
+                wanted = Rollout(0, name, policy.mode(name), plan, first, actor, now_ms, now_ms)
+                begun.append(transaction.add_rollout(wanted))
+                detail: dict[str, object] = {
+                    "rollout": begun[-1].id, "first": first, "share_percent": plan.share_percent,
+                    "hold_seconds": plan.hold_seconds, "max_denials": plan.max_denials, "comment": comment,
+                }  # fmt: skip
+                transaction.add_audit(actor, "rollout:start", str(name), as_json(detail | cleared.detail(name)), now_ms)
+        self._publisher.refresh()
+        return begun
+
+    def _first_of(self, name: ServiceName, running: set[ServiceName]) -> str | Refused:
+        service, mode = self._publisher.topology.services.get(name), self._publisher.policy.mode(name)
+        if service is None:
+            return Refused(f"there is no service {name}", Why.MISSING)
+        if mode not in {Mode.LEARN, Mode.AUDIT}:
+            return Refused(f"{name} is in mode {mode}; a rollout begins in learn or audit", Why.CONFLICT)
+        if name in running:
+            return Refused(f"a rollout of {name} is running; roll it back first", Why.CONFLICT)
+        rows = [row for row in self._store.sidecars() if row.workload == str(name)]
+        first = first_of(name, (row.instance for row in rows if row.connected and not row.nack_type))
+        if first is None:
+            return Refused(f"no sidecar of {name} is connected and accepts what it is sent", Why.CONFLICT)
+        return first
+
+    def roll_back(self, rollout_id: int, actor: str) -> Done | Refused:
+        """Take one back, running or done: the service has the mode that it had before."""
+        found = next((r for r in self._store.rollouts(MAX_KEPT, running=False) if r.id == rollout_id), None)
+        if found is None:
+            return Refused(f"there is no rollout {rollout_id}", Why.MISSING)
+        mode = self._publisher.policy.mode(found.service)
+        if found.status not in {Status.RUNNING, Status.DONE} or mode is not _mode_of(found):
+            return Refused(f"rollout {found.id} is {found.status}, and {found.service} in mode {mode}; set its mode", Why.CONFLICT)
+        if not self._end(found, Status.ROLLED_BACK, f"{actor} asked for it", actor):
+            return Refused(f"rollout {found.id} has moved on; look at it and try again", Why.CONFLICT)
+        return Done(f"{found.service} is back in mode {found.before}")
+
+    def look(self) -> None:
+        """Move on, finish or take back each running rollout.
+
+        Raises:
+            StoreError: the database refused; all stay where they are until it does not.
+        """
+        running = self._store.rollouts(MAX_RUNNING, running=True)
+        if not running:
+            return
+        rows = self._store.sidecars()
+        for rollout in running:
+            mode = self._publisher.policy.mode(rollout.service)
+            if mode is not _mode_of(rollout):
+                self._end(rollout, Status.STOPPED, f"somebody set mode {mode}", "picket")
+                continue
+            try:
+                version = self._publisher.staged_version(rollout)
+            except CompileError as error:
+                self._end(rollout, Status.ROLLED_BACK, f"it cannot be compiled: {error}", "picket")
+                continue
+            own = [row for row in rows if row.workload == str(rollout.service) and row.connected]
+            self._step(rollout, [_seen(row, version, rollout.stage_ms) for row in own])
+
+    def _step(self, rollout: Rollout, seen: Sequence[Seen]) -> None:
+        now_ms = self._clock_ms()
+        step = next_step(rollout, seen, self._denials(rollout), now_ms)
+        match step:
+            case Hold():
+                return
+            case Taken():
+                with self._store.transaction() as transaction:
+                    transaction.move_rollout(rollout, replace(rollout, taken_ms=now_ms))
+                self._publisher.refresh()
+            case Advance(stage):
+                self._move(rollout, replace(rollout, stage=stage, stage_ms=now_ms, taken_ms=None), "rollout:advance", "picket")
+            case Finish():
+                self._end(rollout, Status.DONE, "", "picket")
+            case RollBack(reason):
+                _log.warning("rollout rolled back", service=str(rollout.service), rollout=rollout.id, reason=reason)
+                self._end(rollout, Status.ROLLED_BACK, reason, "picket")
+
+    def _denials(self, rollout: Rollout) -> int:
+        """What the service's sidecars denied since the rollout began, in and out: before it they denied nothing."""
+        workload = str(rollout.service)
+        wanted = ViolationFilter(since_ms=rollout.created_ms, verdict=Verdict.DENIED)
+        both = (replace(wanted, destination=workload), replace(wanted, source=workload))
+        rows = {row.id: row for end in both for row in self._store.violations(end, MAX_VIOLATIONS)}
+        return sum(row.count for row in rows.values() if row.reporter == workload and row.first_seen_ms >= rollout.created_ms)
+
+    def _end(self, rollout: Rollout, status: Status, reason: str, actor: str) -> bool:
+        after = replace(rollout, status=status, reason=reason, ended_ms=self._clock_ms(), ended_by=actor)
+        return self._move(rollout, after, f"rollout:{status}", actor)
+
+    def _move(self, before: Rollout, after: Rollout, action: str, actor: str) -> bool:
+        """Write a step, with the mode that belongs to it; ``False`` when another was faster."""
+        now_ms = self._clock_ms()
+        with self._store.transaction() as transaction:
+            if not transaction.move_rollout(before, after):
+                return False
+            detail: dict[str, object] = {"rollout": after.id, "stage": str(after.stage), "reason": after.reason}
+            transaction.add_audit(actor, action, str(after.service), as_json(detail), now_ms)
+            if after.status is not Status.STOPPED and _mode_of(before) is not _mode_of(after):
+                change = ModeChange(after.service, _mode_of(before), _mode_of(after))
+                self._modes.write(transaction, [change], Cleared({}), actor, f"rollout {after.id}", now_ms)
+        self._publisher.refresh()
+        return True
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled."""
+        while True:
+            try:
+                await asyncio.to_thread(self.look)
+            except StoreError as error:
+                _log.error("rollouts not looked at", error=str(error))
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+def _seen(row: SidecarRow, version: str, since_ms: int) -> Seen:
+    refused = row.nack_type and row.nack_ms is not None and row.nack_ms >= since_ms
+    refusal = f"{row.nack_type}: {row.nack_message}"[:500] if refused else ""
+    return Seen(row.instance, row.acked_version == version and not row.nack_type, refusal)
+
+
+def _mode_of(rollout: Rollout) -> Mode:
+    """The mode that the service has by a rollout; the stages before the last change it for none but their sidecars."""
+    return Mode.ENFORCE if rollout.stage is Stage.ALL and rollout.status is not Status.ROLLED_BACK else rollout.before
