@@ -66,7 +66,7 @@ def _redirected(shape: Shape, shared: Shared) -> Iterator[Resource]:
             http_ports.add(upstream.port.number)
             toward = partial(_by_server_name, shape, upstream) if by_name else partial(_by_address, shape, upstream, addresses)
             built += shared.toward(upstream, addresses, toward)
-            if upstream.allowed and (upstream.has_tls or not by_name):
+            if upstream.has_tls or not by_name:
                 needs.update((types.CLUSTER, name) for name in upstream.clusters)
     # Envoy matches the port first and does not come back: each port in use needs its own chain for other hosts.
     for port in (*sorted(http_ports), None):
@@ -230,7 +230,7 @@ def _explicit(shape: Shape) -> Iterator[Resource]:
         )
         if handling(upstream.port.protocol) is Handling.INSPECT or upstream.has_tls:
             listener.listener_filters.extend(_inspectors((), original_destination=False))
-        reached = upstream.clusters if upstream.allowed else []
+        reached = upstream.clusters
         if not upstream.opaque.allowed and handling(upstream.port.protocol) is not Handling.HTTP:  # HTTP is answered with a 403
             reached = [*reached, names.BLACKHOLE]
         yield resource_of(types.LISTENER, listener.name, listener, {(types.CLUSTER, name) for name in reached})

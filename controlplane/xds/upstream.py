@@ -66,7 +66,10 @@ class Upstream:
 
     @property
     def clusters(self) -> list[str]:
-        """Every cluster that its chains refer to."""
+        """Every cluster that its chains refer to: none where it is refused, whether requests can be seen or not."""
+        unseen = self.has_tls or handling(self.port.protocol) is Handling.OPAQUE
+        if not (self.opaque if unseen else self).allowed:
+            return []
         both = self.service.meshed and handling(self.port.protocol) is Handling.INSPECT
         return [self.cluster(), self.cluster(inspected_http=True)] if both else [self.cluster()]
 

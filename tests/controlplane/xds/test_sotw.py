@@ -142,6 +142,18 @@ def test_a_cluster_stays_in_responses_as_long_as_a_refused_listener_may_use_it()
     assert responses(stream.on_snapshot(more)) == [("CDS", ["c", "new"], [])]
 
 
+def test_a_cluster_that_was_taken_away_does_not_come_back_for_a_listener_that_is_new() -> None:
+    """Its endpoints would not come, and Envoy would wait for them."""
+    stream = SotwStream(snapshot(resource(CDS, "c", "1", (EDS, "c")), resource(EDS, "c")))
+    stream.on_request(sotw_ack(sotw(stream.on_request(SotwRequest(CDS)))))
+    stream.on_request(sotw_ack(sotw(stream.on_request(SotwRequest(EDS, names=("c",)))), "c"))
+    stream.on_request(sotw_ack(sotw(stream.on_request(SotwRequest(LDS)))))
+    removal = stream.on_snapshot(snapshot())
+    assert responses(removal) == [("CDS", [], [])]
+    assert responses(stream.on_snapshot(snapshot(resource(LDS, "l")))) == []
+    assert responses(stream.on_request(sotw_ack(sotw(removal)))) == [("LDS", ["l"], [])]
+
+
 def test_changed_clusters_get_their_endpoints_again() -> None:
     """They wait for them, and Envoy does not ask."""
     stream = SotwStream(snapshot(resource(CDS, "c", "1", (EDS, "c")), resource(EDS, "c")))
