@@ -90,7 +90,7 @@ class SotwStream(Stream):
         """What the client is to hold: what it wants, and what it cannot let go yet."""
         state = self._types[type_url]
         selected = {name: r for name, r in self._snapshot.of_type(type_url).items() if state.wants(name)}
-        # What it was told to let go is gone for it, though it has not said so yet: a cluster that came back would find no endpoints.
+        # What it was told to let go is gone, though it has not said so yet: a cluster that came back would find no endpoints.
         kept = (state.taken.keys() & state.held.keys()) - selected.keys()
         if kept and self._has_to_stay(type_url):
             selected |= {name: state.taken[name] for name in kept if state.wants(name)}
