@@ -133,7 +133,7 @@ def next_step(rollout: Rollout, sidecars: Sequence[Seen], denials: int, now_ms: 
         if seen.refusal:
             return RollBack(f"{seen.instance} refused it: {seen.refusal}")
     if denials > rollout.plan.max_denials:
-        return RollBack(f"{denials} connections were denied, at most {rollout.plan.max_denials} may be")
+        return RollBack(f"denied connections: {denials}, at most {rollout.plan.max_denials} may be")
     if rollout.taken_ms is None:
         if staged and all(seen.taken for seen in staged):
             return Taken()

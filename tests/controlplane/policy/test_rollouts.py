@@ -51,7 +51,7 @@ def test_a_refusal_takes_it_back_only_where_it_is_staged() -> None:
 def test_more_denials_than_are_allowed_take_it_back(stage: Stage) -> None:
     """Also when its time of watching is over at the same look."""
     watched = replace(BEGUN, stage=stage, taken_ms=1_000)
-    assert next_step(watched, [], 4, HELD_MS) == RollBack("4 connections were denied, at most 3 may be")
+    assert next_step(watched, [], 4, HELD_MS) == RollBack("denied connections: 4, at most 3 may be")
 
 
 def test_what_nobody_takes_is_taken_back() -> None:

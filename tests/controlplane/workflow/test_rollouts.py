@@ -128,7 +128,7 @@ def test_a_spike_of_denials_takes_it_back_from_all_too(world: World) -> None:
     world.deny(2)
     world.driver.look()
     assert (world.newest().status, world.newest().stage) == (Status.ROLLED_BACK, Stage.ALL)
-    assert world.newest().reason == "2 connections were denied, at most 1 may be"
+    assert world.newest().reason == "denied connections: 2, at most 1 may be"
     assert world.publisher.policy.mode(NAME) is Mode.LEARN
 
 
