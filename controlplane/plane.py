@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -39,6 +40,8 @@ from controlplane.server.telemetry import Telemetry
 from controlplane.settings import Settings, advertised
 from controlplane.store.interface import Prunable, Store, StoreError
 from controlplane.topology.document import load_topology
+from controlplane.web.app import create_console, together
+from controlplane.web.sessions import Sessions
 from controlplane.workflow.admission import Admission
 from controlplane.workflow.breakglass import BreakGlass
 from controlplane.workflow.proposing import Watchlist
@@ -95,6 +98,7 @@ class ControlPlane:
         self._enrolling: list[str] = []
         self._ready = threading.Event()
         self._mesh, self._enrollment = self._servers()
+        self._sessions = Sessions(now_ms)
         self._api: ApiServer | None = None
         self._background: dict[str, asyncio.Task[None]] = {}
         gauge = self._metrics.gauge
@@ -269,11 +273,24 @@ class ControlPlane:
         try:
             if address.path:
                 listen.remove_stale_socket(Path(address.path))
-            server = ApiServer(create_app(services), address)
+            server = ApiServer(together(create_app(services), create_console(services, self._sessions)), address)
             places.write_private(places.address_file(self._settings.data), server.address + "\n")
+            self._offer_first_sign_in(server.address)
         except (listen.ListenError, ApiListenError, places.PlaceError) as error:
             raise StartError(str(error)) from error
         return server
+
+    def _offer_first_sign_in(self, address: str) -> None:
+        """A one-time link for the owner, while nobody has done anything yet. A log gets only the file: others read logs."""
+        file = places.console_link_file(self._settings.data)
+        if address.startswith("unix:") or self._store.audit(1):
+            file.unlink(missing_ok=True)
+            return
+        link = f"{address}/sign-in/once/{self._sessions.new_link()}"
+        places.write_private(file, link + "\n")
+        _log.info("console", first_sign_in=str(file))
+        if sys.stderr.isatty():
+            sys.stderr.write(f"picket: the console, for its owner, once and within an hour: {link}\n")
 
     def _api_token(self) -> str | None:
         """The token that callers over TCP bring; made where none was given."""

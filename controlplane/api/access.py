@@ -37,17 +37,16 @@ _ACTOR = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,62}[\x21-\x7e])?")
 
 def install(app: flask.Flask, token: str | None, host_names: tuple[str, ...], users: Users | None) -> None:
     """Check every request before its route runs."""
-    known = frozenset(name.lower().rstrip(".") for name in host_names) - _ANYWHERE
     expected = token.encode() if token else None
 
     @app.before_request
     def check() -> None:
         request = flask.request
-        _refuse_cross_site()
+        refuse_cross_site()
         if request.path in PUBLIC_PATHS:
             return
         if PEER_USER not in request.environ:
-            _check_host(known)
+            check_host(host_names)
             _check_token(expected, users)
         if request.endpoint is not None:
             require(least(request.endpoint))
@@ -129,9 +128,14 @@ def _check_token(expected: bytes | None, users: Users | None) -> None:
     )  # fmt: skip
 
 
-def _check_host(known: frozenset[str]) -> None:
-    """Against DNS rebinding: a name that somebody pointed here is not a name of ours."""
-    name = _host_name(f"//{flask.request.headers.get('Host', '')}")
+def check_host(host_names: tuple[str, ...]) -> None:
+    """Against DNS rebinding: a name that somebody pointed here is not a name of ours.
+
+    Raises:
+        ApiProblemError: it was called by another name than these, or than this machine's loopback.
+    """
+    known = frozenset(name.lower().rstrip(".") for name in host_names) - _ANYWHERE
+    name = host_name(f"//{flask.request.headers.get('Host', '')}")
     if name is not None and (name in known or is_loopback(name)):
         return
     raise problem(
@@ -140,7 +144,12 @@ def _check_host(known: frozenset[str]) -> None:
     )  # fmt: skip
 
 
-def _refuse_cross_site() -> None:
+def refuse_cross_site() -> None:
+    """Let only own pages and programs ask.
+
+    Raises:
+        ApiProblemError: a page of another site asked.
+    """
     headers = flask.request.headers
     origin = headers.get("Origin")
     foreign = origin is not None and _authority(origin) != headers.get("Host", "").lower()
@@ -158,7 +167,8 @@ def _authority(origin: str) -> str | None:
         return None
 
 
-def _host_name(address: str) -> str | None:
+def host_name(address: str) -> str | None:
+    """The host of ``//host:port``; ``None`` for anything else."""
     try:
         parts = urlsplit(address)
         _ = parts.port  # raises when it is no port

@@ -9,8 +9,8 @@ import struct
 import threading
 from pathlib import Path
 from typing import Any
+from wsgiref.types import WSGIApplication
 
-import flask
 from waitress.channel import HTTPChannel
 from waitress.server import UnixWSGIServer, create_server
 from waitress.task import WSGITask
@@ -55,7 +55,7 @@ class _PeerChannel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
 class ApiServer:
     """Serves an application in its own threads until closed."""
 
-    def __init__(self, app: flask.Flask, listen: Listen) -> None:
+    def __init__(self, app: WSGIApplication, listen: Listen) -> None:
         """Take the address.
 
         Raises:

@@ -40,6 +40,11 @@ def address_file(data: Path) -> Path:
     return data / "api-address"
 
 
+def console_link_file(data: Path) -> Path:
+    """Where a control plane that is new writes the one-time link by which its owner signs in to the console."""
+    return data / "console-link"
+
+
 def read_token(path: Path) -> tuple[str, str]:
     """A token, and a warning about its file's permissions (empty when there is nothing to say).
 

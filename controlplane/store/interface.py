@@ -78,7 +78,10 @@ class SidecarRow:
 
 @dataclass(frozen=True, slots=True)
 class ViolationFilter:
-    """Which violations to read; empty fields match everything. ``after_id`` is exclusive."""
+    """Which violations to read; empty fields match everything. ``after_id`` is exclusive.
+
+    ``before`` goes on, newest first, after the violation with this last use (Unix milliseconds) and ID.
+    """
 
     after_id: int = 0
     since_ms: int = 0
@@ -87,6 +90,7 @@ class ViolationFilter:
     verdict: Verdict | None = None
     port: int | None = None
     text: str = ""
+    before: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

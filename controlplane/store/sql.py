@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, and_, func, or_, select
+from sqlalchemy import Connection, Engine, Select, and_, func, not_, or_, select
 
 from controlplane.flows.model import EdgeKey, LearnedEdge, Violation
 from controlplane.graph.evidence import Evidence
@@ -262,6 +262,11 @@ def _filtered(query: Select[Any], wanted: ViolationFilter) -> Select[Any]:
         query = query.where(table.c.verdict == str(wanted.verdict))
     if wanted.port is not None:
         query = query.where(table.c.port == wanted.port)
+    if wanted.before is not None:
+        last_seen_ms, number = (min(bound, _MAX_INTEGER) for bound in wanted.before)
+        # The first part alone is what the index by time answers.
+        later = and_(table.c.last_seen_ms == last_seen_ms, table.c.id >= number)
+        query = query.where(table.c.last_seen_ms <= last_seen_ms, not_(later))
     if wanted.text:
         names = ("source", "destination", "method", "path", "host", "server_name", "peer_address", "deny_id", "reason")
         query = query.where(or_(*(table.c[name].icontains(wanted.text, autoescape=True) for name in names)))

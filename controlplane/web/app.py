@@ -1,0 +1,62 @@
+"""Puts the console's pages together, and before them the choice between page and API. Holds no state and no rule of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+import flask
+import jinja2
+
+from controlplane.api.access import PUBLIC_PATHS
+from controlplane.api.app import PREFIX
+from controlplane.api.problems import Problem
+from controlplane.api.services import ApiServices
+from controlplane.store.interface import StoreError
+from controlplane.web import blocked, guard, overview, signin
+from controlplane.web.guard import Console
+from controlplane.web.sessions import Sessions
+
+_API_PATHS = PUBLIC_PATHS | {"/metrics"}
+_MAX_FORM_BYTES = 64 * 1024
+
+
+def create_console(api: ApiServices, sessions: Sessions) -> flask.Flask:
+    """The console as one WSGI application."""
+    app = flask.Flask("picket-console", root_path=guard.__file__.rpartition("/")[0], static_url_path="/static")
+    app.config["MAX_CONTENT_LENGTH"] = _MAX_FORM_BYTES
+    app.jinja_env.undefined = jinja2.StrictUndefined
+    app.jinja_env.filters["time"] = _time
+    app.jinja_env.globals["signed_in"] = lambda: guard.who(flask.g.session) if flask.g.get("session") else ""
+    console = Console(api, sessions)
+    guard.install(app, console)
+    for page in (signin, overview, blocked):
+        app.register_blueprint(page.blueprint(console))
+
+    @app.errorhandler(404)
+    def nothing(_: Exception) -> tuple[str, int]:
+        found = Problem("", "Not Found", 404, "there is no such page", "", "begin at the overview")
+        return flask.render_template("problem.html", problem=found), 404
+
+    @app.errorhandler(StoreError)
+    def store_failed(error: StoreError) -> tuple[str, int]:
+        found = Problem("", "Service Unavailable", 503, str(error), "", "see /readyz and the control plane's log")
+        return flask.render_template("problem.html", problem=found), 503
+
+    return app
+
+
+def together(api: WSGIApplication, console: WSGIApplication) -> WSGIApplication:
+    """Both at one address: what begins with the API's prefix, and what probes ask for, is the API's; the rest are pages."""
+
+    def choose(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        is_api = path in _API_PATHS or path.startswith(f"{PREFIX.removesuffix('/v1')}/")
+        return (api if is_api else console)(environ, start)
+
+    return choose
+
+
+def _time(at_ms: int) -> str:
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"

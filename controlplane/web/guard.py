@@ -1,0 +1,102 @@
+"""What every page of the console is kept by: known host names, own pages only, a session, form keys, and headers. Shows nothing."""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import flask
+
+from controlplane.api.access import check_host, host_name, is_loopback, refuse_cross_site
+from controlplane.api.problems import ApiProblemError, problem
+from controlplane.api.services import ApiServices
+from controlplane.api.users import UsersError
+from controlplane.web.sessions import Session, Sessions
+
+COOKIE = "picket-session"
+#: What the sign-in form brings back, where there is no session yet.
+FORM_COOKIE = "picket-form"
+#: Reached without a session.
+_OPEN = frozenset({"signin.show", "signin.enter", "signin.link", "static"})
+#: No script at all: there is none to be injected into.
+_POLICY = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+
+
+@dataclass(frozen=True, slots=True)
+class Console:
+    """What the pages work with: the API's parts, and who is signed in."""
+
+    api: ApiServices
+    sessions: Sessions
+
+
+def install(app: flask.Flask, console: Console) -> None:
+    """Check every request before its page is made."""
+
+    @app.before_request
+    def check() -> flask.typing.ResponseReturnValue | None:
+        request = flask.request
+        check_host(console.api.host_names)
+        if request.method == "GET" and request.headers.get("Sec-Fetch-Mode") == "navigate" and _comes_from_elsewhere():
+            # A browser sends a strict cookie only from our own page: this one leads on, so that links can be shared.
+            # One slash: two would be another site's address.
+            return flask.render_template("onward.html", target="/" + request.full_path.lstrip("/\\").rstrip("?"))
+        refuse_cross_site()
+        flask.g.session = session = current_session(console)
+        if request.method == "POST":
+            _check_form(session)
+        if request.endpoint in _OPEN or session is not None:
+            return None
+        return flask.redirect(flask.url_for("signin.show"), HTTPStatus.SEE_OTHER)
+
+    @app.after_request
+    def close(response: flask.Response) -> flask.Response:
+        response.headers["Content-Security-Policy"] = _POLICY
+        response.headers["Referrer-Policy"] = "same-origin"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["X-Frame-Options"] = "DENY"
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    @app.errorhandler(ApiProblemError)
+    def expected(error: ApiProblemError) -> tuple[str, int]:
+        return flask.render_template("problem.html", problem=error.problem), error.problem.status
+
+
+def current_session(console: Console) -> Session | None:
+    """The caller's session; none when its token was revoked meanwhile."""
+    session = console.sessions.find(flask.request.cookies.get(COOKIE, ""))
+    if session is None or session.user is None:
+        return session
+    try:
+        known = console.api.users.known() if console.api.users is not None else []
+    except UsersError:
+        return None
+    return session if session.user in known else None
+
+
+def who(session: Session | None) -> str:
+    """The name that the audit log and the page get; nobody else can have the owner's."""
+    return session.user.name if session is not None and session.user is not None else "owner (via console)"
+
+
+def set_cookie(response: flask.Response, name: str, value: str) -> None:
+    """A cookie that no script reads and no other site's page sends; over TLS alone wherever the console is not on this machine."""
+    host = host_name(f"//{flask.request.headers.get('Host', '')}") or ""
+    is_secure = not is_loopback(host) or flask.request.headers.get("X-Forwarded-Proto") == "https"
+    response.set_cookie(name, value, httponly=True, samesite="Strict", secure=is_secure, path="/")
+
+
+def _comes_from_elsewhere() -> bool:
+    return flask.request.headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}
+
+
+def _check_form(session: Session | None) -> None:
+    expected = session.form_key if session is not None else flask.request.cookies.get(FORM_COOKIE, "")
+    given = flask.request.form.get("form_key", "")
+    if not expected or not hmac.compare_digest(expected.encode(), given.encode()):
+        raise problem(
+            HTTPStatus.FORBIDDEN, "form", "this form is out of date, or is not from the console",
+            where="form", remedy="load the page again, and send it from there",
+        )  # fmt: skip

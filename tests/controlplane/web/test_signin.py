@@ -1,0 +1,138 @@
+"""Who gets into the console, and how long; what its pages are kept by."""
+
+from __future__ import annotations
+
+import pytest
+from flask.testing import FlaskClient
+
+from controlplane.policy.roles import Role
+from controlplane.web.app import create_console
+from controlplane.web.sessions import LIFETIME_MS, LINK_LIFETIME_MS, MAX_FAILURES, WINDOW_MS, Sessions
+from tests.controlplane.web.browsing import form_key, sign_in
+from tests.harness.plane import TOKEN, Plane
+
+
+def test_a_page_leads_a_stranger_to_the_sign_in(stranger: FlaskClient) -> None:
+    for path in ("/", "/blocked", "/blocked/1"):
+        answer = stranger.get(path)
+        assert (answer.status_code, answer.headers["Location"]) == (303, "/sign-in")
+
+
+def test_the_owners_token_lets_in_and_is_written_down(plane: Plane, browser: FlaskClient) -> None:
+    assert browser.get("/").status_code == 200
+    event = plane.store.audit(1)[0]
+    assert (event.actor, event.action) == ("owner (via console)", "console:sign-in")
+
+
+def test_a_named_token_lets_its_owner_in_until_it_is_revoked(plane: Plane, stranger: FlaskClient) -> None:
+    users = plane.services().users
+    assert users is not None
+    assert sign_in(stranger, users.add("bob", Role.VIEWER, 1)).status_code == 303
+    assert "bob" in stranger.get("/").get_data(as_text=True)
+    users.revoke("bob")
+    assert stranger.get("/").status_code == 303
+
+
+@pytest.mark.parametrize("token", ["", " ", f"{TOKEN}x", "None", "\xe9"])
+def test_another_token_does_not(plane: Plane, stranger: FlaskClient, token: str) -> None:
+    answer = sign_in(stranger, token)
+    assert answer.status_code == 401
+    assert "picket-session" not in str(answer.headers.getlist("Set-Cookie"))
+    assert stranger.get("/").status_code == 303
+    assert not plane.store.audit(1)
+
+
+def test_a_control_plane_without_a_token_lets_no_empty_one_in(plane: Plane, sessions: Sessions) -> None:
+    client = create_console(plane.services(token=None), sessions).test_client()
+    client.environ_base |= {"HTTP_HOST": "localhost"}
+    for token in ("", "None"):
+        assert sign_in(client, token).status_code == 401
+
+
+def test_the_link_signs_in_once_and_only_by_its_form(stranger: FlaskClient, sessions: Sessions) -> None:
+    code = sessions.new_link()
+    key = form_key(stranger, f"/sign-in/once/{code}")
+    assert stranger.post("/sign-in", data={"form_key": key, "code": code}).status_code == 303
+    assert stranger.get("/").status_code == 200
+    assert not sessions.use_link(code)
+
+
+def test_the_link_is_over_after_an_hour_and_a_new_one_voids_it(plane: Plane, sessions: Sessions) -> None:
+    first, second = sessions.new_link(), sessions.new_link()
+    assert not sessions.use_link(first)
+    plane.now_ms += LINK_LIFETIME_MS
+    assert not sessions.use_link(second)
+
+
+def test_a_session_ends_with_its_time_and_with_the_sign_out(plane: Plane, browser: FlaskClient) -> None:
+    assert browser.post("/sign-out", data={"form_key": form_key(browser, "/")}).status_code == 303
+    assert browser.get("/").status_code == 303
+    sign_in(browser, TOKEN)
+    plane.now_ms += LIFETIME_MS
+    assert browser.get("/").status_code == 303
+
+
+def test_a_form_without_its_key_changes_nothing(stranger: FlaskClient, browser: FlaskClient) -> None:
+    for key in ("", "another"):
+        assert browser.post("/sign-out", data={"form_key": key}).status_code == 403
+    assert browser.get("/").status_code == 200
+
+
+def test_the_sign_in_form_needs_the_cookie_that_came_with_it(stranger: FlaskClient) -> None:
+    key = form_key(stranger, "/sign-in")
+    stranger.delete_cookie("picket-form")
+    assert stranger.post("/sign-in", data={"form_key": key, "token": TOKEN}).status_code == 403
+
+
+def test_a_page_that_loads_meanwhile_does_not_take_the_form_away(stranger: FlaskClient) -> None:
+    """Browsers ask for pages by themselves, and people have several tabs."""
+    key = form_key(stranger, "/sign-in")
+    assert form_key(stranger, "/sign-in") == key
+    assert stranger.post("/sign-in", data={"form_key": key, "token": TOKEN}).status_code == 303
+
+
+def test_many_failures_stop_sign_ins_for_a_minute(plane: Plane, stranger: FlaskClient) -> None:
+    for _ in range(MAX_FAILURES):
+        assert sign_in(stranger, "wrong").status_code == 401
+    assert sign_in(stranger, TOKEN).status_code == 429
+    plane.now_ms += WINDOW_MS
+    assert sign_in(stranger, TOKEN).status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_secure"),
+    [({}, False), ({"X-Forwarded-Proto": "https"}, True), ({"Host": "mesh.example.org"}, True)],
+)
+def test_the_cookie_is_for_the_console_alone(stranger: FlaskClient, headers: dict[str, str], is_secure: bool) -> None:
+    (cookie,) = stranger.get("/sign-in", headers=headers).headers.getlist("Set-Cookie")
+    assert {"HttpOnly", "SameSite=Strict"} <= set(cookie.split("; "))
+    assert ("Secure" in cookie.split("; ")) == is_secure
+
+
+def test_a_name_that_is_not_ours_is_refused(stranger: FlaskClient) -> None:
+    assert stranger.get("/sign-in", headers={"Host": "evil.example"}).status_code == 421
+
+
+def test_a_page_of_another_site_can_lead_here_and_send_nothing(browser: FlaskClient) -> None:
+    elsewhere = {"Sec-Fetch-Site": "cross-site"}
+    key = form_key(browser, "/")
+    assert browser.post("/sign-out", data={"form_key": key}, headers=elsewhere).status_code == 403
+    assert browser.get("/blocked", headers=elsewhere).status_code == 403
+    page = browser.get("/blocked?port=443", headers=elsewhere | {"Sec-Fetch-Mode": "navigate"}).get_data(as_text=True)
+    assert "url=/blocked?port=443" in page
+
+
+@pytest.mark.parametrize("path", ["//evil.example/", "/\\evil.example/", "///evil.example/", "/\\/evil.example/"])
+def test_the_page_that_leads_on_leads_nowhere_else(browser: FlaskClient, path: str) -> None:
+    headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    page = browser.get("/", headers=headers, environ_overrides={"PATH_INFO": path}).get_data(as_text=True)
+    assert 'url=/evil.example/"' in page
+
+
+def test_no_page_may_run_a_script_or_be_framed(browser: FlaskClient) -> None:
+    for path in ("/", "/blocked", "/nothing", "/sign-in", "/static/console.css"):
+        with browser.get(path) as answer:
+            policy = answer.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "script-src" not in policy
+        assert "frame-ancestors 'none'" in policy
