@@ -159,7 +159,8 @@ class Rollouts:
         wanted = ViolationFilter(since_ms=rollout.created_ms, verdict=Verdict.DENIED)
         both = (replace(wanted, destination=workload), replace(wanted, source=workload))
         rows = {row.id: row for end in both for row in self._store.violations(end, MAX_VIOLATIONS)}
-        return sum(row.count for row in rows.values() if row.reporter == workload and row.first_seen_ms >= rollout.created_ms)
+        # A row that began before counts whole: taken back for nothing is better than a spike that is not seen.
+        return sum(row.count for row in rows.values() if row.reporter == workload)
 
     def _end(self, rollout: Rollout, status: Status, reason: str, actor: str) -> bool:
         after = replace(rollout, status=status, reason=reason, ended_ms=self._clock_ms(), ended_by=actor)
