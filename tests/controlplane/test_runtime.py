@@ -246,6 +246,19 @@ async def test_a_restart_keeps_what_was_known(directory: Path) -> None:
             await client.close()
 
 
+async def test_a_new_control_plane_offers_its_owner_a_link_until_somebody_acted(directory: Path) -> None:
+    """The link is in a file for its owner alone; the log, which others read, does not have it."""
+    file = directory / "console-link"
+    async with running(directory) as plane:
+        link = file.read_text().strip()
+        assert link.startswith(f"{plane.address('API')}/sign-in/once/")
+        assert file.stat().st_mode & 0o077 == 0
+        assert link not in "".join(plane.log)
+        await asyncio.to_thread(plane.api().post, "/api/v1/tokens", {"workload": "shop/web"})
+    async with running(directory):
+        assert not file.exists()
+
+
 async def test_plaintext_is_said_aloud(directory: Path) -> None:
     """--insecure says so, believes what peers say, and closes its socket's file to other users."""
     plane = await launched(directory, "--insecure", "--grpc-listen", f"unix:{directory}/mesh.sock")
