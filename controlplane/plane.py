@@ -91,7 +91,12 @@ class ControlPlane:
         self._states = SidecarStates(store, now_ms)
         self._cache = SnapshotCache(self._publisher.snapshot, self._publisher.staged)
         self._recorder = Recorder(store, now_ms, ReportObserver(self._metrics))
-        self._keep = Keep(settings.keep_violations_days, settings.keep_edges_days, settings.keep_sidecars_days)
+        self._keep = Keep(
+            violations_days=settings.keep_violations_days,
+            edges_days=settings.keep_edges_days,
+            sidecars_days=settings.keep_sidecars_days,
+            history_days=settings.keep_history_days,
+        )
         self._retention = Retention(store, self._keep, now_ms, self._on_removed)
         self._streams = (OpenStreams(), OpenStreams())
         self._listening: list[str] = []

@@ -101,6 +101,7 @@ class Settings:
     keep_violations_days: int
     keep_edges_days: int
     keep_sidecars_days: int
+    keep_history_days: int
     gate_min_days: int
     gate_max_denials: int
     unused_days: int
@@ -128,6 +129,7 @@ def build_settings(
     keep_violations_days: int = 90,
     keep_edges_days: int = 365,
     keep_sidecars_days: int = 30,
+    keep_history_days: int = 30,
     gate_min_days: int = 7,
     gate_max_denials: int = 3,
     unused_days: int = 30,
@@ -150,7 +152,9 @@ def build_settings(
         raise SettingsError("--svid-lifetime-seconds: 30 seconds to 30 days")
     if log_level not in {"debug", "info", "warning", "error"}:
         raise SettingsError("--log-level: debug, info, warning or error")
-    kept = {"violations": keep_violations_days, "edges": keep_edges_days, "sidecars": keep_sidecars_days}
+    kept = {
+        "violations": keep_violations_days, "edges": keep_edges_days, "sidecars": keep_sidecars_days, "history": keep_history_days,
+    }  # fmt: skip
     for name, days in kept.items():
         if not 0 <= days <= _MAX_DAYS:
             raise SettingsError(f"--keep-{name}-days: 1 to {_MAX_DAYS} days, or 0 for ever")
@@ -188,6 +192,7 @@ def build_settings(
         keep_violations_days=keep_violations_days,
         keep_edges_days=keep_edges_days,
         keep_sidecars_days=keep_sidecars_days,
+        keep_history_days=keep_history_days,
         gate_min_days=gate_min_days,
         gate_max_denials=gate_max_denials,
         unused_days=unused_days,

@@ -20,6 +20,7 @@ from controlplane.api import (
     problems,
     proposals,
     readiness,
+    replay,
     rollouts,
     sidecars,
     tokens,
@@ -41,7 +42,7 @@ def create_app(services: ApiServices) -> flask.Flask:
     problems.install(app)
     access.install(app, services.token, services.host_names, services.users)
     app.register_blueprint(health.blueprint(services))
-    reviewing = (graph, proposals, preview, breakglass, imports, asks, leases, readiness, modes, rollouts, policy, applying)
+    reviewing = (graph, proposals, preview, replay, breakglass, imports, asks, leases, readiness, modes, rollouts, policy, applying)
     for topic in (*reviewing, violations, sidecars, tokens, users_routes, audit):
         app.register_blueprint(topic.blueprint(services), url_prefix=PREFIX)
     return app

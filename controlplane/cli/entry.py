@@ -21,6 +21,7 @@ from controlplane.cli.offline import POLICY_COMMANDS, check
 from controlplane.cli.policy import policy
 from controlplane.cli.preview import preview
 from controlplane.cli.readiness import readiness
+from controlplane.cli.replay import replay
 from controlplane.cli.review import approve, proposals, reject
 from controlplane.cli.rollouts import rollout
 from controlplane.cli.serve import controlplane
@@ -55,6 +56,7 @@ for _command in (
     proposals,
     readiness,
     reject,
+    replay,
     rollout,
     sidecar,
     sidecars,

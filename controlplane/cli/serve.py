@@ -80,6 +80,7 @@ SETTINGS = (
     ),
     _setting("keep-edges-days", "The same of learned edges.", type=int, default=365, metavar="DAYS"),
     _setting("keep-sidecars-days", "The same of sidecars that are gone.", type=int, default=30, metavar="DAYS"),
+    _setting("keep-history-days", "The same of uses by the hour, which a replay reads.", type=int, default=30, metavar="DAYS"),
     _setting(
         "gate-min-days", "Whole days that a service must have been watched before it is enforced; 0: no gate.", type=int, default=7,
         metavar="DAYS",

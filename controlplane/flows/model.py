@@ -60,6 +60,20 @@ class LearnedEdge:
 
 
 @dataclass(frozen=True, slots=True)
+class HourlyFlow:
+    """The uses of one edge in one hour with one verdict. ``hour`` counts from the epoch; the path of ``edge`` is one of those seen.
+
+    ``verdict`` is what the sidecar reported; ``deny_id`` is the last that came with it, empty where none did.
+    """
+
+    edge: EdgeKey
+    verdict: Verdict
+    hour: int
+    count: int
+    deny_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Violation:
     """A flow that the allow-list does not hold, as stored; ``count`` sums what followed it within its window."""
 

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from controlplane.flows.model import EdgeKey, Flow, LearnedEdge, Verdict, Violation
+from controlplane.flows.model import EdgeKey, Flow, HourlyFlow, LearnedEdge, Verdict, Violation
 from controlplane.graph.evidence import Evidence
 from controlplane.graph.watch import Watch
 from controlplane.policy.asks import Ask
@@ -106,6 +106,7 @@ class Prunable(enum.StrEnum):
     """What grows without end unless it is removed. Revisions, decided proposals and audit events are kept for ever."""
 
     VIOLATIONS = "violations"
+    HISTORY = "history"
     EDGES = "edges"
     SUPERSEDED_PROPOSALS = "superseded-proposals"
     SIDECARS = "sidecars"  # that are not connected, with what their reports said of them
@@ -197,6 +198,9 @@ class Store(Protocol):
 
     def evidence(self) -> Mapping[EdgeKey, Evidence]:
         """What is known of the use of each learned edge; HTTP paths are shapes (`graph.pathshape`)."""
+
+    def history(self, since_hour: int, limit: int) -> Sequence[HourlyFlow]:
+        """Uses by the hour from that hour on (hours since the epoch), newest hour first."""
 
     def watches(self) -> Mapping[str, Watch]:
         """When each service was watched, by its name."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, exists, func, or_, select, tuple_
 
+from controlplane.graph.evidence import HOUR_MS
 from controlplane.store import tables
 from controlplane.store.interface import Prunable
 
@@ -59,6 +60,8 @@ def _stale(what: Prunable, bound: int) -> tuple[Table, ColumnElement[bool]]:
     match what:
         case Prunable.VIOLATIONS:
             return tables.violations, _before(tables.violations.c.last_seen_ms, bound)
+        case Prunable.HISTORY:
+            return tables.history, _before(tables.history.c.hour, bound // HOUR_MS)
         case Prunable.EDGES:
             return tables.edges, _before(tables.edges.c.last_seen_ms, bound)
         case Prunable.EPOCHS:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, select
 from controlplane.flows.model import Flow, Verdict
 from controlplane.graph.watch import Watch
 from controlplane.store import tables
+from controlplane.store.history import HistoryRecording, Hours
 from controlplane.store.interface import BatchReceipt
 from controlplane.store.known import Known
 from controlplane.store.learning import MAX_COUNT, EdgeRecording, Learned
@@ -29,6 +30,7 @@ class Stored:
 
     edges: Learned = field(default_factory=Learned)
     watches: Known[str, Watch] = field(default_factory=Known)
+    hours: Hours = field(default_factory=Hours)
 
 
 @dataclass(slots=True)
@@ -47,6 +49,7 @@ class Recording:
         self._connection = connection
         self._violations = ViolationRecording(connection, violation_window_ms)
         self._edges = EdgeRecording(connection, stored.edges)
+        self._history = HistoryRecording(connection, stored.hours)
         self._watches = WatchRecording(connection, stored.watches)
         self._sequences: dict[tuple[str, str, str], int] = {}
         self._reports: dict[tuple[str, str], _Report] = {}
@@ -68,6 +71,7 @@ class Recording:
             report.blind_since_ms = now_ms
         report.lost += min(lost, MAX_COUNT)
         self._edges.add((flow for flow in flows if flow.verdict is Verdict.ALLOWED), instance)
+        self._history.add(flows, now_ms)
         if instance:
             self._watches.hear(workload, flows, min(lost + gap, MAX_COUNT), now_ms, "" if last else f"{instance}/{epoch}")
         refused = [flow for flow in flows if flow.verdict is not Verdict.ALLOWED]
@@ -100,12 +104,14 @@ class Recording:
         upsert(self._connection, tables.reports, reports, _REPORT)
         upsert(self._connection, tables.sidecars, [_blank_sidecar(*key) for key in sorted(self._met) if key[1]], {})
         self._edges.finish()
+        self._history.finish()
         self._watches.finish()
         self._violations.finish()
 
     def committed(self) -> None:
         """What was written is stored."""
         self._edges.committed()
+        self._history.committed()
         self._watches.committed()
 
     def _last_sequence(self, key: tuple[str, str, str]) -> int:

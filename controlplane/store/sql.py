@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, and_, func, not_, or_, select
 
-from controlplane.flows.model import EdgeKey, LearnedEdge, Violation
+from controlplane.flows.model import EdgeKey, HourlyFlow, LearnedEdge, Violation
 from controlplane.graph.evidence import Evidence
 from controlplane.graph.watch import Watch
 from controlplane.policy.asks import Ask
@@ -22,6 +22,7 @@ from controlplane.store import tables
 from controlplane.store.asks import select_asks
 from controlplane.store.engine import BUSY_TIMEOUT_SECONDS, open_engine, wrapped
 from controlplane.store.grants import select_grants
+from controlplane.store.history import select_history
 from controlplane.store.interface import (
     Prunable,
     SidecarRow,
@@ -82,6 +83,10 @@ class SqlStore:
     def _writing(self) -> AbstractContextManager[object]:
         return nullcontext() if self._writer is None else _held(self._writer)
 
+    def _write_history(self) -> None:
+        with self._changing() as connection:
+            self._stored.hours.write(connection)
+
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         with wrapped("the database refused a read"), self._engine.connect() as connection:
@@ -100,6 +105,12 @@ class SqlStore:
         """What is known of the use of each learned edge; HTTP paths are shapes (`graph.pathshape`)."""
         with self._reading() as connection:
             return select_evidence(connection)
+
+    def history(self, since_hour: int, limit: int) -> Sequence[HourlyFlow]:
+        """Uses by the hour from that hour on (hours since the epoch), newest hour first."""
+        self._write_history()
+        with self._reading() as connection:
+            return select_history(connection, since_hour, _limit(limit))
 
     def watches(self) -> Mapping[str, Watch]:
         """When each service was watched, by its name."""
@@ -229,7 +240,9 @@ class SqlStore:
             connection.execute(select(tables.counters.c.value).limit(1))
 
     def close(self) -> None:
-        """Release connections."""
+        """Write what was counted of the last hours, and release connections."""
+        with suppress(StoreError):  # what cannot be written now is a minute of counts
+            self._write_history()
         self._engine.dispose()
 
 

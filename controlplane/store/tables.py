@@ -42,6 +42,25 @@ watches = Table(
     Column("packed", LargeBinary, nullable=False),
 )
 
+#: How often an edge was used in an hour, with each verdict: what a replay reads. Rows of an hour lie together.
+history = Table(
+    "history",
+    metadata,
+    # Hours since the epoch; and a hash over edge and verdict, the path in it as its shape.
+    Column("hour", Integer, primary_key=True, autoincrement=False),
+    Column("key_hash", LargeBinary, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("destination", Text, nullable=False),
+    Column("port", Integer, nullable=False),
+    Column("protocol", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    Column("deny_id", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 violations = Table(
     "violations",
     metadata,

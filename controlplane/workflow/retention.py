@@ -33,12 +33,14 @@ class Keep:
     violations_days: int
     edges_days: int
     sidecars_days: int
+    history_days: int
 
 
 def bounds(keep: Keep, now_ms: int) -> dict[Prunable, int]:
     """What is removed, and up to where; see `store.interface.Store.prune`."""
     days = {
         Prunable.VIOLATIONS: keep.violations_days,
+        Prunable.HISTORY: keep.history_days,
         Prunable.EDGES: keep.edges_days,
         Prunable.SIDECARS: keep.sidecars_days,
         Prunable.EPOCHS: EPOCHS_KEPT_DAYS,

@@ -17,7 +17,7 @@ from controlplane.policy.documents import load_policy
 from controlplane.policy.grants import was_open, withdrawn
 from controlplane.policy.leases import leases_for, leases_of
 from controlplane.policy.revise import RuleSets, revise, rule_sets
-from controlplane.policy.rules import EXTERNAL_NAMESPACE
+from controlplane.policy.rules import EXTERNAL_NAMESPACE, Policy
 from controlplane.policy.traffic_policy import Lease, TrafficPolicy
 from controlplane.store.interface import Store, StoredProposal, Transaction
 from controlplane.workflow.learning import Learning
@@ -95,16 +95,23 @@ class Review:
 
     def preview(self, number: int | None, since_ms: int, rows: Collection[int] | None = None) -> Preview | Refused:
         """What would become of what was used since then, if a proposal or some rows of it were approved; without one, as it is."""
-        current = candidate = self._publisher.policy
-        if number is not None:
-            proposal = self._store.proposal(number)
-            if proposal is None:
-                return Refused(f"there is no proposal {number}", Why.MISSING)
-            chosen = _chosen(proposal, rows)
-            if isinstance(chosen, Refused):
-                return chosen
-            candidate = revise(current, decided(rule_sets(current), chosen.values()), current.revision + 1)
-        return preview(current, candidate, self.learned(), since_ms)
+        candidate = self.candidate(number, rows)
+        if isinstance(candidate, Refused):
+            return candidate
+        return preview(self._publisher.policy, candidate, self.learned(), since_ms)
+
+    def candidate(self, number: int | None, rows: Collection[int] | None = None) -> Policy | Refused:
+        """What would be in force, if a proposal or some rows of it were approved; without one, what is."""
+        current = self._publisher.policy
+        if number is None:
+            return current
+        proposal = self._store.proposal(number)
+        if proposal is None:
+            return Refused(f"there is no proposal {number}", Why.MISSING)
+        chosen = _chosen(proposal, rows)
+        if isinstance(chosen, Refused):
+            return chosen
+        return revise(current, decided(rule_sets(current), chosen.values()), current.revision + 1)
 
     def reject(self, number: int, actor: str, comment: str = "", rows: Collection[int] | None = None) -> Done | Refused:
         """Close a proposal without approving anything; of some rows, the others are proposed again."""

@@ -18,7 +18,9 @@ from tests.bench.measurement import Measurement, show, to_json
 from tests.bench.scenario import run_one
 
 #: In the order in which they run: those that need the machine quiet first.
-SCENARIOS = ("regenerate", "allowlist", "revoke", "approval", "push", "fanout", "agent", "accesslog", "ingest", "learning")
+SCENARIOS = (
+    "regenerate", "allowlist", "revoke", "approval", "push", "fanout", "agent", "accesslog", "ingest", "learning", "replay",
+)  # fmt: skip
 
 
 def main() -> int:

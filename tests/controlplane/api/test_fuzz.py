@@ -51,7 +51,8 @@ WRITES = st.sampled_from(
 READS = st.sampled_from(
     [
         "/map", "/proposals", "/proposals/1", "/modes", "/policy", "/policy/revisions", "/policy/revisions/1", "/policy/diff",
-        "/violations", "/violations/count", "/sidecars", "/audit", "/map/picture", "/preview", "/proposals/1/preview",
+        "/violations", "/violations/count", "/sidecars", "/audit", "/map/picture", "/preview",
+        "/replay", "/policy/revisions/1/replay", "/proposals/1/preview",
         "/break-glass",
     ]
 )  # fmt: skip

@@ -157,6 +157,20 @@ def test_a_host_outside_that_nobody_declared_is_allowed_for_a_time(plane: Plane,
     assert "bank.example" not in picket("policy", "show", "-o", "json").out
 
 
+def test_a_replay_says_what_a_list_would_have_denied(plane: Plane, picket: Picket) -> None:
+    plane.now_ms = 900
+    plane.learn(PAY, REDIS, count=4)
+    picket("proposals")
+    shown = picket("replay").out
+    assert shown.startswith("in the last 7 days, the list in force would have denied 8 of 8 uses")
+    assert "shop/redis:6379" in shown
+    assert picket("replay", "--proposal", "1").out == "in the last 7 days, proposal 1 approved would have denied 0 of 8 uses\n"
+    picket("approve", "1", "--rows", "2")
+    assert picket("replay", "--revision", "1", "-o", "json").json["denied"] == 4
+    assert picket("replay", "--revision", "1", "--proposal", "1").code == 2
+    assert picket("replay", "--revision", "9").code == 1
+
+
 def test_a_preview_says_what_would_be_denied_and_reached(plane: Plane, picket: Picket) -> None:
     plane.now_ms = 900
     plane.learn(PAY, REDIS)

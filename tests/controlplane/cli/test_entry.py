@@ -17,7 +17,8 @@ from tests.harness.plane import Plane
 
 COMMANDS = {
     "approve", "ask", "audit", "break-glass", "check", "controlplane", "demo", "learn", "leases", "map", "mode", "policy",
-    "preview", "proposals", "readiness", "reject", "rollout", "sidecar", "sidecars", "token", "user", "violations", "wait",
+    "preview", "proposals", "readiness", "reject", "replay", "rollout", "sidecar", "sidecars", "token", "user", "violations",
+    "wait",
 }  # fmt: skip
 
 

@@ -1,0 +1,114 @@
+"""`/api/v1/replay`, `/proposals/N/replay` and `/policy/revisions/N/replay`: what a list would have done with stored flows."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated
+
+import flask
+import msgspec
+
+from controlplane.api import outcomes
+from controlplane.api.problems import problem
+from controlplane.api.reading import read_number, read_query, write
+from controlplane.api.services import ApiServices
+from controlplane.graph import replay
+from controlplane.graph.evidence import HOUR_MS
+from controlplane.policy.documents import load_policy
+from controlplane.policy.rules import Policy
+from controlplane.workflow.revisions import Refused
+
+#: Flows (an edge in an hour) that one replay reads, the newest.
+MAX_FLOWS = 1_000_000
+
+
+class ReplayQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What was used within so many ``days``."""
+
+    days: Annotated[int, msgspec.Meta(ge=1, le=3650)] = 7
+
+
+class Hour(msgspec.Struct, frozen=True, kw_only=True):
+    """Uses within one hour, which begins at ``at_ms``, that would have passed and been denied."""
+
+    at_ms: int
+    allowed: int
+    denied: int
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """An edge that would have been denied. ``path`` is one that was seen; ``reported`` is what the sidecar said last."""
+
+    source: str
+    destination: str
+    port: int
+    protocol: str
+    method: str
+    path: str
+    deny_id: str
+    count: int
+    first_hour_ms: int
+    last_hour_ms: int
+    reported: str
+
+
+class Replay(msgspec.Struct, frozen=True, kw_only=True):
+    """``flows`` are edges in hours; ``unread`` of them name no workload or service, and ``complete`` is whether all were read."""
+
+    days: int
+    flows: int
+    unread: int
+    complete: bool
+    allowed: int
+    denied: int
+    hours: list[Hour]
+    refusals: list[Refusal]
+
+
+def blueprint(services: ApiServices) -> flask.Blueprint:
+    """The routes."""
+    routes = flask.Blueprint("replay", __name__)
+
+    @routes.get("/replay")
+    def in_force() -> flask.Response:
+        return _answer(services, services.publisher.policy)
+
+    @routes.get("/proposals/<number>/replay")
+    def of_proposal(number: str) -> flask.Response:
+        candidate = services.review.candidate(read_number(number, "proposal"))
+        if isinstance(candidate, Refused):
+            raise outcomes.refusal(candidate, "list proposals, and look at the open one")
+        return _answer(services, candidate)
+
+    @routes.get("/policy/revisions/<number>/replay")
+    def of_revision(number: str) -> flask.Response:
+        wanted = read_number(number, "revision")
+        stored = services.store.revision(wanted)
+        if stored is None:
+            detail = f"there is no revision {wanted}"
+            raise problem(HTTPStatus.NOT_FOUND, "missing", detail, where="path", remedy="list the revisions")
+        current = services.publisher.policy
+        return _answer(services, load_policy(stored.document, wanted, current.modes, current.default_mode))
+
+    return routes
+
+
+def _answer(services: ApiServices, policy: Policy) -> flask.Response:
+    days = read_query(ReplayQuery).days
+    flows = services.store.history(services.clock_ms() // HOUR_MS - days * 24, MAX_FLOWS + 1)
+    found = replay.replay(policy, flows[:MAX_FLOWS])
+    return write(
+        Replay(
+            days=days, flows=found.flows, unread=found.unread, complete=len(flows) <= MAX_FLOWS,
+            allowed=found.allowed, denied=found.denied,
+            hours=[Hour(at_ms=one.hour * HOUR_MS, allowed=one.allowed, denied=one.denied) for one in found.hours],
+            refusals=[_refusal(one) for one in found.refusals],
+        )
+    )  # fmt: skip
+
+
+def _refusal(found: replay.Refusal) -> Refusal:
+    return Refusal(
+        **found.edge._asdict(), deny_id=found.deny_id, count=found.count, first_hour_ms=found.first_hour * HOUR_MS,
+        last_hour_ms=found.last_hour * HOUR_MS, reported=str(found.reported),
+    )  # fmt: skip

@@ -1,0 +1,46 @@
+"""Uses by the hour: counted once, kept over a restart, and removed when out of date; on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from controlplane.flows.model import EdgeKey, Flow, Verdict
+from controlplane.store.interface import Prunable
+from controlplane.store.sql import SqlStore
+
+HOUR_MS = 3_600_000
+EDGE = EdgeKey("shop/web", "shop/cart", 80, "http", "GET", "/items/7")
+
+
+def report(store: SqlStore, sequence: int, *flows: Flow) -> None:
+    with store.transaction() as transaction:
+        transaction.record_batch("shop/cart", "cart-0", "a" * 32, sequence, flows, 0, sequence * 61_000)
+
+
+def flow(verdict: Verdict = Verdict.ALLOWED, hour: int = 5, path: str = "/items/7", deny_id: str = "") -> Flow:
+    at_ms = hour * HOUR_MS + 9
+    return Flow(EDGE._replace(path=path), verdict, "shop/cart", "in", 2, at_ms, at_ms, deny_id=deny_id)
+
+
+def test_uses_of_an_hour_add_up_over_batches_and_stores(opened: Callable[[], SqlStore]) -> None:
+    first = opened()
+    for sequence in (1, 2, 3):
+        report(first, sequence, flow(), flow(path="/items/8"))
+    report(first, 3, flow())  # it came before
+    report(first, 4, flow(hour=6))
+    first.close()
+    found = opened().history(0, 10)
+    assert [(one.hour, one.count, one.edge.path) for one in found] == [(6, 2, "/items/7"), (5, 12, "/items/7")]
+    assert [one.hour for one in opened().history(6, 10)] == [6]
+
+
+def test_a_use_that_passed_and_was_reported_counts_once(store: SqlStore) -> None:
+    report(store, 1, flow(), flow(Verdict.WOULD_DENY, deny_id="deny:shop/cart@r1"))
+    assert [(one.verdict, one.count, one.deny_id) for one in store.history(0, 10)] == [(Verdict.WOULD_DENY, 2, "deny:shop/cart@r1")]
+
+
+def test_hours_before_the_bound_are_removed(store: SqlStore) -> None:
+    report(store, 1, flow(hour=5), flow(hour=6))
+    store.history(0, 10)
+    assert store.prune(Prunable.HISTORY, 6 * HOUR_MS, 10) == 1
+    assert [one.hour for one in store.history(0, 10)] == [6]
