@@ -17,6 +17,7 @@ from controlplane.store.interface import Prunable
 #: Keys of one statement: three columns of each are bound, and older SQLite takes 999 values.
 _CHUNK = 300
 _MAX_INTEGER = 2**63 - 1
+_MAX_HOUR = 2**31 - 1  # the column is narrower
 _SUPERSEDED = "superseded"
 
 Key = tuple[Any, ...]
@@ -61,7 +62,7 @@ def _stale(what: Prunable, bound: int) -> tuple[Table, ColumnElement[bool]]:
         case Prunable.VIOLATIONS:
             return tables.violations, _before(tables.violations.c.last_seen_ms, bound)
         case Prunable.HISTORY:
-            return tables.history, _before(tables.history.c.hour, bound // HOUR_MS)
+            return tables.history, _before(tables.history.c.hour, max(0, min(bound // HOUR_MS, _MAX_HOUR)))
         case Prunable.EDGES:
             return tables.edges, _before(tables.edges.c.last_seen_ms, bound)
         case Prunable.EPOCHS:
