@@ -18,12 +18,13 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, event
 from sqlalchemy.engine import make_url
 
 from controlplane.policy.audit import Chain, Intact
 from controlplane.store.engine import open_engine
 from controlplane.store.interface import StoreError
+from controlplane.store.schema import migrate
 from controlplane.store.sql import SqlStore, open_store
 from controlplane.store.tables import metadata
 
@@ -62,6 +63,16 @@ def test_control_planes_may_open_a_new_database_at_once(url: str) -> None:
     for store in stores:
         store.ping()
         store.close()
+
+
+def test_tables_that_another_one_makes_meanwhile_are_not_foreign(url: str) -> None:
+    """Between two looks of one that opens a new database, another one makes it."""
+    driver = make_url(url).get_backend_name() + ("+pysqlite" if url.startswith("sqlite") else "+psycopg")
+    engine = create_engine(make_url(url).set(drivername=driver))
+    event.listen(engine, "after_cursor_execute", lambda *_: open_store(url).close(), once=True)
+    migrate(engine, "here")
+    engine.dispose()
+    open_store(url).close()
 
 
 def test_a_newer_database_is_refused(url: str) -> None:
