@@ -291,7 +291,9 @@ class ControlPlane:
         if address.startswith("unix:") or self._store.audit(1):
             file.unlink(missing_ok=True)
             return
-        link = f"{address}/sign-in/once/{self._sessions.new_link()}"
+        scheme, separator, listening = address.partition("://")
+        reached = advertised(listening, (*self._settings.server_names, "localhost"))
+        link = f"{scheme}{separator}{reached}/sign-in/once/{self._sessions.new_link()}"
         places.write_private(file, link + "\n")
         _log.info("console", first_sign_in=str(file))
         if sys.stderr.isatty():
