@@ -29,6 +29,8 @@ from controlplane.xds.subscription import Acked, DeltaResponse, Event, Nacked, P
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 #: A peer that opened a stream says this soon what it wants.
 FIRST_REQUEST_SECONDS = 10.0
+#: A write that is under way when the stream is to end has this long; a peer that takes nothing has gone.
+LAST_WRITE_SECONDS = 5.0
 _BROKEN = Ending(grpc.StatusCode.INTERNAL, "the control plane failed on this stream; its log says why")
 _log = structlog.get_logger("picket.ads")
 
@@ -71,7 +73,7 @@ class Observer(Protocol):
 class _Conversation:
     """What one stream's reader and follower share. Implements `snapshots.Follower`."""
 
-    __slots__ = ("context", "lock", "machine", "news", "observer", "snapshot", "stream")
+    __slots__ = ("_writing", "context", "lock", "machine", "news", "observer", "snapshot", "stream")
 
     def __init__(self, stream: StreamId, context: Context, observer: Observer) -> None:
         self.stream = stream
@@ -81,6 +83,17 @@ class _Conversation:
         self.lock = asyncio.Lock()
         self.machine: Any = None
         self.snapshot: Snapshot
+        self._writing: asyncio.Future[None] | None = None
+
+    async def write(self, body: bytes) -> None:
+        """Send; it goes on when whoever waits is interrupted, for gRPC cannot end a stream with half a write."""
+        self._writing = asyncio.ensure_future(self.context.write(body))
+        await asyncio.shield(self._writing)
+
+    async def written(self) -> None:
+        """Wait for the write that is under way, if any."""
+        if self._writing is not None and not self._writing.done():
+            await asyncio.wait((self._writing,), timeout=LAST_WRITE_SECONDS)
 
     def changed(self) -> None:
         """There is another snapshot to send."""
@@ -180,6 +193,7 @@ class AggregatedDiscovery:
         finally:
             self._cache.leave(stream.workload, talk)
             self._observer.disconnected(stream)
+            await talk.written()
 
     async def _converse(self, talk: _Conversation, decode: Callable[[bytes], Any], life: Life) -> None:
         """Requests and changes, whichever comes first, one at a time."""
@@ -229,7 +243,7 @@ class AggregatedDiscovery:
             if isinstance(event, DeltaResponse | SotwResponse):
                 body = codec.delta_response(event) if isinstance(event, DeltaResponse) else codec.sotw_response(event)
                 self._observer.sent(talk.stream, event.type_url, len(body), talk.snapshot)
-                await talk.context.write(body)
+                await talk.write(body)
             elif isinstance(event, ProtocolError):
                 await talk.context.abort(grpc.StatusCode.INVALID_ARGUMENT, event.message)
             else:
