@@ -18,7 +18,7 @@ from controlplane.flows.model import EdgeKey, Flow, Verdict
 from controlplane.identity.spiffe import WorkloadId
 from controlplane.policy.rules import Mode
 from controlplane.server import ads
-from controlplane.server.ads import AggregatedDiscovery
+from controlplane.server.ads import AggregatedDiscovery, StreamId
 from controlplane.server.authentication import Authenticator
 from controlplane.server.snapshots import SnapshotCache
 from controlplane.store.sql import SqlStore
@@ -268,6 +268,23 @@ async def test_stopping_ends_streams_with_advice(mesh: Mesh) -> None:
         assert error is not None
         assert error.code() is grpc.StatusCode.UNAVAILABLE
     assert mesh.heard.events[-1] == ("disconnected", "web-0")
+
+
+async def test_a_stream_ends_also_while_something_is_written_to_it(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    """gRPC refuses to end a call with half a write; the peer would wait for ever."""
+    heard = mesh.heard.sent
+
+    def sent(stream: StreamId, type_url: str, size_bytes: int, snapshot: Snapshot) -> None:
+        heard(stream, type_url, size_bytes, snapshot)
+        mesh.end_streams()
+
+    monkeypatch.setattr(mesh.heard, "sent", sent)
+    async with connect(mesh.target, mesh.credentials(WEB)) as channel:
+        client = DeltaClient(channel, NODE)
+        await client.subscribe(types.CLUSTER)
+        # The client's own answer may fail first, so which error it gets is left open.
+        assert await client.ended() is not None
+    assert client.responses == 1
 
 
 async def test_a_change_reaches_whom_it_concerns_and_everybody_gets_its_revision(mesh: Mesh) -> None:
