@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
-
 import flask
 
-from controlplane.api import outcomes
+from controlplane.api import outcomes, shapes
 from controlplane.api.access import actor
-from controlplane.api.names import destination_named, end_named
-from controlplane.api.problems import problem
+from controlplane.api.names import destination_named, rule_named
 from controlplane.api.reading import read_body, read_query, write
 from controlplane.api.requests import AskBody, Nothing
-from controlplane.api.schemas import Ask, Asked, Asks, HttpMatch
+from controlplane.api.review_schemas import Ask, Asked, Asks
 from controlplane.api.services import ApiServices
 from controlplane.policy import asks
-from controlplane.policy.documents import parse_source
-from controlplane.policy.rules import HttpMatch as Match
-from controlplane.policy.rules import Rule
-from controlplane.topology.model import Topology
 from controlplane.workflow.asking import Asking
 from controlplane.workflow.proposing import MAX_ASKS
 from controlplane.workflow.revisions import Done, Refused
@@ -39,27 +32,19 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
         body = read_body(AskBody)
         topology = services.publisher.topology
         service = destination_named(topology, body.destination, "body.destination")
-        known = {found.id for found in services.store.asks(MAX_ASKS)}
-        outcome = asking.ask(service, _rule(body, topology), body.protocol, actor(), body.reason, body.link, again=body.again)
+        outcome = asking.ask(service, rule_named(topology, body), body.protocol, actor(), body.reason, body.link, again=body.again)
         if isinstance(outcome, Refused):
             raise outcomes.refusal(outcome, "talk to whoever decided; send again: true to ask once more")
         if isinstance(outcome, Done):
             return write(Asked("approved", None))
-        return write(Asked("waiting" if outcome.id in known else "asked", _ask(outcome)))
+        return write(Asked("asked" if outcome.is_new else "waiting", _ask(outcome.ask)))
 
     return routes
-
-
-def _rule(body: AskBody, topology: Topology) -> Rule:
-    try:
-        return Rule(parse_source(end_named(topology, body.source)), body.port, tuple(Match(m.method, m.path) for m in body.http))
-    except ValueError as error:
-        raise problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", str(error), where="body") from error
 
 
 def _ask(ask: asks.Ask) -> Ask:
     return Ask(
         id=ask.id, source=str(ask.rule.source), destination=str(ask.service), port=ask.rule.port,
-        http=[HttpMatch(match.method, match.path) for match in ask.rule.http], protocol=ask.protocol, actor=ask.actor,
+        http=shapes.http(ask.rule.http), protocol=ask.protocol, actor=ask.actor,
         reason=ask.reason, link=ask.link, created_ms=ask.created_ms,
     )  # fmt: skip

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
-
 import flask
 
-from controlplane.api import outcomes
+from controlplane.api import outcomes, shapes
 from controlplane.api.access import actor
-from controlplane.api.names import destination_named, end_named
-from controlplane.api.problems import problem
+from controlplane.api.names import destination_named, rule_named
 from controlplane.api.reading import read_body, read_number, read_query, write
 from controlplane.api.requests import GrantBody, Nothing, OpenQuery
-from controlplane.api.schemas import Grant, Granted, Grants, HttpMatch
+from controlplane.api.review_schemas import Grant, Granted, Grants
 from controlplane.api.services import ApiServices
 from controlplane.policy import grants
-from controlplane.policy.documents import parse_source
-from controlplane.policy.rules import HttpMatch as Match
-from controlplane.policy.rules import Rule
-from controlplane.topology.model import Topology
 from controlplane.workflow.breakglass import BreakGlass
 from controlplane.workflow.revisions import Refused
 
@@ -41,7 +34,7 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
         body = read_body(GrantBody)
         topology = services.publisher.topology
         service = destination_named(topology, body.destination, "body.destination")
-        outcome = breakglass.grant(service, _rule(body, topology), body.seconds, body.reason, body.ticket, actor())
+        outcome = breakglass.grant(service, rule_named(topology, body), body.seconds, body.reason, body.ticket, actor())
         if isinstance(outcome, Refused):
             raise outcomes.refusal(outcome, _REMEDY)
         grant, published = outcome
@@ -55,17 +48,10 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
     return routes
 
 
-def _rule(body: GrantBody, topology: Topology) -> Rule:
-    try:
-        return Rule(parse_source(end_named(topology, body.source)), body.port, tuple(Match(m.method, m.path) for m in body.http))
-    except ValueError as error:
-        raise problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", str(error), where="body") from error
-
-
 def _grant(grant: grants.Grant) -> Grant:
     return Grant(
         id=grant.id, source=str(grant.rule.source), destination=str(grant.service), port=grant.rule.port,
-        http=[HttpMatch(match.method, match.path) for match in grant.rule.http], reason=grant.reason, ticket=grant.ticket,
+        http=shapes.http(grant.rule.http), reason=grant.reason, ticket=grant.ticket,
         actor=grant.actor, created_ms=grant.created_ms, expires_ms=grant.expires_ms, ended_ms=grant.ended_ms,
         ended_by=grant.ended_by,
     )  # fmt: skip

@@ -6,20 +6,19 @@ from http import HTTPStatus
 
 import flask
 
-from controlplane.api import outcomes
+from controlplane.api import outcomes, shapes
 from controlplane.api.access import actor
 from controlplane.api.names import end_named, service_named
 from controlplane.api.problems import problem
 from controlplane.api.reading import read_body, read_query, write
 from controlplane.api.requests import LeaseBody, LeasesQuery
-from controlplane.api.schemas import HeldEdge, HttpMatch, Leases
+from controlplane.api.review_schemas import HeldEdge, Leases
 from controlplane.api.services import ApiServices
 from controlplane.graph import upkeep
+from controlplane.graph.evidence import DAY_MS
 from controlplane.policy.documents import parse_source
 from controlplane.policy.leases import from_ms
 from controlplane.policy.traffic_policy import Lease
-
-_DAY_MS = 86_400_000
 
 
 def blueprint(services: ApiServices) -> flask.Blueprint:
@@ -33,9 +32,9 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
         now_ms = services.clock_ms()
         held = [edge for edge in services.review.leases.held() if wanted in {None, edge.service}]
         if query.expiring is not None:
-            held = [edge for edge in held if _expires_ms(edge, now_ms + query.expiring * _DAY_MS)]
+            held = [edge for edge in held if _ends_by(edge, now_ms + query.expiring * DAY_MS)]
         if query.unused is not None:
-            held = [edge for edge in held if (edge.last_used_ms or 0) <= now_ms - query.unused * _DAY_MS]
+            held = [edge for edge in held if (edge.last_used_ms or 0) <= now_ms - query.unused * DAY_MS]
         return write(Leases([_held(edge) for edge in held]))
 
     @routes.put("/leases")
@@ -60,16 +59,16 @@ def lease_of(owner: str, reason: str, ticket: str, expires_ms: int | None) -> Le
     return Lease(owner, reason, ticket, None if expires_ms is None else from_ms(expires_ms))
 
 
-def _expires_ms(edge: upkeep.HeldEdge, before_ms: int) -> bool:
+def _ends_by(edge: upkeep.HeldEdge, at_ms: int) -> bool:
     expires_ms = None if edge.lease is None else edge.lease.expires_ms
-    return expires_ms is not None and expires_ms <= before_ms
+    return expires_ms is not None and expires_ms <= at_ms
 
 
 def _held(edge: upkeep.HeldEdge) -> HeldEdge:
     lease = edge.lease
     return HeldEdge(
         source=str(edge.rule.source), destination=str(edge.service), port=edge.rule.port,
-        http=[HttpMatch(match.method, match.path) for match in edge.rule.http],
+        http=shapes.http(edge.rule.http),
         owner=lease.lease.owner if lease else "", reason=lease.lease.reason if lease else "",
         ticket=lease.lease.ticket if lease else "", expires_ms=lease.expires_ms if lease else None,
         actor=lease.actor if lease else "", since_ms=edge.since_ms, last_used_ms=edge.last_used_ms,

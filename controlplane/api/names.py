@@ -6,7 +6,9 @@ import difflib
 from http import HTTPStatus
 
 from controlplane.api.problems import problem
-from controlplane.policy.rules import EXTERNAL_NAMESPACE
+from controlplane.api.requests import AskBody, GrantBody
+from controlplane.policy.documents import parse_source
+from controlplane.policy.rules import EXTERNAL_NAMESPACE, HttpMatch, Rule
 from controlplane.topology.model import ServiceName, Topology, canonical_address, parse_service_name
 
 _REMEDY = "write namespace/name; the map lists all services"
@@ -73,3 +75,16 @@ def _named(topology: Topology, name: str) -> list[ServiceName]:
     """Services of a bare name; the one in the namespace `default` is meant where there is one."""
     same = [known for known in topology.services if known.name == name]
     return [known for known in same if known.namespace == "default"] or sorted(same)
+
+
+def rule_named(topology: Topology, body: AskBody | GrantBody) -> Rule:
+    """The rule that a body asks for.
+
+    Raises:
+        ApiProblemError: no rule can say that.
+    """
+    try:
+        http = tuple(HttpMatch(match.method, match.path) for match in body.http)
+        return Rule(parse_source(end_named(topology, body.source)), body.port, http)
+    except ValueError as error:
+        raise problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", str(error), where="body") from error

@@ -7,7 +7,7 @@ import flask
 from controlplane.api.names import service_named
 from controlplane.api.reading import read_query, write
 from controlplane.api.requests import ReadinessQuery
-from controlplane.api.schemas import Interval, Missing, Readiness, ServiceReadiness, UsedEdge
+from controlplane.api.review_schemas import Interval, Missing, Readiness, ServiceReadiness, UsedEdge
 from controlplane.api.services import ApiServices
 from controlplane.flows.model import EdgeKey
 from controlplane.graph import readiness

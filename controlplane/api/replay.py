@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Annotated
 
 import flask
-import msgspec
 
 from controlplane.api import outcomes
 from controlplane.api.problems import problem
 from controlplane.api.reading import read_number, read_query, write
+from controlplane.api.requests import ReplayQuery
+from controlplane.api.review_schemas import Hour, Refusal, Replay
 from controlplane.api.services import ApiServices
 from controlplane.graph import replay
 from controlplane.graph.evidence import HOUR_MS
@@ -20,49 +20,6 @@ from controlplane.workflow.revisions import Refused
 
 #: Flows (an edge in an hour) that one replay reads, the newest.
 MAX_FLOWS = 1_000_000
-
-
-class ReplayQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What was used within so many ``days``."""
-
-    days: Annotated[int, msgspec.Meta(ge=1, le=3650)] = 7
-
-
-class Hour(msgspec.Struct, frozen=True, kw_only=True):
-    """Uses within one hour, which begins at ``at_ms``, that would have passed and been denied."""
-
-    at_ms: int
-    allowed: int
-    denied: int
-
-
-class Refusal(msgspec.Struct, frozen=True, kw_only=True):
-    """An edge that would have been denied. ``path`` is one that was seen; ``reported`` is what the sidecar said last."""
-
-    source: str
-    destination: str
-    port: int
-    protocol: str
-    method: str
-    path: str
-    deny_id: str
-    count: int
-    first_hour_ms: int
-    last_hour_ms: int
-    reported: str
-
-
-class Replay(msgspec.Struct, frozen=True, kw_only=True):
-    """``flows`` are edges in hours; ``unread`` of them name no workload or service, and ``complete`` is whether all were read."""
-
-    days: int
-    flows: int
-    unread: int
-    complete: bool
-    allowed: int
-    denied: int
-    hours: list[Hour]
-    refusals: list[Refusal]
 
 
 def blueprint(services: ApiServices) -> flask.Blueprint:

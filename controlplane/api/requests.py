@@ -90,6 +90,12 @@ class PreviewQuery(Struct, frozen=True, forbid_unknown_fields=True):
     rows: Annotated[str, Meta(pattern="^([1-9][0-9]{0,5}(,[1-9][0-9]{0,5})*)?$", max_length=60_000)] = ""
 
 
+class ReplayQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """What was used within so many ``days``."""
+
+    days: Annotated[int, Meta(ge=1, le=3650)] = 7
+
+
 class ApproveBody(Struct, frozen=True, forbid_unknown_fields=True):
     """``rows`` are counted from 1; without them those that are preselected are approved. The rest is their lease."""
 

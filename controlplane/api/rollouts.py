@@ -9,7 +9,7 @@ from controlplane.api.access import actor
 from controlplane.api.names import service_named
 from controlplane.api.reading import read_body, read_number, read_query, write
 from controlplane.api.requests import Nothing, OpenQuery, RolloutBody
-from controlplane.api.schemas import Rollout, Rollouts
+from controlplane.api.review_schemas import Rollout, Rollouts
 from controlplane.api.services import ApiServices
 from controlplane.policy import rollouts
 from controlplane.policy.rollouts import Plan

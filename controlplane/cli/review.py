@@ -120,7 +120,7 @@ def approve(
     Rows that are odd, or that take something away, are approved only when --rows names them. What is allowed has a lease: an owner,
     a reason, a ticket, and a time at which it is proposed for removal.
     """
-    body: dict[str, object] = {"comment": comment, "owner": owner, "reason": reason or comment, "ticket": ticket}
+    body: dict[str, object] = {"comment": comment, "owner": owner, "reason": reason, "ticket": ticket}
     if expires is not None:
         body["expires_ms"] = round((time.time() + expires) * 1000)
     if rows is not None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from controlplane.graph.cover import Approved
-from controlplane.graph.learn import GraphEdge
+from controlplane.graph.learn import GraphEdge, edge_for
 from controlplane.identity.spiffe import SpiffeError, WorkloadId, parse_workload
 from controlplane.policy.evaluate import egress_mode
 from controlplane.policy.rules import AddressSource, Mode, Policy, Rule
@@ -37,7 +37,7 @@ def chart(policy: Policy, learned: Iterable[GraphEdge], topology: Topology) -> l
         for rule in listed.rules:
             if not _is_used(rule, used.get((str(name), rule.port), ())):
                 protocol = _protocol(topology, name, rule.port)
-                edge = GraphEdge(str(rule.source), str(name), rule.port, protocol, rule.http, 0, 0, 0)
+                edge = edge_for(name, rule, protocol)
                 found.append(ChartedEdge(edge, True, False, deciding_mode(policy, edge.source, edge.destination)))
     return sorted(found, key=lambda c: (c.edge.source, c.edge.destination, c.edge.port, c.edge.protocol))
 

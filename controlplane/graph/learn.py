@@ -46,6 +46,11 @@ def graph_of(edges: Iterable[GraphEdge]) -> nx.MultiDiGraph[str]:
     return graph
 
 
+def edge_for(service: ServiceName, rule: Rule, protocol: str = "", last_seen_ms: int = 0) -> GraphEdge:
+    """What a rule lets pass, as an edge without counts."""
+    return GraphEdge(str(rule.source), str(service), rule.port, protocol, rule.http, 0, last_seen_ms, last_seen_ms)
+
+
 def rule_of(edge: GraphEdge) -> tuple[ServiceName, Rule] | None:
     """The rule that would allow an edge; ``None`` when it names no service, port or source that a rule can hold."""
     try:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from controlplane.graph.evidence import DAY_MS
-from controlplane.graph.learn import GraphEdge
+from controlplane.graph.learn import GraphEdge, edge_for
 from controlplane.graph.watch import Watch
 from controlplane.policy.leases import EdgeLease
 from controlplane.policy.rules import AddressSource, Policy, Rule
@@ -31,8 +31,7 @@ class HeldEdge:
     @property
     def edge(self) -> GraphEdge:
         """As an edge of the graph, without counts."""
-        at_ms = self.last_used_ms or 0
-        return GraphEdge(str(self.rule.source), str(self.service), self.rule.port, "", self.rule.http, 0, at_ms, at_ms)
+        return edge_for(self.service, self.rule, last_seen_ms=self.last_used_ms or 0)
 
 
 def held_edges(

@@ -1,7 +1,8 @@
 """Uses of edges by the hour: what a replay reads. Never learns from them, and commits nothing itself.
 
 Counts are gathered in memory and written with a transaction of reports once a minute, before they are read and at the end: so a
-report costs no row of its own. A process that dies loses the counts of a minute here, and nothing of edges and violations.
+report costs no row of its own. A process that dies, or a write that fails, loses the counts of a minute here, and nothing of edges
+and violations.
 A path of an HTTP request counts under its shape, so identifiers make no rows; one path that was seen is kept with it.
 """
 
@@ -17,8 +18,7 @@ from sqlalchemy import Connection, select
 
 from controlplane.flows.model import EdgeKey, Flow, HourlyFlow, Verdict
 from controlplane.graph.evidence import HOUR_MS
-from controlplane.graph.ledger import UNSAYABLE, group_of
-from controlplane.graph.pathshape import shape_of
+from controlplane.graph.ledger import UNSAYABLE, Shapes, group_of
 from controlplane.store import tables
 from controlplane.store.statements import upsert
 
@@ -98,11 +98,11 @@ class Hours:
 class HistoryRecording:
     """The flows of one transaction, by the hour in which each was last seen."""
 
-    def __init__(self, connection: Connection, hours: Hours) -> None:
+    def __init__(self, connection: Connection, hours: Hours, shapes: Shapes) -> None:
         self._connection = connection
         self._hours = hours
         self._counted: dict[_Key, Uses] = {}
-        self._shapes: dict[str, str] = {}
+        self._shapes = shapes
         self._now_ms = 0
 
     def add(self, flows: Sequence[Flow], now_ms: int) -> None:
@@ -111,9 +111,7 @@ class HistoryRecording:
         previous: Uses | None = None
         before: Flow | None = None
         for flow in flows:
-            edge = flow.edge
-            if edge.path and edge.protocol == "http":
-                edge = edge._replace(path=self._shape(edge.path))
+            edge, _ = self._shapes.of(flow.edge)
             count = min(flow.count, _MAX_COUNT)
             if flow.verdict is Verdict.WOULD_DENY and before is not None and previous is not None and _is_same_use(before, flow):
                 previous.count -= count
@@ -134,20 +132,17 @@ class HistoryRecording:
         """What was counted stands."""
         self._hours.add({key: uses for key, uses in self._counted.items() if uses.count})
 
-    def _shape(self, path: str) -> str:
-        found = self._shapes.get(path)
-        if found is None:
-            shaped = shape_of(path)
-            found = self._shapes[path] = UNSAYABLE if shaped is None else shaped[0].text
-        return found
-
 
 def select_history(connection: Connection, since_hour: int, limit: int) -> list[HourlyFlow]:
     """Uses from an hour on, newest hour first."""
     table = tables.history.c
     query = select(*(table[name] for name in EdgeKey._fields), table.verdict, table.hour, table.count, table.deny_id)
     query = query.where(table.hour >= since_hour).order_by(table.hour.desc(), table.key_hash).limit(limit)
-    return [HourlyFlow(EdgeKey(*row[:6]), Verdict(row[6]), row[7], row[8], row[9]) for row in connection.execute(query)]
+    known: dict[EdgeKey, EdgeKey] = {}  # an edge has a row in most hours: it is held once
+    return [
+        HourlyFlow(known.setdefault(edge := EdgeKey(*row[:6]), edge), Verdict(row[6]), row[7], row[8], row[9])
+        for row in connection.execute(query)
+    ]
 
 
 def _is_same_use(allowed: Flow, reported: Flow) -> bool:

@@ -49,7 +49,7 @@ class Recording:
         self._connection = connection
         self._violations = ViolationRecording(connection, violation_window_ms)
         self._edges = EdgeRecording(connection, stored.edges)
-        self._history = HistoryRecording(connection, stored.hours)
+        self._history = HistoryRecording(connection, stored.hours, stored.edges.shapes)
         self._watches = WatchRecording(connection, stored.watches)
         self._sequences: dict[tuple[str, str, str], int] = {}
         self._reports: dict[tuple[str, str], _Report] = {}

@@ -8,12 +8,12 @@ import flask
 
 from controlplane.api import shapes
 from controlplane.flows.model import Verdict
+from controlplane.graph.evidence import DAY_MS
 from controlplane.graph.proposal import load_proposal
 from controlplane.policy.rules import Mode
 from controlplane.store.interface import ViolationFilter
 from controlplane.web.guard import Console
 
-DAY_MS = 86_400_000
 #: A certificate that lives on for less should have been renewed by now.
 NEAR_EXPIRY_MS = 5 * 60_000
 

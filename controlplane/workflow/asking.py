@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from controlplane.graph.cover import Approved, covers
-from controlplane.graph.learn import GraphEdge
+from controlplane.graph.learn import GraphEdge, edge_for
 from controlplane.graph.proposal import load_proposal
 from controlplane.policy.asks import Ask
 from controlplane.policy.rules import HttpMatch, Rule
@@ -20,6 +21,14 @@ MAX_ASKS_EACH = 500
 MAX_REJECTED = 1000
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A wish that awaits review; it is not new where somebody asked before."""
+
+    ask: Ask
+    is_new: bool
+
+
 class Asking:
     """The writer of wishes."""
 
@@ -30,12 +39,12 @@ class Asking:
 
     def ask(
         self, service: ServiceName, rule: Rule, protocol: str, actor: str, reason: str, link: str = "", *, again: bool = False
-    ) -> Ask | Done | Refused:
+    ) -> Waiting | Done | Refused:
         """Ask for an edge: the wish, new or as it waits already; `Done` when nothing of it is missing.
 
         What was rejected is asked for only ``again``: a pipeline that runs every hour does not overrule a person.
         """
-        edge = GraphEdge(str(rule.source), str(service), rule.port, protocol, rule.http, 0, 0, 0)
+        edge = edge_for(service, rule, protocol)
         if Approved(self._publisher.policy).holds(edge):
             return Done("it is approved already")
         if not again and (rejected := self._rejected(edge)) is not None:
@@ -47,13 +56,13 @@ class Asking:
             waiting = self._store.asks(MAX_ASKS)
             same = next((ask for ask in waiting if ask.wish == wish.wish), None)
             if same is not None:
-                return same
+                return Waiting(same, is_new=False)
             if sum(ask.actor == actor for ask in waiting) >= MAX_ASKS_EACH or len(waiting) >= MAX_ASKS:
                 return Refused(f"{len(waiting)} wishes wait already; have some of them decided first", Why.CONFLICT)
             made = transaction.add_ask(wish)
             detail: dict[str, object] = {"reason": reason, "link": link, "http": [[m.method, m.path] for m in rule.http]}
             transaction.add_audit(actor, "edge:ask", f"{rule.source} -> {service}:{rule.port}", as_json(detail), now_ms)
-        return made
+        return Waiting(made, is_new=True)
 
     def _rejected(self, edge: GraphEdge) -> StoredProposal | None:
         """The newest proposal in which somebody said no to just this."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from controlplane.graph.cover import Approved
-from controlplane.graph.learn import GraphEdge
+from controlplane.graph.learn import GraphEdge, edge_for
 from controlplane.graph.oddities import find_oddities, surroundings_of
 from controlplane.graph.proposal import Rejected, dump_proposal, load_proposal, propose
 from controlplane.graph.relearn import LearnedGraph
@@ -63,9 +63,20 @@ class Proposing:
             return transaction.add_proposal(policy.revision, dump_proposal(wanted), now_ms) if wanted else None
 
     def still_wanted(self, policy: Policy, removals: Collection[GraphEdge]) -> bool:
-        """Whether all of some edges that should go are still to go: one that was used meanwhile is not."""
-        reasons = {held.edge.ends for held, _ in self._leases.removals(policy)} if removals else set()
-        return all(edge.ends in reasons for edge in removals)
+        """Whether all of some edges that should go are still to go: one that was used, or allows more, meanwhile is not."""
+        going = {(held.edge.ends, held.edge.http) for held, _ in self._leases.removals(policy)} if removals else set()
+        return all((edge.ends, edge.http) in going for edge in removals)
+
+    def asks_of(self, policy: Policy, rows: Iterable[ReviewRow]) -> list[int]:
+        """The wishes that some rows decide: all that is missing of one stands in one of them."""
+        approved = Approved(policy)
+        decided: dict[tuple[str, str, int], list[frozenset[HttpMatch]]] = {}
+        for row in rows:
+            if row.asked is not None:
+                decided.setdefault(row.edge.ends[:3], []).append(frozenset(row.edge.http or (HttpMatch(),)))
+        wanted = ((ask.id, edge_for(ask.service, ask.rule, ask.protocol)) for ask in self._store.asks(MAX_ASKS) if decided)
+        missing = ((number, edge.ends[:3], approved.missing(edge) or ()) for number, edge in wanted)
+        return [number for number, ends, lacking in missing if any(row.issuperset(lacking) for row in decided.get(ends, ()))]
 
     def _wanted(self, policy: Policy) -> tuple[ReviewRow, ...]:
         """The rows to review, odd ones on top."""
@@ -81,7 +92,8 @@ class Proposing:
         self, policy: Policy, graph: LearnedGraph, found: Collection[GraphEdge], asked: Mapping[GraphEdge, Asked]
     ) -> list[ReviewRow]:
         """What was seen or asked for and is not approved."""
-        edges = [*found, *(edge for edge in asked if edge not in set(found))]
+        seen = set(found)
+        edges = [*found, *(edge for edge in asked if edge not in seen)]
         if not edges:
             return []
         approved = Approved(policy)
@@ -100,7 +112,7 @@ class Proposing:
         seen = {edge.ends[:3]: edge for edge in found}
         asked: dict[GraphEdge, Asked] = {}
         for ask in self._store.asks(MAX_ASKS):
-            edge = GraphEdge(str(ask.rule.source), str(ask.service), ask.rule.port, ask.protocol, ask.rule.http, 0, 0, 0)
+            edge = edge_for(ask.service, ask.rule, ask.protocol)
             missing = approved.missing(edge)
             if not missing:
                 continue

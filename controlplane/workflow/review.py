@@ -6,6 +6,7 @@ Expected refusals are values; the caller shows their reason.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
 from controlplane.graph.gate import Gate
 from controlplane.graph.learn import GraphEdge
@@ -15,7 +16,7 @@ from controlplane.graph.rows import ReviewRow
 from controlplane.policy.applied import applied
 from controlplane.policy.documents import load_policy
 from controlplane.policy.grants import was_open, withdrawn
-from controlplane.policy.leases import leases_for, leases_of
+from controlplane.policy.leases import EdgeLease, leases_for, leases_of
 from controlplane.policy.revise import RuleSets, revise, rule_sets
 from controlplane.policy.rules import EXTERNAL_NAMESPACE, Policy
 from controlplane.policy.traffic_policy import Lease, TrafficPolicy
@@ -23,7 +24,7 @@ from controlplane.store.interface import Store, StoredProposal, Transaction
 from controlplane.workflow.learning import Learning
 from controlplane.workflow.leases import Leases
 from controlplane.workflow.modes import Modes
-from controlplane.workflow.proposing import APPROVED, MAX_ASKS, OPEN, REJECTED, Proposing, Watchlist
+from controlplane.workflow.proposing import APPROVED, OPEN, REJECTED, Proposing, Watchlist
 from controlplane.workflow.publish import Publisher
 from controlplane.workflow.revisions import Act, Done, Published, Refused, Revisions, Why, as_json
 
@@ -69,7 +70,7 @@ class Review:
     ) -> Published | Refused:
         """Put rows of a proposal, counted from 1, into force; where none are given, those that are preselected.
 
-        ``lease`` is that of each edge that is allowed; without one, the comment is its reason.
+        ``lease`` is that of each edge that is allowed; where it gives no reason, the comment is its reason.
         """
         found = self._decidable(number, rows)
         if isinstance(found, Refused):
@@ -77,17 +78,18 @@ class Review:
         proposal, chosen = found
         current = self._publisher.policy
         if not self._proposing.still_wanted(current, [row.edge for row in chosen.values() if row.removal]):
-            return Refused("an edge that should go was used meanwhile; look at the proposal again", Why.CONFLICT)
+            return Refused("an edge that should go was used or changed meanwhile; look at the proposal again", Why.CONFLICT)
         detail: dict[str, object] = {"proposal": number, "edges": len(chosen), "rows": sorted(chosen), "comment": comment}
         note = comment or f"proposal {number}"
-        wanted = additions(chosen.values())
+        wanted, kept = additions(chosen.values()), lease or Lease()
+        kept = replace(kept, reason=kept.reason or comment)
 
         def decide(transaction: Transaction, revision: int, now_ms: int) -> str:
             closes = proposal.status == OPEN
             if closes and not transaction.decide_proposal(number, APPROVED, actor, note, revision, now_ms):
                 return f"proposal {number} is not open any more"
-            transaction.set_leases(leases_for(wanted, lease or Lease(reason=comment), actor, now_ms))
-            transaction.close_asks(self._asks_of(chosen.values()), actor, now_ms)
+            transaction.set_leases(leases_for(wanted, kept, actor, now_ms))
+            transaction.close_asks(self._proposing.asks_of(current, chosen.values()), actor, now_ms)
             return ""
 
         act = Act("proposal:approve", str(number), note, detail, decide)
@@ -131,7 +133,7 @@ class Review:
                 number, REJECTED, actor, comment, None, now_ms, None if rows is None else dump_proposal(chosen.values())
             )
             if is_done:
-                transaction.close_asks(self._asks_of(chosen.values()), actor, now_ms)
+                transaction.close_asks(self._proposing.asks_of(self._publisher.policy, chosen.values()), actor, now_ms)
                 transaction.add_audit(actor, "proposal:reject", str(number), as_json(detail), now_ms)
         if not is_done:
             return self._not_open(self._store.proposal(number) or proposal)
@@ -152,11 +154,6 @@ class Review:
         reason = f"proposal {proposal.number} is {proposal.status}, not open"
         newest = next(iter(self._store.proposals(OPEN, 1)), None)
         return Refused(reason if newest is None else f"{reason}; proposal {newest.number} is", Why.CONFLICT)
-
-    def _asks_of(self, rows: Collection[ReviewRow]) -> list[int]:
-        """The wishes behind some rows."""
-        ends = {row.edge.ends[:3] for row in rows if row.asked is not None}
-        return [ask.id for ask in self._store.asks(MAX_ASKS) if (str(ask.rule.source), str(ask.service), ask.rule.port) in ends]
 
     def rollback(self, number: int, actor: str, comment: str = "") -> Published | Refused:
         """Put an older revision's rules into force again, as a new revision."""
@@ -198,7 +195,11 @@ class Review:
         if unknown:
             return Refused(f"there is no service {unknown[0]}", Why.MISSING)
         made = applied(current, documents, prune=prune)
-        changed = self.leases.changed(leases_of(documents, actor, self._clock_ms()))
+        written = leases_of(documents, actor, self._clock_ms())
+        changed = self.leases.changed(written)
+        # An edge that comes back does not take up the lease that it once had.
+        held = {(c.service, c.source, c.port) for c in made.changes if c.before is None} - {lease.held for lease in written}
+        fresh = [EdgeLease(*ends, Lease(), actor, self._clock_ms()) for ends in held]
         if made.is_same and not changed:
             return Done("nothing differs from what is in force")
         note = comment or f"{len(documents)} documents applied"
@@ -209,8 +210,8 @@ class Review:
 
         def set_modes(transaction: Transaction, _revision: int, now_ms: int) -> str:
             self.modes.write(transaction, made.modes, cleared, actor, note, now_ms)
+            transaction.set_leases([*changed, *fresh])
             if changed:
-                transaction.set_leases(changed)
                 transaction.add_audit(actor, "lease:apply", str(len(changed)), as_json({"comment": note}), now_ms)
             return ""
 

@@ -75,6 +75,9 @@ class Rollouts:
         now_ms = self._clock_ms()
         begun: list[Rollout] = []
         with self._store.transaction() as transaction:
+            # Read again, now that nobody else writes: two callers at once must not begin the same.
+            if any(rollout.service in services for rollout in self._store.rollouts(MAX_RUNNING, running=True)):
+                return Refused("a rollout of one of these began just now; look at the rollouts", Why.CONFLICT)
             for name, first in zip(services, firsts, strict=True):
                 wanted = Rollout(0, name, policy.mode(name), plan, first, actor, now_ms, now_ms)
                 begun.append(transaction.add_rollout(wanted))

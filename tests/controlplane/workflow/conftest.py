@@ -16,6 +16,22 @@ from controlplane.xds.tls import Trust
 from tests.harness.mesh import NOW_MS, TOPOLOGY, TRUST_DOMAIN
 
 
+class Clock:
+    """A clock that tests move."""
+
+    def __init__(self) -> None:
+        self.now_ms = NOW_MS
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """It begins when the harness' events were."""
+    return Clock()
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SqlStore]:
     """An empty SQLite database."""

@@ -9,7 +9,7 @@ from controlplane.graph.rows import ReviewRow
 from controlplane.policy.asks import Ask
 from controlplane.policy.rules import HttpMatch, Rule
 from controlplane.store.sql import SqlStore
-from controlplane.workflow.asking import MAX_ASKS_EACH, Asking
+from controlplane.workflow.asking import MAX_ASKS_EACH, Asking, Waiting
 from controlplane.workflow.publish import Publisher
 from controlplane.workflow.review import Review
 from controlplane.workflow.revisions import Done, Published, Refused, Why
@@ -24,7 +24,7 @@ def asking(store: SqlStore, publisher: Publisher) -> Asking:
     return Asking(store, publisher, lambda: NOW_MS)
 
 
-def ask(asking: Asking, rule: Rule = RULE, *, again: bool = False) -> Ask | Done | Refused:
+def ask(asking: Asking, rule: Rule = RULE, *, again: bool = False) -> Waiting | Done | Refused:
     return asking.ask(CART_NAME, rule, "grpc", "dev", "carts are emptied", "https://git.test/1", again=again)
 
 
@@ -35,7 +35,7 @@ def rows(review: Review) -> tuple[ReviewRow, ...]:
 def test_what_was_never_seen_awaits_review_and_is_approved_as_asked(
     asking: Asking, review: Review, store: SqlStore, publisher: Publisher
 ) -> None:
-    assert isinstance(ask(asking), Ask)
+    assert isinstance(ask(asking), Waiting)
     assert audited(store)[:3] == ("dev", "edge:ask", "shop/web -> shop/cart:7070")
     (row,) = rows(review)
     assert row.asked is not None
@@ -49,15 +49,16 @@ def test_what_was_never_seen_awaits_review_and_is_approved_as_asked(
 
 def test_the_same_again_is_the_same(asking: Asking, store: SqlStore) -> None:
     first = ask(asking)
+    assert isinstance(first, Waiting)
     events = len(store.audit(99))
-    assert ask(asking) == first
+    assert ask(asking) == Waiting(first.ask, is_new=False)
     assert (len(store.asks(9)), len(store.audit(99))) == (1, events)
 
 
 def test_what_was_seen_as_well_is_one_row(asking: Asking, review: Review, store: SqlStore) -> None:
     learn(store, WEB_TO_CART)
     (seen,) = rows(review)
-    assert isinstance(ask(asking, Rule(WEB, 7070, seen.edge.http)), Ask)
+    assert isinstance(ask(asking, Rule(WEB, 7070, seen.edge.http)), Waiting)
     (row,) = rows(review)
     assert row.edge == seen.edge
     assert row.asked is not None
@@ -70,8 +71,8 @@ def test_a_pipeline_does_not_overrule_a_person(asking: Asking, review: Review, s
     refused = ask(asking)
     assert isinstance(refused, Refused)
     assert refused == Refused("ana rejected it in proposal 1: use the other one", Why.CONFLICT)
-    assert isinstance(ask(asking, Rule(WEB, 7070, (HttpMatch("POST", "/Cart/Other"),))), Ask)
-    assert isinstance(ask(asking, again=True), Ask)
+    assert isinstance(ask(asking, Rule(WEB, 7070, (HttpMatch("POST", "/Cart/Other"),))), Waiting)
+    assert isinstance(ask(asking, again=True), Waiting)
     assert len(rows(review)) == 2
 
 
@@ -82,4 +83,15 @@ def test_wishes_are_bounded(asking: Asking, store: SqlStore) -> None:
     refused = ask(asking)
     assert isinstance(refused, Refused)
     assert refused.why is Why.CONFLICT
-    assert isinstance(asking.ask(CART_NAME, RULE, "grpc", "another", "x"), Ask)
+    assert isinstance(asking.ask(CART_NAME, RULE, "grpc", "another", "x"), Waiting)
+
+
+def test_a_decision_leaves_other_wishes_between_the_same_two(asking: Asking, review: Review, store: SqlStore) -> None:
+    for name in ("Empty", "Fill", "Count"):
+        assert isinstance(ask(asking, Rule(WEB, 7070, (HttpMatch("POST", f"/Cart/{name}"),))), Waiting)
+    number = next(index for index, row in enumerate(rows(review), 1) if row.edge.http[0].path == "/Cart/Fill")
+    assert isinstance(review.approve(1, "ana", rows=[number]), Published)
+    assert {wish.rule.http[0].path for wish in store.asks(9)} == {"/Cart/Empty", "/Cart/Count"}
+    number = next(index for index, row in enumerate(rows(review), 1) if row.edge.http[0].path == "/Cart/Empty")
+    assert isinstance(review.reject(2, "ana", "no", [number]), Done)
+    assert [row.edge.http[0].path for row in rows(review)] == ["/Cart/Count"]

@@ -14,23 +14,11 @@ from controlplane.workflow.breakglass import MAX_SECONDS, BreakGlass
 from controlplane.workflow.publish import Change, Publisher
 from controlplane.workflow.review import Review
 from controlplane.workflow.revisions import Published, Refused, Why
+from tests.controlplane.workflow.conftest import Clock
 from tests.controlplane.workflow.test_review import CART_NAME, WEB_TO_CART, callers, learn, proposed
-from tests.harness.mesh import NOW_MS, WEB
+from tests.harness.mesh import WEB
 
 RULE = Rule(WEB, 7070)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_ms = NOW_MS
-
-    def __call__(self) -> int:
-        return self.now_ms
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

@@ -10,25 +10,15 @@ from controlplane.graph.evidence import DAY_MS
 from controlplane.graph.proposal import load_proposal
 from controlplane.identity.spiffe import WorkloadId
 from controlplane.policy.leases import from_ms
+from controlplane.policy.traffic_documents import documents_of
 from controlplane.policy.traffic_policy import Lease
 from controlplane.store.sql import SqlStore
 from controlplane.workflow.publish import Publisher
 from controlplane.workflow.review import Review
 from controlplane.workflow.revisions import Done, Published, Refused, Why
+from tests.controlplane.workflow.conftest import Clock
 from tests.controlplane.workflow.test_review import CART_NAME, CART_TO_DB, WEB_TO_CART, audited, callers, learn, proposed
 from tests.harness.mesh import NOW_MS
-
-
-class Clock:
-    now_ms = NOW_MS
-
-    def __call__(self) -> int:
-        return self.now_ms
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture
@@ -124,3 +114,34 @@ def test_leases_outlive_what_reads_them(review: Review, store: SqlStore) -> None
     assert lease.lease.expires == from_ms(NOW_MS + DAY_MS)
     assert lease.lease.expires.tzinfo is datetime.UTC
     assert WorkloadId("shop", "web") in {held.rule.source for held in review.leases.held()}
+
+
+def test_a_comment_is_the_reason_of_a_lease_that_gives_none(review: Review, store: SqlStore) -> None:
+    learn(store, WEB_TO_CART)
+    assert isinstance(review.approve(proposed(review).number, "bo", "as we agreed", lease=Lease("ana")), Published)
+    assert [held.lease for held in store.leases()] == [Lease("ana", "as we agreed")]
+
+
+def test_an_edge_that_comes_back_by_a_file_does_not_take_up_its_old_lease(
+    review: Review, store: SqlStore, publisher: Publisher, clock: Clock
+) -> None:
+    approve(review, store, NOW_MS + DAY_MS)
+    documents = documents_of(publisher.policy)
+    clock.now_ms += 2 * DAY_MS
+    assert isinstance(review.approve(proposed(review).number, "ana", rows=[1, 2]), Published)
+    assert isinstance(review.apply(documents, "bo"), Published)
+    assert review.refresh_proposal() is None
+    assert {held.since_ms for held in review.leases.held()} == {clock.now_ms}
+
+
+def test_an_edge_that_allows_more_by_now_is_not_taken_away(review: Review, store: SqlStore, clock: Clock) -> None:
+    approve(review, store, NOW_MS + DAY_MS)
+    clock.now_ms += 2 * DAY_MS
+    number = proposed(review).number
+    learn(store, WEB_TO_CART._replace(path="/Cart/Empty"))
+    row = next(n for n, found in enumerate(load_proposal(proposed(review).document), 1) if not found.removal)
+    later = Lease(expires=from_ms(clock.now_ms - 1))
+    assert isinstance(review.approve(proposed(review).number, "cy", rows=[row], lease=later), Published)
+    refused = review.approve(number, "ana", rows=[1])
+    assert isinstance(refused, Refused)
+    assert refused.why is Why.CONFLICT

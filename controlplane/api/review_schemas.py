@@ -1,0 +1,211 @@
+"""Answers about what is reviewed beside proposals: readiness, exceptions, leases, wishes, rollouts and replays. Shapes only."""
+
+from __future__ import annotations
+
+import msgspec
+
+from controlplane.api.schemas import HttpMatch
+
+
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
+    """A timed exception. ``http`` empty means whatever is sent; ``ended_ms`` is null while it is open."""
+
+    id: int
+    source: str
+    destination: str
+    port: int
+    http: list[HttpMatch]
+    reason: str
+    ticket: str
+    actor: str
+    created_ms: int
+    expires_ms: int
+    ended_ms: int | None
+    ended_by: str
+
+
+class Grants(msgspec.Struct, frozen=True):
+    """Newest first."""
+
+    grants: list[Grant]
+
+
+class Granted(msgspec.Struct, frozen=True):
+    """An exception that is in force, by a revision."""
+
+    grant: Grant
+    revision: int
+
+
+class Rollout(msgspec.Struct, frozen=True, kw_only=True):
+    """A service's way to enforce in stages: ``stage`` is one, share or all, ``status`` running, done, rolled-back or stopped.
+
+    ``first`` is the instance that enforces first, ``before`` the mode that a rollback restores, ``taken_ms`` when all of the
+    stage had it.
+    """
+
+    id: int
+    service: str
+    before: str
+    share_percent: int
+    hold_seconds: int
+    max_denials: int
+    first: str
+    actor: str
+    created_ms: int
+    stage: str
+    stage_ms: int
+    taken_ms: int | None
+    status: str
+    reason: str
+    ended_ms: int | None
+    ended_by: str
+
+
+class Rollouts(msgspec.Struct, frozen=True):
+    """Newest first."""
+
+    rollouts: list[Rollout]
+
+
+class Interval(msgspec.Struct, frozen=True):
+    """An estimate, and from where to where it holds in 95 of 100 cases."""
+
+    low: float
+    expected: float
+    high: float
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """One thing that was not seen: ``lack`` is days, weekdays, hours, month, gaps, lost, restart, denials or edges."""
+
+    lack: str
+    text: str
+
+
+class UsedEdge(msgspec.Struct, frozen=True):
+    """An edge down to the method and the shape of its path."""
+
+    source: str
+    destination: str
+    port: int
+    protocol: str
+    method: str
+    path: str
+
+
+class ServiceReadiness(msgspec.Struct, frozen=True, kw_only=True):
+    """What was seen of a service (``service`` empty: of all), and what may still come. ``blocking`` is what the gate asks for.
+
+    ``denials_a_day`` counts edges that would be denied on a day; null, as the two below it, where too little was watched to say.
+    """
+
+    service: str
+    ready: bool
+    summary: str
+    edges: int
+    full_days: int
+    weekdays: list[int]
+    hours_of_week: int
+    gap_hours: int
+    denials_a_day: Interval | None
+    unseen_edges_at_least: int | None
+    completeness: float | None
+    seen_once: list[UsedEdge]
+    weekly: list[UsedEdge]
+    missing: list[Missing]
+    blocking: list[Missing]
+
+
+class Readiness(msgspec.Struct, frozen=True):
+    """Of the whole graph, and of each service by name."""
+
+    whole: ServiceReadiness
+    services: list[ServiceReadiness]
+
+
+class HeldEdge(msgspec.Struct, frozen=True, kw_only=True):
+    """An approved edge with its lease; ``expires_ms`` is null where it has no end, ``last_used_ms`` where it was never used."""
+
+    source: str
+    destination: str
+    port: int
+    http: list[HttpMatch]
+    owner: str
+    reason: str
+    ticket: str
+    expires_ms: int | None
+    actor: str
+    since_ms: int | None
+    last_used_ms: int | None
+
+
+class Leases(msgspec.Struct, frozen=True):
+    """By service, source and port."""
+
+    leases: list[HeldEdge]
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """An edge that somebody asked for; it stands in the open proposal until it is decided."""
+
+    id: int
+    source: str
+    destination: str
+    port: int
+    http: list[HttpMatch]
+    protocol: str
+    actor: str
+    reason: str
+    link: str
+    created_ms: int
+
+
+class Asks(msgspec.Struct, frozen=True):
+    """Oldest first."""
+
+    asks: list[Ask]
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What became of a wish: ``state`` is asked, waiting (somebody asked before) or approved (nothing is missing)."""
+
+    state: str
+    ask: Ask | None
+
+
+class Hour(msgspec.Struct, frozen=True, kw_only=True):
+    """Uses within one hour, which begins at ``at_ms``, that would have passed and been denied."""
+
+    at_ms: int
+    allowed: int
+    denied: int
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """An edge that would have been denied. ``path`` is one that was seen; ``reported`` is what the sidecar said last."""
+
+    source: str
+    destination: str
+    port: int
+    protocol: str
+    method: str
+    path: str
+    deny_id: str
+    count: int
+    first_hour_ms: int
+    last_hour_ms: int
+    reported: str
+
+
+class Replay(msgspec.Struct, frozen=True, kw_only=True):
+    """``flows`` are edges in hours; ``unread`` of them name no workload or service, and ``complete`` is whether all were read."""
+
+    days: int
+    flows: int
+    unread: int
+    complete: bool
+    allowed: int
+    denied: int
+    hours: list[Hour]
+    refusals: list[Refusal]
