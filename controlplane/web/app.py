@@ -14,7 +14,7 @@ from controlplane.api.app import PREFIX
 from controlplane.api.problems import Problem
 from controlplane.api.services import ApiServices
 from controlplane.store.interface import StoreError
-from controlplane.web import blocked, guard, overview, signin
+from controlplane.web import blocked, guard, overview, roles, signin
 from controlplane.web.guard import Console
 from controlplane.web.sessions import Sessions
 
@@ -29,6 +29,7 @@ def create_console(api: ApiServices, sessions: Sessions) -> flask.Flask:
     app.jinja_env.undefined = jinja2.StrictUndefined
     app.jinja_env.filters["time"] = _time
     app.jinja_env.globals["signed_in"] = lambda: guard.who(flask.g.session) if flask.g.get("session") else ""
+    app.jinja_env.globals["may"] = lambda endpoint: guard.may(roles.least(endpoint))
     console = Console(api, sessions)
     guard.install(app, console)
     for page in (signin, overview, blocked):

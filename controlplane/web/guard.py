@@ -12,6 +12,8 @@ from controlplane.api.access import check_host, host_name, is_loopback, refuse_c
 from controlplane.api.problems import ApiProblemError, problem
 from controlplane.api.services import ApiServices
 from controlplane.api.users import UsersError
+from controlplane.policy.roles import Role
+from controlplane.web.roles import OWN, least
 from controlplane.web.sessions import Session, Sessions
 
 COOKIE = "picket-session"
@@ -46,7 +48,11 @@ def install(app: flask.Flask, console: Console) -> None:
         flask.g.session = session = current_session(console)
         if request.method == "POST":
             _check_form(session)
-        if request.endpoint in _OPEN or session is not None:
+        if request.endpoint in _OPEN:
+            return None
+        if session is not None:
+            if request.method not in {"GET", "HEAD", "OPTIONS"} and request.endpoint not in {None, *OWN}:
+                require(least(request.endpoint or ""))
             return None
         return flask.redirect(flask.url_for("signin.show"), HTTPStatus.SEE_OTHER)
 
@@ -74,6 +80,25 @@ def current_session(console: Console) -> Session | None:
     except UsersError:
         return None
     return session if session.user in known else None
+
+
+def may(wanted: Role) -> bool:
+    """Whether whoever is signed in has this role or more; the owner has every role."""
+    session = flask.g.session
+    return session is not None and (session.user is None or session.user.role.may(wanted))
+
+
+def require(wanted: Role) -> None:
+    """Go on only for a reader with this role or more.
+
+    Raises:
+        ApiProblemError: the reader's role is less.
+    """
+    if may(wanted):
+        return
+    detail = f"{who(flask.g.session)} may not do this: it asks for the role {wanted}"
+    remedy = "ask somebody who has the role, or an admin for it"
+    raise problem(HTTPStatus.FORBIDDEN, "role", detail, where="session", remedy=remedy)
 
 
 def who(session: Session | None) -> str:

@@ -1,0 +1,19 @@
+"""The least role that each form of the console asks for: that of the API's endpoint which does the same. Has no rule of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from controlplane.api import roles
+from controlplane.policy.roles import Role
+
+#: The console's endpoint -> the API's. What is not here asks for admin; a test holds it complete.
+SAME_AS: Mapping[str, str] = MappingProxyType({})
+#: Forms about the reader's own session: anybody's.
+OWN = frozenset({"signin.enter", "signin.leave"})
+
+
+def least(endpoint: str) -> Role:
+    """The role that a form's endpoint asks for; admin where it has no counterpart in the API."""
+    return roles.least(SAME_AS.get(endpoint, ""))
