@@ -104,7 +104,7 @@ class ControlPlane:
         self._ready = threading.Event()
         self._mesh, self._enrollment = self._servers()
         self._sessions = Sessions(now_ms)
-        self._api: ApiServer | None = None
+        self._apis: list[ApiServer] = []
         self._background: dict[str, asyncio.Task[None]] = {}
         gauge = self._metrics.gauge
         gauge("picket_sidecars_connected", "Sidecars with a stream", lambda: self._states.connected_count)
@@ -188,7 +188,7 @@ class ControlPlane:
     async def _start(self, started: Callable[[Sequence[str]], None]) -> None:
         self._bind()
         await self._states.flush()  # nobody is connected yet, and whoever looks is told so
-        self._api = self._serve_api()
+        self._serve_api()
         await self._mesh.start()
         await self._enrollment.start()
         self._background = {
@@ -202,7 +202,7 @@ class ControlPlane:
         }
         self._ready.set()
         addresses = [*(f"gRPC {a}" for a in self._listening), *(f"enrollment {a}" for a in self._enrolling)]
-        started([*addresses, f"API {self._api.address}"])
+        started([*addresses, *(f"API {api.address}" for api in self._apis)])
 
     async def _stop(self) -> None:
         """Not ready; streams end and what they sent is stored; then the API and the background."""
@@ -210,11 +210,11 @@ class ControlPlane:
         for streams in self._streams:
             streams.stop()
         await asyncio.gather(self._enrollment.stop(STOP_GRACE_SECONDS), self._mesh.stop(STOP_GRACE_SECONDS))
-        if self._api is not None:
-            await asyncio.to_thread(self._api.close)
-            file = places.address_file(self._settings.data)
-            if places.read_address(file) == self._api.address:  # and not another control plane's by now
-                file.unlink(missing_ok=True)
+        for api in self._apis:
+            await asyncio.to_thread(api.close)
+        file = places.address_file(self._settings.data)
+        if self._apis and places.read_address(file) == self._apis[0].address:  # and not another control plane's by now
+            file.unlink(missing_ok=True)
         self._recorder.close()
         self._states.close()
         for name in {"snapshots", "retention", "break-glass", "rollouts", "garbage"} & self._background.keys():
@@ -261,8 +261,8 @@ class ControlPlane:
                 except listen.ListenError as error:
                     raise StartError(str(error)) from error
 
-    def _serve_api(self) -> ApiServer:
-        address = self._settings.api_listen
+    def _serve_api(self) -> None:
+        addresses = self._settings.api_listen
         services = ApiServices(
             store=self._store,
             review=self._review,
@@ -273,22 +273,24 @@ class ControlPlane:
             new_join_token=self._new_join_token,
             token=self._api_token(),
             users=Users(places.users_file(self._settings.data), threading.Lock()),
-            host_names=(*self._settings.api_host_names, address.host),
+            host_names=(*self._settings.api_host_names, *(address.host for address in addresses)),
         )
         try:
-            if address.path:
-                listen.remove_stale_socket(Path(address.path))
-            server = ApiServer(together(create_app(services), create_console(services, self._sessions)), address)
-            places.write_private(places.address_file(self._settings.data), server.address + "\n")
-            self._offer_first_sign_in(server.address)
+            served = together(create_app(services), create_console(services, self._sessions))
+            for address in addresses:
+                if address.path:
+                    listen.remove_stale_socket(Path(address.path))
+                self._apis.append(ApiServer(served, address))
+            places.write_private(places.address_file(self._settings.data), self._apis[0].address + "\n")
+            self._offer_first_sign_in()
         except (listen.ListenError, ApiListenError, places.PlaceError) as error:
             raise StartError(str(error)) from error
-        return server
 
-    def _offer_first_sign_in(self, address: str) -> None:
+    def _offer_first_sign_in(self) -> None:
         """A one-time link for the owner, while nobody has done anything yet. A log gets only the file: others read logs."""
         file = places.console_link_file(self._settings.data)
-        if address.startswith("unix:") or self._store.audit(1):
+        address = next((api.address for api in self._apis if not api.address.startswith("unix:")), None)
+        if address is None or self._store.audit(1):
             file.unlink(missing_ok=True)
             return
         scheme, separator, listening = address.partition("://")
@@ -308,6 +310,7 @@ class ControlPlane:
                 if warning:
                     _log.warning("API token", warning=warning)
                 return token
-            return None if self._settings.api_listen.path else places.keep_token(places.token_file(self._settings.data))
+            only_sockets = all(address.path for address in self._settings.api_listen)
+            return None if only_sockets else places.keep_token(places.token_file(self._settings.data))
         except places.PlaceError as error:
             raise StartError(str(error)) from error

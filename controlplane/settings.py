@@ -90,7 +90,7 @@ class Settings:
     trust_domain: str
     grpc_listen: tuple[Listen, ...]
     enroll_listen: tuple[Listen, ...]
-    api_listen: Listen
+    api_listen: tuple[Listen, ...]
     server_names: tuple[str, ...]
     svid_lifetime_seconds: int
     default_mode: Mode
@@ -117,7 +117,7 @@ def build_settings(
     trust_domain: str = "picket.local",
     grpc_listen: Sequence[str] = ("127.0.0.1:7601",),
     enroll_listen: Sequence[str] = ("127.0.0.1:7602",),
-    api_listen: str = "127.0.0.1:7600",
+    api_listen: Sequence[str] = ("127.0.0.1:7600",),
     server_name: Sequence[str] = (),
     svid_lifetime_seconds: int = 3600,
     default_mode: str = "learn",
@@ -161,7 +161,7 @@ def build_settings(
     _check_review(gate_min_days, gate_max_denials, unused_days, {"--sensitive": sensitive, "--low-trust": low_trust})
     grpc = tuple(parse_listen(text, "--grpc-listen") for text in grpc_listen)
     enroll = tuple(parse_listen(text, "--enroll-listen") for text in enroll_listen)
-    api = parse_listen(api_listen, "--api-listen")
+    api = tuple(parse_listen(text, "--api-listen") for text in api_listen)
     if insecure:
         remote = next((listen for listen in (*grpc, *enroll) if not listen.is_local), None)
         if remote is not None:
@@ -169,10 +169,11 @@ def build_settings(
                 f"--insecure: {remote.target} can be reached from elsewhere; a plaintext control channel stays on loopback"
             )
     token_file = Path(api_token_file) if api_token_file else None
-    if not api.is_local and (not allow_remote_api or token_file is None):
+    open_api = next((listen for listen in api if not listen.is_local), None)
+    if open_api is not None and (not allow_remote_api or token_file is None):
         raise SettingsError(
-            f"--api-listen: {api.target} can be reached from elsewhere and the API speaks no TLS itself; keep it on loopback, or "
-            "put a TLS proxy before it and say --allow-remote-api with --api-token-file"
+            f"--api-listen: {open_api.target} can be reached from elsewhere and the API speaks no TLS itself; keep it on loopback, "
+            "or put a TLS proxy before it and say --allow-remote-api with --api-token-file"
         )
     return Settings(
         data=directory,

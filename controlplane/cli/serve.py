@@ -51,8 +51,8 @@ SETTINGS = (
         multiple=True, default=["127.0.0.1:7602"], metavar="ADDRESS",
     ),
     _setting(
-        "api-listen", "Where the API listens: host:port (asks for a token) or unix:/path (for this user).",
-        default="127.0.0.1:7600", metavar="ADDRESS",
+        "api-listen", "Where API and console listen: host:port (asks for a token) or unix:/path (for this user). Repeatable.",
+        multiple=True, default=["127.0.0.1:7600"], metavar="ADDRESS",
     ),
     _setting(
         "server-name", "Further DNS name or address in the gRPC listeners' certificate. Repeatable.", multiple=True, metavar="NAME"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from controlplane.api import places
 from controlplane.demo import network
 from controlplane.demo.certificate import make_certificate
 from controlplane.demo.driver import Application, together
@@ -58,6 +59,11 @@ class Mesh:
         certificate = make_certificate(traces.root, sorted(hosts), owner)
         self.authority_file = certificate[0]
         self.processes = Processes(plan, traces, certificate)
+
+    @property
+    def console_link(self) -> str:
+        """Where a browser gets into the console: once and within an hour, and then for as long as it stays signed in."""
+        return places.read_address(places.console_link_file(self.processes.data))
 
     async def start(self, show: Show) -> None:
         """Bring everything up.

@@ -17,6 +17,8 @@ from controlplane.demo.traces import Traces
 APPLICATION_USER = (65534, 65534)
 SVID_LIFETIME_SECONDS = 3600
 CONTROL_PLANE = "controlplane"
+#: For browsers, which open no Unix socket; any free port.
+CONSOLE_LISTEN = "127.0.0.1:0"
 _LAST_WORDS_BYTES = 600
 
 
@@ -35,6 +37,11 @@ class Processes:
         """Whether applications can be given a user of their own."""
         return os.geteuid() == 0
 
+    @property
+    def data(self) -> Path:
+        """The control plane's data directory."""
+        return self.root / "controlplane"
+
     def control_plane(self, api_listen: str, grpc_listen: str, enroll_listen: str) -> None:
         """Start the control plane."""
         topology = self.root / "topology.yaml"
@@ -42,9 +49,10 @@ class Processes:
         self._start(
             CONTROL_PLANE,
             [
-                sys.executable, "-m", "controlplane.cli.entry", "controlplane", "--data", str(self.root / "controlplane"),
-                "--topology", str(topology), "--api-listen", api_listen, "--grpc-listen", grpc_listen,
-                "--enroll-listen", enroll_listen, "--svid-lifetime-seconds", str(SVID_LIFETIME_SECONDS),
+                sys.executable, "-m", "controlplane.cli.entry", "controlplane", "--data", str(self.data),
+                "--topology", str(topology), "--api-listen", api_listen, "--api-listen", CONSOLE_LISTEN,
+                "--grpc-listen", grpc_listen, "--enroll-listen", enroll_listen,
+                "--svid-lifetime-seconds", str(SVID_LIFETIME_SECONDS),
             ],
         )  # fmt: skip
 

@@ -49,6 +49,7 @@ class Reviewer:
             published = await mesh.plane.approve(proposal, "picket demo --approve-all")
             return Decision(proposal.number, "--approve-all", published.revision)
         command = f"picket approve {proposal.number} --server {mesh.plane.server}"
+        self._progress.say(f"Review them in the console: {mesh.console_link}")
         if not sys.stdin.isatty():
             self._progress.say(f"Nobody is at a terminal here. Waiting for a decision from elsewhere: {command}")
             return await self._elsewhere(mesh, proposal.number)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rich.markup import escape
 
+from controlplane.api import places
 from controlplane.api.client import ApiError, UnreachableError
 from controlplane.demo import preflight
 from controlplane.demo.driver import DriverError
@@ -155,7 +156,9 @@ def _conclude(options: DemoOptions, progress: Progress, report: Report, stages: 
 def _invite(progress: Progress, mesh: Mesh) -> None:
     server = mesh.plane.server
     progress.console.print()
-    progress.say("The violation log is in the control plane, and so is all else that there is to see. In another terminal:")
+    progress.say(f"The console, in a browser: {mesh.console_link}")
+    progress.say(f"  The link is good once; after that by the token in {places.token_file(mesh.processes.data)}")
+    progress.say("The same in another terminal:")
     for command in ("violations --follow", "map", "policy show", "sidecars"):
         progress.say(f"  picket {command} --server {server}")
     if blocked := _blocked_call(mesh.plan):

@@ -32,7 +32,9 @@ def blueprint(console: Console) -> flask.Blueprint:
         return form()
 
     @routes.get("/sign-in/once/<code>")
-    def link(code: str) -> flask.Response:
+    def link(code: str) -> flask.typing.ResponseReturnValue:
+        if flask.g.session is not None:  # whoever opens the link again is in already
+            return flask.redirect(flask.url_for("overview.show"), HTTPStatus.SEE_OTHER)
         # Only the form uses the link up: whoever looks ahead at addresses, as chats do, does not.
         return form(code)
 

@@ -259,6 +259,18 @@ async def test_a_new_control_plane_offers_its_owner_a_link_until_somebody_acted(
         assert not file.exists()
 
 
+async def test_the_api_listens_for_this_user_and_for_browsers_at_once(directory: Path) -> None:
+    """The socket asks for no token; the owner's link leads to the port."""
+    local = f"unix:{directory}/api.sock"
+    async with running(directory, "--api-listen", local) as plane:
+        assert (await asyncio.to_thread(Client(local).get, "/api/v1/modes"))["default_mode"] == "learn"
+        assert (directory / "console-link").read_text().startswith("http://127.0.0.1:")
+        assert (directory / "api-address").read_text().startswith("http://127.0.0.1:")
+        plane.process.send_signal(signal.SIGTERM)
+        assert await plane.ended() == 0
+    assert not (directory / "api.sock").exists()
+
+
 async def test_plaintext_is_said_aloud(directory: Path) -> None:
     """--insecure says so, believes what peers say, and closes its socket's file to other users."""
     plane = await launched(directory, "--insecure", "--grpc-listen", f"unix:{directory}/mesh.sock")
@@ -321,7 +333,7 @@ async def test_a_part_that_fails_ends_the_whole(directory: Path, monkeypatch: py
     monkeypatch.setattr(SnapshotCache, "run", broken)
     settings = build_settings(
         data=directory, topology=directory / "topology.yaml", grpc_listen=["127.0.0.1:0"], enroll_listen=["127.0.0.1:0"],
-        api_listen=f"unix:{directory}/api.sock",
+        api_listen=[f"unix:{directory}/api.sock"],
     )  # fmt: skip
     store = open_store(settings.database_url)
     try:

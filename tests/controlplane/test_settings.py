@@ -52,9 +52,10 @@ def test_nothing_opens_by_itself(host: str) -> None:
         build_settings(data="d", topology="t", insecure=True, grpc_listen=[f"{host}:1"])
     for more in ({}, {"allow_remote_api": True}, {"api_token_file": "f"}):
         with pytest.raises(SettingsError, match=r"^--api-listen: "):
-            build_settings(data="d", topology="t", api_listen=f"{host}:1", **more)
-    opened = build_settings(data="d", topology="t", api_listen=f"{host}:1", allow_remote_api=True, api_token_file="f")
-    assert not opened.api_listen.is_local
+            build_settings(data="d", topology="t", api_listen=[f"{host}:1"], **more)
+    addresses = ["127.0.0.1:1", f"{host}:1"]
+    opened = build_settings(data="d", topology="t", api_listen=addresses, allow_remote_api=True, api_token_file="f")
+    assert [listen.is_local for listen in opened.api_listen] == [True, False]
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def settings_of(*arguments: str) -> Settings:
 
 def test_defaults_stay_on_this_machine(tmp_path: Path) -> None:
     made = settings_of("--topology", "mesh.yaml")
-    assert all(listen.is_local for listen in (*made.grpc_listen, *made.enroll_listen, made.api_listen))
+    assert all(listen.is_local for listen in (*made.grpc_listen, *made.enroll_listen, *made.api_listen))
     assert made.data == tmp_path / "data"
     assert made.insecure is False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -119,6 +120,7 @@ def test_a_person_at_the_terminal_is_asked(demos: Demos) -> None:
     demo = demos.start("--topology", str(demos.small()), terminal=True)
     demo.wait_for("Approve these 1 edges? [y/N]")
     assert "picket approve 1 --server unix:" in demo.output
+    assert re.search(r"console: http://127\.0\.0\.1:\d+/sign-in/once/\S+", demo.output)
     demo.type("y\n")
     demo.wait_for("Everything stays up until Ctrl-C")
     assert demo.end(signal.SIGINT) == 0, demo.output
