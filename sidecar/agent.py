@@ -16,12 +16,13 @@ from contextlib import suppress
 from protos.picket.v1.sidecar_pb2 import SidecarInfo
 from sidecar import VERSION, lastgood, process, sds
 from sidecar.bootstrap import bootstrap
-from sidecar.capture import CaptureError, Redirect, rules
+from sidecar.capture import CaptureError, Exclusions, Redirect, rules
 from sidecar.certifier import GrpcCertifier
 from sidecar.configuration import Configuration
 from sidecar.envoy import Envoy, EnvoyError, find_envoy
 from sidecar.identity import Identity, IdentityError
 from sidecar.keeper import IdentityKeeper
+from sidecar.prepared import Prepared
 from sidecar.relay import Relay
 from sidecar.relayserver import RelayServer, RelayServerError
 from sidecar.reporter import Reporter
@@ -101,10 +102,12 @@ class Agent:
             interval_seconds=settings.report_interval_seconds,
         )  # fmt: skip
         self._redirect: Redirect | None = None
-        if redirected:
-            self._redirect = Redirect(
-                rules(exclude_outbound_ports=settings.exclude_outbound_ports, outbound_udp=settings.outbound_udp)
-            )
+        self._prepared: Prepared | None = None
+        if redirected and settings.redirect_by == "init":
+            self._prepared = Prepared()
+        elif redirected:
+            excluded = Exclusions(outbound_ports=settings.exclude_outbound_ports)
+            self._redirect = Redirect(rules(excluded, outbound_udp=settings.outbound_udp))
         self._application: process.Child | None = None
 
     async def run(self, stop: asyncio.Event) -> int:
@@ -118,6 +121,8 @@ class Agent:
             await self._relay_server.start()
             if self._redirect is not None:
                 await asyncio.to_thread(self._redirect.apply)
+            if self._prepared is not None:
+                await asyncio.to_thread(self._prepared.check)
             _log.info(
                 "starting node=%s capture=%s identity=%s configuration=%s", self._settings.node_id, self._settings.capture,
                 "disk" if restored else "to be enrolled", "disk" if self._relay.last_good else "from the control plane",
@@ -216,6 +221,8 @@ class Agent:
         await self._kept.flush()
         self._spool.close()
         await self._relay_server.stop()
+        if self._prepared is not None:
+            self._prepared.release()
         if self._redirect is None:
             return
         if not self._settings.command:

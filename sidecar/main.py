@@ -1,4 +1,4 @@
-"""`picket-sidecar`: reads options, sets the process up, runs the agent. Decides nothing of what the agent does."""
+"""`picket-sidecar`: reads options, sets the process up, runs the agent or a step before it. Decides nothing of what they do."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Sequence
 
 from sidecar.join import SettingsError
 from sidecar.options import ENVIRONMENT_PREFIX, parse
@@ -16,6 +17,8 @@ _CANNOT_START, _BAD_OPTIONS = 1, 2
 
 def main() -> None:
     """The command. Exits with the application's code, 1 when it cannot start, 2 for bad options."""
+    if sys.argv[1:2] == ["init"]:
+        sys.exit(_init(sys.argv[2:]))
     try:
         settings, warning = parse(sys.argv[1:], os.environ)
     except SettingsError as error:
@@ -40,6 +43,21 @@ def main() -> None:
         sys.stderr.write(f"picket-sidecar: {error}\n")
         code = _CANNOT_START
     sys.exit(code)
+
+
+def _init(arguments: Sequence[str]) -> int:
+    from sidecar import init  # noqa: PLC0415  # a sidecar that runs has no use for it
+    from sidecar.capture import CaptureError  # noqa: PLC0415  # the same
+
+    try:
+        init.run(init.parse(arguments, os.environ))
+    except SettingsError as error:
+        sys.stderr.write(f"picket-sidecar init: {error}\n")
+        return _BAD_OPTIONS
+    except CaptureError as error:
+        sys.stderr.write(f"picket-sidecar init: {error}\n")
+        return _CANNOT_START
+    return 0
 
 
 def _configure_logging() -> None:

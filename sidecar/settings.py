@@ -13,6 +13,10 @@ from sidecar.join import MAX_SOCKET_PATH_BYTES, Join, SettingsError, check_targe
 #: The user and group whose traffic is not captured: Envoy's own, and the agent's.
 PROXY_ID = 1337
 CAPTURES = ("redirect", "explicit")
+#: Who makes the rules of the redirect: the agent itself, or `picket-sidecar init` before it.
+REDIRECT_BY = ("agent", "init")
+#: Where a pod's agent is asked: for the application's health, for its own, for statistics. Never captured.
+PROBE_PORT, HEALTH_PORT, METRICS_PORT = OWN_PORTS = (15020, 15021, 15090)
 #: What becomes of the application's datagrams, which Envoy never sees: all pass, or only DNS does.
 OUTBOUND_UDP = ("pass", "dns")
 _INSTANCE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -92,6 +96,7 @@ class Settings:
     join_file: Path
     paths: StatePaths
     capture: str
+    redirect_by: str
     instance: str
     envoy: str | None
     app_user: tuple[int, int] | None
@@ -133,6 +138,7 @@ def build_settings(
     state: Path,
     command: Sequence[str] = (),
     capture: str = "redirect",
+    redirect_by: str = "agent",
     instance: str,
     envoy: str | None = None,
     app_user: str | None = None,
@@ -153,18 +159,16 @@ def build_settings(
     if control_plane:
         check_target(control_plane, "--control-plane")
     target = control_plane or join.control_plane
-    if join.insecure and not insecure:
-        raise SettingsError("the join file is of a control plane without TLS; say --insecure if that is what you want")
-    if insecure:
-        for address in (target, join.enrollment):
-            if not is_local(address):
-                raise SettingsError(f"--insecure: {address} is not on this machine; a plaintext control channel stays on loopback")
-    elif "BEGIN CERTIFICATE" not in join.bundle_pem:
-        raise SettingsError(f"--join: {join_file}: bundle_pem: the control plane's root certificates are missing")
-    if capture not in CAPTURES:
-        raise SettingsError("--capture: redirect or explicit")
-    if outbound_udp not in OUTBOUND_UDP:
-        raise SettingsError("--outbound-udp: pass or dns")
+    _check_channel(join_file, join, target, insecure=insecure)
+    for option, text, allowed in (
+        ("--capture", capture, CAPTURES),
+        ("--redirect-by", redirect_by, REDIRECT_BY),
+        ("--outbound-udp", outbound_udp, OUTBOUND_UDP),
+    ):
+        if text not in allowed:
+            raise SettingsError(f"{option}: {' or '.join(allowed)}")
+    if redirect_by == "init":
+        _check_by_init(capture, command, exclude_outbound_ports, outbound_udp)
     if not 1 <= concurrency <= 256:
         raise SettingsError("--concurrency: 1 to 256 worker threads")
     if not _INSTANCE.fullmatch(instance):
@@ -187,6 +191,7 @@ def build_settings(
         join_file=join_file.absolute(),
         paths=paths,
         capture=capture,
+        redirect_by=redirect_by,
         instance=instance,
         envoy=envoy,
         app_user=parse_app_user(app_user) if app_user else None,
@@ -198,3 +203,25 @@ def build_settings(
         drain_seconds=drain_seconds,
         command=tuple(command),
     )
+
+
+def _check_channel(join_file: Path, join: Join, target: str, *, insecure: bool) -> None:
+    """See that the control channel is encrypted and its other end known, or that it stays on this machine."""
+    if join.insecure and not insecure:
+        raise SettingsError("the join file is of a control plane without TLS; say --insecure if that is what you want")
+    if insecure:
+        for address in (target, join.enrollment):
+            if not is_local(address):
+                raise SettingsError(f"--insecure: {address} is not on this machine; a plaintext control channel stays on loopback")
+    elif "BEGIN CERTIFICATE" not in join.bundle_pem:
+        raise SettingsError(f"--join: {join_file}: bundle_pem: the control plane's root certificates are missing")
+
+
+def _check_by_init(capture: str, command: Sequence[str], exclude_outbound_ports: Sequence[int], outbound_udp: str) -> None:
+    """What does not go together with rules that were made before."""
+    if capture != "redirect":
+        raise SettingsError("--redirect-by init: goes with --capture redirect")
+    if command:
+        raise SettingsError("--redirect-by init: COMMAND would be the sidecar's own user and go around the mesh; start it apart")
+    if exclude_outbound_ports or outbound_udp != "pass":
+        raise SettingsError("--redirect-by init: what is captured is said to `picket-sidecar init`, not to the sidecar")

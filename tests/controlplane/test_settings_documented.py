@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import socket
 from collections.abc import Iterable
 from pathlib import Path
 
 import click
+import pytest
 
 import controlplane
 from controlplane.cli.graph import show_map
 from controlplane.cli.serve import SETTINGS
+from sidecar import init
 from sidecar.options import ENVIRONMENT_PREFIX, _parser
 
 PAGE = Path(controlplane.__file__).with_name("SETTINGS.md").read_text()
@@ -61,13 +64,14 @@ def test_the_commands_settings_are_documented() -> None:
     assert table("Commands") == of_click(option for option in show_map.params if getattr(option, "envvar", None))
 
 
-def test_the_sidecars_settings_are_documented() -> None:
+@pytest.mark.parametrize(("section", "parser"), [("Sidecar", _parser({})), ("Sidecar: init", init.parser({}))])
+def test_the_sidecars_settings_are_documented(section: str, parser: argparse.ArgumentParser) -> None:
     found: Rows = {}
-    for action in _parser({})._actions:
+    for action in parser._actions:
         option = action.option_strings[-1]
         if action.dest in {"help", "version"}:
             continue
-        default = "" if action.default in (None, []) else str(action.default)
+        default = "" if action.default in (None, [], "") else str(action.default)
         default = {"True": "true", "False": "false", socket.gethostname(): "host name"}.get(default, default)
         found[option] = (ENVIRONMENT_PREFIX + re.sub("-", "_", option.removeprefix("--")).upper(), default)
-    assert table("Sidecar") == found
+    assert table(section) == found
