@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -29,6 +30,7 @@ from controlplane.identity.authority import CertificateAuthority
 from controlplane.identity.spiffe import WorkloadId, parse_workload
 from controlplane.metrics import Metrics
 from controlplane.observer import ReportObserver, StreamObserver
+from controlplane.policy.owners import Owners, read_owners
 from controlplane.server import listen
 from controlplane.server.ads import AggregatedDiscovery
 from controlplane.server.authentication import Authenticator
@@ -43,6 +45,7 @@ from controlplane.topology.document import load_topology
 from controlplane.web.app import create_console, together
 from controlplane.web.sessions import Sessions
 from controlplane.workflow.admission import Admission
+from controlplane.workflow.agreement import Agreement
 from controlplane.workflow.breakglass import BreakGlass
 from controlplane.workflow.proposing import Watchlist
 from controlplane.workflow.publish import Change, Publisher
@@ -86,7 +89,10 @@ class ControlPlane:
         self._publisher = Publisher(store, topology, compiler, settings.default_mode)
         gate = Gate(settings.gate_min_days, settings.gate_max_denials) if settings.gate_min_days else None
         watchlist = Watchlist(settings.sensitive, settings.low_trust)
-        self._review = Review(store, self._publisher, now_ms, gate, watchlist, settings.unused_days)
+        owners = Owners if settings.owners is None else partial(read_owners, settings.owners)
+        owners()  # a file that cannot be read is told at the start, too
+        agreement = Agreement(store, now_ms, owners, four_eyes=settings.four_eyes)
+        self._review = Review(store, self._publisher, now_ms, gate, watchlist, settings.unused_days, agreement)
         self._admission = Admission(store, self._is_known, now_ms)
         self._states = SidecarStates(store, now_ms)
         self._cache = SnapshotCache(self._publisher.snapshot, self._publisher.staged)

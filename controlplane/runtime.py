@@ -17,6 +17,7 @@ from controlplane.identity.authority import AuthorityError, CertificateAuthority
 from controlplane.logs import configure_logging
 from controlplane.plane import ControlPlane, FailedError, StartError
 from controlplane.policy.documents import DocumentError
+from controlplane.policy.owners import OwnersError
 from controlplane.settings import Settings, SettingsError
 from controlplane.store.interface import StoreError
 from controlplane.store.sql import open_store
@@ -55,7 +56,7 @@ async def serve(settings: Settings, started: Callable[[Sequence[str]], None] | N
             _check_clock(authority, datetime.now(UTC))
             plane = ControlPlane(settings, store, authority)
             await plane.run(stop, started or _announce_start)
-        except (AuthorityError, TopologyError, DocumentError, StoreError, SettingsError) as error:
+        except (AuthorityError, OwnersError, TopologyError, DocumentError, StoreError, SettingsError) as error:
             raise StartError(str(error)) from error
 
 

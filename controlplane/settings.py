@@ -107,6 +107,8 @@ class Settings:
     unused_days: int
     sensitive: tuple[str, ...]
     low_trust: tuple[str, ...]
+    owners: Path | None
+    four_eyes: bool
 
 
 def build_settings(
@@ -135,6 +137,8 @@ def build_settings(
     unused_days: int = 30,
     sensitive: Sequence[str] = (),
     low_trust: Sequence[str] = (),
+    owners: str | Path | None = None,
+    four_eyes: bool = False,
 ) -> Settings:
     """Check options and put them together.
 
@@ -199,6 +203,8 @@ def build_settings(
         unused_days=unused_days,
         sensitive=tuple(sensitive),
         low_trust=tuple(low_trust),
+        owners=None if owners is None else Path(owners),
+        four_eyes=four_eyes,
     )
 
 

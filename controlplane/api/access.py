@@ -20,6 +20,7 @@ import structlog
 from controlplane.api.problems import problem
 from controlplane.api.roles import least
 from controlplane.api.users import User, Users, UsersError
+from controlplane.policy.actors import claimed
 from controlplane.policy.roles import Role
 
 #: The user behind a Unix socket's peer, put into the WSGI environment by `listen`; headers cannot make this key.
@@ -77,13 +78,13 @@ def actor() -> str:
     caller = _caller()
     if caller is not None:
         return caller.name
-    claimed = flask.request.headers.get(ACTOR_HEADER, "unnamed")
-    if not _ACTOR.fullmatch(claimed):
+    name = flask.request.headers.get(ACTOR_HEADER, "unnamed")
+    if not _ACTOR.fullmatch(name):
         raise problem(
             HTTPStatus.BAD_REQUEST, "actor", "the caller's name is not 1 to 64 printable ASCII characters",
             where=ACTOR_HEADER, remedy="send a plain name, or leave the header out",
         )  # fmt: skip
-    return f"{claimed} (via token)"
+    return claimed(name)
 
 
 def require(wanted: Role) -> None:

@@ -15,6 +15,7 @@ from controlplane.api import (
     imports,
     leases,
     modes,
+    owners,
     policy,
     preview,
     problems,
@@ -42,7 +43,8 @@ def create_app(services: ApiServices) -> flask.Flask:
     problems.install(app)
     access.install(app, services.token, services.host_names, services.users)
     app.register_blueprint(health.blueprint(services))
-    reviewing = (graph, proposals, preview, replay, breakglass, imports, asks, leases, readiness, modes, rollouts, policy, applying)
-    for topic in (*reviewing, violations, sidecars, tokens, users_routes, audit):
+    learning = (graph, imports, readiness, proposals, owners, preview, replay, asks)
+    enforcing = (policy, applying, modes, rollouts, leases, breakglass)
+    for topic in (*learning, *enforcing, violations, sidecars, tokens, users_routes, audit):
         app.register_blueprint(topic.blueprint(services), url_prefix=PREFIX)
     return app

@@ -7,13 +7,14 @@ from http import HTTPStatus
 import flask
 
 from controlplane.api import outcomes
-from controlplane.api.access import actor
+from controlplane.api.access import actor, require
 from controlplane.api.imports import MAX_BODY_BYTES
 from controlplane.api.problems import problem
 from controlplane.api.reading import read_body, write
 from controlplane.api.requests import ApplyBody
 from controlplane.api.services import ApiServices
 from controlplane.policy.findings import Severity
+from controlplane.policy.roles import Role
 from controlplane.policy.traffic_documents import read_documents
 from controlplane.policy.traffic_policy import TrafficPolicy
 from controlplane.workflow.revisions import Done
@@ -29,9 +30,12 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
     def apply() -> flask.Response:
         flask.request.max_content_length = MAX_BODY_BYTES
         body = read_body(ApplyBody)
+        if body.override_review:
+            require(Role.ADMIN)
         outcome = services.review.apply(
-            _documents(body), actor(), body.comment, prune=body.prune, expected=body.expected, override_reason=body.override
-        )
+            _documents(body), actor(), body.comment, prune=body.prune, expected=body.expected, override_reason=body.override,
+            override_review=body.override_review,
+        )  # fmt: skip
         if isinstance(outcome, Done):
             return write(outcomes.done(outcome, _REMEDY))
         return write(outcomes.published(outcome, _REMEDY))

@@ -6,6 +6,7 @@ from http import HTTPStatus
 
 from controlplane.api import schemas
 from controlplane.api.problems import ApiProblemError, problem
+from controlplane.workflow.agreement import Agreed
 from controlplane.workflow.revisions import Done, Published, Refused, Why
 
 _STATUS = {
@@ -24,6 +25,23 @@ def published(outcome: Published | Refused, remedy: str) -> schemas.Published:
     if isinstance(outcome, Refused):
         raise refusal(outcome, remedy)
     return schemas.Published(outcome.revision, [str(service) for service in outcome.services])
+
+
+def approved(outcome: Published | Agreed | Refused, remedy: str) -> schemas.Approved:
+    """What became of an approval.
+
+    Raises:
+        ApiProblemError: nothing was done.
+    """
+    if isinstance(outcome, Refused):
+        raise refusal(outcome, remedy)
+    made = outcome.published if isinstance(outcome, Agreed) else outcome
+    waiting = outcome.waiting if isinstance(outcome, Agreed) else ()
+    return schemas.Approved(
+        None if made is None else made.revision,
+        [] if made is None else [str(service) for service in made.services],
+        [schemas.WaitingRow(found.row, found.edge, found.lacks) for found in waiting],
+    )
 
 
 def done(outcome: Done | Refused, remedy: str) -> schemas.Done:

@@ -12,6 +12,7 @@ from controlplane.graph.roles import Roles
 from controlplane.graph.rows import ReviewRow
 from controlplane.graph.samples import Samples
 from controlplane.store.interface import StoredProposal
+from controlplane.workflow.agreement import Standing
 
 
 def summary(stored: StoredProposal, rows: Sequence[ReviewRow]) -> schemas.ProposalSummary:
@@ -20,10 +21,17 @@ def summary(stored: StoredProposal, rows: Sequence[ReviewRow]) -> schemas.Propos
 
 
 def proposal(
-    stored: StoredProposal, rows: Sequence[ReviewRow], samples: Mapping[GraphEdge, Samples], roles: Roles
+    stored: StoredProposal,
+    rows: Sequence[ReviewRow],
+    samples: Mapping[GraphEdge, Samples],
+    roles: Roles,
+    standing: Sequence[Standing],
 ) -> schemas.Proposal:
-    """A proposal with its rows."""
-    edges = [_row(number, row, samples.get(row.edge), roles) for number, row in enumerate(rows, 1)]
+    """A proposal with its rows, each with where it stands."""
+    edges = [
+        _row(number, row, samples.get(row.edge), roles, stands)
+        for number, (row, stands) in enumerate(zip(rows, standing, strict=True), 1)
+    ]
     return schemas.Proposal(**_fields(stored, rows), edges=edges)
 
 
@@ -42,7 +50,7 @@ def _fields(stored: StoredProposal, rows: Sequence[ReviewRow]) -> dict[str, Any]
     }
 
 
-def _row(number: int, row: ReviewRow, samples: Samples | None, roles: Roles) -> schemas.ProposedEdge:
+def _row(number: int, row: ReviewRow, samples: Samples | None, roles: Roles, stands: Standing) -> schemas.ProposedEdge:
     return schemas.ProposedEdge(
         **edge_fields(row.edge),
         row=number,
@@ -53,6 +61,12 @@ def _row(number: int, row: ReviewRow, samples: Samples | None, roles: Roles) -> 
         source_role=roles.of(row.edge.source),
         destination_role=roles.of(row.edge.destination),
         samples=None if samples is None else _samples(samples),
+        owners=list(stands.owners),
+        source_owners=list(stands.source_owners),
+        approvals=[schemas.AgreedBy(given.actor, given.at_ms) for given in stands.approvals],
+        comments=[schemas.Remark(said.actor, said.text, said.at_ms) for said in stands.comments],
+        lacks=stands.lacks,
+        mine=stands.mine,
     )
 
 

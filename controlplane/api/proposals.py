@@ -7,14 +7,15 @@ from http import HTTPStatus
 import flask
 
 from controlplane.api import outcomes, proposal_shapes
-from controlplane.api.access import actor
+from controlplane.api.access import actor, require
 from controlplane.api.leases import lease_of
 from controlplane.api.problems import problem
 from controlplane.api.reading import read_body, read_number, read_query, write
-from controlplane.api.requests import ApproveBody, Nothing, ProposalsQuery, RejectBody
+from controlplane.api.requests import ApproveBody, CommentBody, Nothing, ProposalsQuery, RejectBody
 from controlplane.api.schemas import Proposals
 from controlplane.api.services import ApiServices
 from controlplane.graph.proposal import load_proposal
+from controlplane.policy.roles import Role
 
 _REMEDY = "list proposals, and review the open one"
 
@@ -40,15 +41,25 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
             raise problem(HTTPStatus.NOT_FOUND, "missing", f"there is no proposal {wanted}", where="path", remedy=_REMEDY)
         rows = load_proposal(stored.document)
         samples, roles = services.review.learning.samples([row.edge for row in rows])
-        return write(proposal_shapes.proposal(stored, rows, samples, roles))
+        standing = services.review.agreement.standing(rows, actor())
+        return write(proposal_shapes.proposal(stored, rows, samples, roles, standing))
 
     @routes.post("/proposals/<number>/approve")
     def approve(number: str) -> flask.Response:
         body = read_body(ApproveBody)
         rows = None if body.rows is None else frozenset(body.rows)
         lease = lease_of(body.owner, body.reason, body.ticket, body.expires_ms)
-        outcome = services.review.approve(read_number(number, "proposal"), actor(), body.comment, rows, lease)
-        return write(outcomes.published(outcome, _REMEDY))
+        if body.override_review:
+            require(Role.ADMIN)
+        wanted = read_number(number, "proposal")
+        outcome = services.review.approve(wanted, actor(), body.comment, rows, lease, body.override_review)
+        return write(outcomes.approved(outcome, _REMEDY))
+
+    @routes.post("/proposals/<number>/comments")
+    def comment(number: str) -> flask.Response:
+        body = read_body(CommentBody)
+        outcome = services.review.agreement.comment(read_number(number, "proposal"), body.row, body.text, actor())
+        return write(outcomes.done(outcome, _REMEDY))
 
     @routes.post("/proposals/<number>/reject")
     def reject(number: str) -> flask.Response:

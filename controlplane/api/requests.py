@@ -97,7 +97,10 @@ class ReplayQuery(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ApproveBody(Struct, frozen=True, forbid_unknown_fields=True):
-    """``rows`` are counted from 1; without them those that are preselected are approved. The rest is their lease."""
+    """``rows`` are counted from 1; without them those that are preselected are approved. The rest is their lease.
+
+    ``override_review`` is why an admin puts them into force without others who have to agree.
+    """
 
     rows: Annotated[list[Annotated[int, Meta(ge=1, le=1_000_000)]], Meta(min_length=1, max_length=MAX_ROWS)] | None = None
     comment: _Comment = ""
@@ -105,6 +108,14 @@ class ApproveBody(Struct, frozen=True, forbid_unknown_fields=True):
     reason: _Comment = ""
     ticket: _Comment = ""
     expires_ms: Annotated[int, Meta(ge=1, le=MAX_MS)] | None = None
+    override_review: _Comment = ""
+
+
+class CommentBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is said about the edge of a row, which is counted from 1."""
+
+    row: Annotated[int, Meta(ge=1, le=1_000_000)]
+    text: Annotated[str, Meta(min_length=1, max_length=1000)]
 
 
 class RejectBody(Struct, frozen=True, forbid_unknown_fields=True):
@@ -215,7 +226,8 @@ class ReadinessQuery(Struct, frozen=True, forbid_unknown_fields=True):
 class ApplyBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``expected`` is the revision that the files were compared with; ``prune`` takes away rules of services without a document.
 
-    ``override`` is why services that are not ready are enforced all the same.
+    ``override`` is why services that are not ready are enforced all the same, ``override_review`` why an admin changes rules
+    without those who have to agree.
     """
 
     files: Annotated[list[PolicyFile], Meta(min_length=1, max_length=10_000)]
@@ -223,6 +235,7 @@ class ApplyBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     expected: _Id | None = None
     comment: _Comment = ""
     override: _Comment = ""
+    override_review: _Comment = ""
 
 
 class ViolationCountQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -51,6 +51,8 @@ LEAST: Mapping[str, Role] = MappingProxyType(
         "proposals.one": Role.VIEWER,
         "proposals.approve": Role.APPROVER,
         "proposals.reject": Role.APPROVER,
+        "proposals.comment": Role.DEVELOPER,
+        "owners.show": Role.VIEWER,
         "modes.show": Role.VIEWER,
         "modes.change": Role.RESPONDER,  # other modes than quarantine: approver
         "rollouts.several": Role.VIEWER,

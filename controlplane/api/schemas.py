@@ -110,10 +110,26 @@ class WishedBy(msgspec.Struct, frozen=True):
     at_ms: int
 
 
+class Remark(msgspec.Struct, frozen=True):
+    """What somebody said about an edge."""
+
+    actor: str
+    text: str
+    at_ms: int
+
+
+class AgreedBy(msgspec.Struct, frozen=True):
+    """Somebody agreed to a row that waits for others."""
+
+    actor: str
+    at_ms: int
+
+
 class ProposedEdge(Edge, frozen=True, kw_only=True):
     """One row of a proposal, counted from 1. Only what is preselected is approved without being named.
 
     ``removal`` is why an approved edge should go, empty where one is to be allowed; ``asked`` is who asked for it, if anybody did.
+    ``owners`` have to agree, one of them; ``lacks`` says who is still missing, and ``mine`` whether the reader is an owner.
     """
 
     row: int
@@ -124,6 +140,12 @@ class ProposedEdge(Edge, frozen=True, kw_only=True):
     source_role: str
     destination_role: str
     samples: Samples | None
+    owners: list[str]
+    source_owners: list[str]
+    approvals: list[AgreedBy]
+    comments: list[Remark]
+    lacks: str
+    mine: bool
 
 
 class ProposalSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,6 +201,39 @@ class Proposals(msgspec.Struct, frozen=True):
     """Newest first."""
 
     proposals: list[ProposalSummary]
+
+
+class WaitingRow(msgspec.Struct, frozen=True):
+    """A row that was agreed to; ``lacks`` says who else has to."""
+
+    row: int
+    edge: str
+    lacks: str
+
+
+class Approved(msgspec.Struct, frozen=True):
+    """What became of an approval: ``revision`` is in force by it, null where all rows wait for others."""
+
+    revision: int | None
+    services: list[str]
+    waiting: list[WaitingRow]
+
+
+class OwnedServices(msgspec.Struct, frozen=True):
+    """A line of the owners file and the services that it is about: none where later lines are about all of them."""
+
+    line: int
+    pattern: str
+    owners: list[str]
+    services: list[str]
+
+
+class Ownership(msgspec.Struct, frozen=True):
+    """Who has to agree to edges toward which services; ``unowned`` need nobody. ``four_eyes``: two persons for each edge."""
+
+    four_eyes: bool
+    lines: list[OwnedServices]
+    unowned: list[str]
 
 
 class Published(msgspec.Struct, frozen=True):

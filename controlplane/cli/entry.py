@@ -18,11 +18,12 @@ from controlplane.cli.learn import learn
 from controlplane.cli.leases import leases
 from controlplane.cli.modes import mode
 from controlplane.cli.offline import POLICY_COMMANDS, check
+from controlplane.cli.owners import owners
 from controlplane.cli.policy import policy
 from controlplane.cli.preview import preview
 from controlplane.cli.readiness import readiness
 from controlplane.cli.replay import replay
-from controlplane.cli.review import approve, proposals, reject
+from controlplane.cli.review import approve, comment, proposals, reject
 from controlplane.cli.rollouts import rollout
 from controlplane.cli.serve import controlplane
 from controlplane.cli.sidecar import sidecar
@@ -45,12 +46,14 @@ for _command in (
     audit,
     break_glass,
     check,
+    comment,
     controlplane,
     demo,
     learn,
     leases,
     show_map,
     mode,
+    owners,
     policy,
     preview,
     proposals,

@@ -118,8 +118,9 @@ def parse_range(text: str) -> dict[str, str | int | None]:
 @click.option("--dry-run", is_flag=True, help="Only show what would change.")
 @click.option("--comment", "-m", default="", help="Why; it stands in the audit log.")
 @click.option("--override", metavar="REASON", default="", help="Why to enforce what is not ready; kept in the audit log.")
+@click.option("--override-review", metavar="REASON", default="", help="Why an admin does not wait for those who have to agree.")
 @connectable
-def apply(way: Way, paths: tuple[Path, ...], *, prune: bool, dry_run: bool, comment: str, override: str) -> None:
+def apply(way: Way, paths: tuple[Path, ...], *, prune: bool, dry_run: bool, **about: str) -> None:
     """Put TrafficPolicy files, and those in folders, into force: rules and modes of the services that they name.
 
     Other services keep what they have. What changes is shown first; nothing is done when somebody was faster.
@@ -129,7 +130,7 @@ def apply(way: Way, paths: tuple[Path, ...], *, prune: bool, dry_run: bool, comm
         return
     from controlplane.cli.policy_apply import apply_files  # noqa: PLC0415  # `picket --help` does not pay for it
 
-    found = apply_files(way, paths, prune=prune, comment=comment, override=override)
+    found = apply_files(way, paths, prune=prune, about=about)
     if "revision" in found:
         show_published(way.session(), found)
     elif way.output == "json":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +43,14 @@ def show_difference(way: Way, paths: Sequence[Path], *, prune: bool) -> None:
         click.echo(f"no document, kept as they are: {names}", err=True)
 
 
-def apply_files(way: Way, paths: Sequence[Path], *, prune: bool, comment: str, override: str) -> Any:
-    """Show what differs, and put it into force; what the control plane answers."""
+def apply_files(way: Way, paths: Sequence[Path], *, prune: bool, about: Mapping[str, str]) -> Any:
+    """Show what differs, and put it into force; what the control plane answers. ``about`` is a comment and reasons to override."""
     session = way.session()
     expected = session.get("/policy")["revision"]
     if way.output != "json":
         show_difference(way, paths, prune=prune)
     files = [{"name": name, "text": body.decode("utf-8", "replace")} for name, body in named(yaml_files(paths))]
-    body = {"files": files, "prune": prune, "comment": comment, "expected": expected, "override": override}
+    body = {"files": files, "prune": prune, "expected": expected, **about}
     return session.post("/policy/apply", body)
 
 

@@ -6,7 +6,7 @@ import click
 
 from controlplane.cli.connection import Session, connected
 from controlplane.cli.output import ago, asks_for, cell, console, plural, short, show_json
-from controlplane.cli.review import parse_rows
+from controlplane.cli.rows import parse_rows
 
 SHOWN_REACH = 10
 

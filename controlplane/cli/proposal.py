@@ -37,8 +37,20 @@ def show_rows(out: Console, edges: Sequence[_Edge], *, evidence: bool) -> None:
             if (wish := edge["asked"]) is not None:
                 link = f" ({wish['link']})" if wish["link"] else ""
                 out.print(cell(f"{edge['row']}: asked for by {wish['actor']}: {wish['reason']}{link}", "cyan"))
+            if edge["owners"] or edge["approvals"]:
+                out.print(cell(f"{edge['row']}: {_agreement(edge)}", "yellow" if edge["lacks"] else "green"))
+            for said in edge["comments"]:
+                out.print(cell(f"{edge['row']}: {said['actor']}, {ago(said['at_ms'])}: {said['text']}", "cyan"))
         for mark in row[0]["marks"]:
             out.print(cell(f"{_numbers(row)}: odd ({mark['oddity']}): {mark['reason']}", "yellow"))
+
+
+def _agreement(edge: _Edge) -> str:
+    """Who agreed, and who still has to."""
+    agreed = ", ".join(given["actor"] for given in edge["approvals"])
+    parts = [f"agreed to by {agreed}"] if agreed else []
+    parts += [f"needs {edge['lacks']}"] if edge["lacks"] else []
+    return "; ".join(parts)
 
 
 def _by_role(edges: Iterable[_Edge]) -> list[list[_Edge]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from typing import Any
 
@@ -10,10 +9,9 @@ import click
 
 from controlplane.cli.connection import Session, connected
 from controlplane.cli.output import cell, clock, console, plural, short, show_json
+from controlplane.cli.rows import choosing, chosen
 from controlplane.cli.words import parse_span
 
-MAX_ROWS = 10_000
-_PART = re.compile(r"([1-9][0-9]{0,5})(?:-([1-9][0-9]{0,5}))?")
 _COMMENT = click.option("--comment", "-m", default="", help="Why; it stands in the audit log.")
 
 
@@ -75,57 +73,46 @@ def _list(session: Session, found: dict[str, Any]) -> None:
         out.print(f"\n`picket proposals {waiting}` shows what it asks for")
 
 
-def parse_rows(text: str) -> list[int]:
-    """Read ``1,3-5``.
-
-    Raises:
-        click.BadParameter: another shape, or too many.
-    """
-    rows: set[int] = set()
-    for part in text.split(","):
-        found = _PART.fullmatch(part.strip())
-        if found is None:
-            raise click.BadParameter(f"{part.strip()[:40]!r} is no row: write numbers and ranges, such as 1,3-5")
-        first, last = int(found[1]), int(found[2] or found[1])
-        if last < first or last - first >= MAX_ROWS:
-            raise click.BadParameter(f"{part.strip()}: a range goes from the smaller to the larger, over at most {MAX_ROWS} rows")
-        rows.update(range(first, last + 1))
-    if len(rows) > MAX_ROWS:
-        raise click.BadParameter(f"at most {MAX_ROWS} rows")
-    return sorted(rows)
-
-
-_ROWS = click.option(
-    "--rows",
-    metavar="ROWS",
-    callback=lambda _c, _p, value: None if value is None else parse_rows(value),
-    help="Only these, such as 1,3-5.",
-)
-
-
 @click.command("approve", short_help="Put a proposal into force.")
 @click.argument("number", type=click.IntRange(1))
-@_ROWS
+@choosing
 @click.option("--owner", default="", help="Who answers for what is allowed.")
 @click.option("--reason", default="", help="Why it is there; the comment, when left out.")
 @click.option("--ticket", default="", help="Where it is followed up.")
 @click.option("--expires", metavar="TIME", callback=parse_span, help="When it is to be looked at again, such as 90d.")
+@click.option("--override-review", metavar="REASON", default="", help="Why an admin does not wait for others who have to agree.")
 @_COMMENT
 @connected
 def approve(
-    session: Session, number: int, rows: list[int] | None, owner: str, reason: str, ticket: str, expires: int | None, comment: str
+    session: Session,
+    number: int,
+    rows: list[int] | None,
+    service: str | None,
+    source: str | None,
+    expires: int | None,
+    *,
+    mine: bool,
+    **about: str,
 ) -> None:
     """Approve proposal NUMBER: its edges become allow-list entries, and the sidecars concerned are told at once.
 
-    Rows that are odd, or that take something away, are approved only when --rows names them. What is allowed has a lease: an owner,
-    a reason, a ticket, and a time at which it is proposed for removal.
+    Rows that are odd, or that take something away, are approved only when --rows names them. Rows that others have to agree to
+    (owners of the service, a second person) wait for them. What is allowed has a lease: an owner, a reason, a ticket, and a time
+    at which it is proposed for removal.
     """
-    body: dict[str, object] = {"comment": comment, "owner": owner, "reason": reason, "ticket": ticket}
+    body: dict[str, object] = dict(about)
     if expires is not None:
         body["expires_ms"] = round((time.time() + expires) * 1000)
-    if rows is not None:
-        body["rows"] = rows
-    show_published(session, session.post(f"/proposals/{number}/approve", body))
+    if (wanted := chosen(session, number, rows, service, source, mine=mine, odd=False)) is not None:
+        body["rows"] = wanted
+    found = session.post(f"/proposals/{number}/approve", body)
+    if session.output == "json":
+        show_json(found)
+        return
+    if found["revision"] is not None:
+        show_published(session, found)
+    for row in found["waiting"]:
+        console().print(cell(f"row {row['row']} waits: {row['edge']} still needs {row['lacks']}", "yellow"))
 
 
 def show_published(session: Session, found: dict[str, Any]) -> None:
@@ -141,12 +128,29 @@ def show_published(session: Session, found: dict[str, Any]) -> None:
 
 @click.command("reject", short_help="Close a proposal without approving it.")
 @click.argument("number", type=click.IntRange(1))
-@_ROWS
+@choosing
 @_COMMENT
 @connected
-def reject(session: Session, number: int, rows: list[int] | None, comment: str) -> None:
+def reject(
+    session: Session, number: int, rows: list[int] | None, service: str | None, source: str | None, comment: str, *, mine: bool
+) -> None:
     """Reject proposal NUMBER, or rows of it: those are not proposed again. It can still be approved."""
-    found = session.post(f"/proposals/{number}/reject", {"comment": comment} | ({} if rows is None else {"rows": rows}))
+    wanted = chosen(session, number, rows, service, source, mine=mine, odd=True)
+    found = session.post(f"/proposals/{number}/reject", {"comment": comment} | ({} if wanted is None else {"rows": wanted}))
+    if session.output == "json":
+        show_json(found)
+    else:
+        console().print(cell(found["detail"]))
+
+
+@click.command("comment", short_help="Say something about a row of a proposal.")
+@click.argument("number", type=click.IntRange(1))
+@click.argument("row", type=click.IntRange(1))
+@click.argument("text")
+@connected
+def comment(session: Session, number: int, row: int, text: str) -> None:
+    """Say TEXT about the edge in ROW of proposal NUMBER. It stands there whenever that edge is reviewed."""
+    found = session.post(f"/proposals/{number}/comments", {"row": row, "text": text})
     if session.output == "json":
         show_json(found)
     else:

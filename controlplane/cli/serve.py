@@ -95,6 +95,10 @@ SETTINGS = (
         "low-trust", "Workload of low trust (namespace/account); gateways are, and whoever has no identity. Repeatable.",
         multiple=True, metavar="WORKLOAD",
     ),
+    _setting("owners", "File that says who has to agree to edges toward which services; read for each decision.", type=_PATH),
+    _setting(
+        "four-eyes", "Two persons have to agree to each edge.", is_flag=True, default=False, show_default=False
+    ),
     _setting("log-level", "debug, info, warning or error.", default="info", metavar="LEVEL"),
 )  # fmt: skip
 

@@ -75,7 +75,13 @@ def judge(readiness: Readiness, gate: Gate | None = None) -> Ready | NotReady:
 
 def override(verdict: NotReady, actor: str, reason: str, at_ms: int) -> Override | BadReason:
     """Pass the gate for a reason."""
-    kept = reason.strip()
+    kept = kept_reason(reason)
+    return kept if isinstance(kept, BadReason) else Override(verdict, actor, kept, at_ms)
+
+
+def kept_reason(text: str) -> str | BadReason:
+    """A reason as it is kept, where somebody could learn something from it."""
+    kept = text.strip()
     if not MIN_REASON <= len(kept) <= MAX_REASON or not kept.isprintable():
         return BadReason(f"write why, in {MIN_REASON} to {MAX_REASON} printable characters")
-    return Override(verdict, actor, kept, at_ms)
+    return kept

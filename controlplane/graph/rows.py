@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+import msgspec
 
 from controlplane.graph.learn import GraphEdge
 from controlplane.graph.oddities import Mark, Oddity
@@ -48,6 +51,14 @@ def _place(row: ReviewRow) -> tuple[int, int, bool, str, str, int, str]:
 def same_rows(left: Iterable[ReviewRow], right: Iterable[ReviewRow]) -> bool:
     """Whether two reviews ask the same questions, whatever their counts."""
     return {_question(row) for row in left} == {_question(row) for row in right}
+
+
+def question_of(row: ReviewRow) -> str:
+    """What a row asks, as a hash, the same in every proposal. More of an edge, or a new oddity, is another question."""
+    oddities = sorted(str(mark.oddity) for mark in row.marks)
+    http = sorted((match.method, match.path) for match in row.edge.http)
+    asks = msgspec.json.encode([row.edge.ends, http, bool(row.removal), oddities])
+    return hashlib.sha256(asks).hexdigest()
 
 
 def _question(row: ReviewRow) -> tuple[object, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -11,6 +11,7 @@ from typing import Protocol
 from controlplane.flows.model import EdgeKey, Flow, HourlyFlow, LearnedEdge, Verdict, Violation
 from controlplane.graph.evidence import Evidence
 from controlplane.graph.watch import Watch
+from controlplane.policy.approvals import Approval, Comment
 from controlplane.policy.asks import Ask
 from controlplane.policy.audit import AuditEvent
 from controlplane.policy.grants import Grant
@@ -166,6 +167,15 @@ class Transaction(Protocol):
     def close_asks(self, asks: Sequence[int], closed_by: str, now_ms: int) -> None:
         """Mark some as decided; those that are already stay as they are."""
 
+    def add_approvals(self, approvals: Iterable[Approval]) -> None:
+        """Keep approvals; one that is given again is new again."""
+
+    def drop_approvals(self, questions: Collection[str]) -> None:
+        """Forget who agreed to some questions: they are decided."""
+
+    def add_comment(self, comment: Comment) -> Comment:
+        """Store a comment under the next number; numbers count from 1."""
+
     def set_leases(self, leases: Iterable[EdgeLease]) -> None:
         """Set leases of approved edges, each in place of the one before."""
 
@@ -240,6 +250,12 @@ class Store(Protocol):
 
     def asks(self, limit: int) -> Sequence[Ask]:
         """Edges that are asked for and await a decision, oldest first."""
+
+    def approvals(self, questions: Collection[str], since_ms: int) -> Sequence[Approval]:
+        """Who agreed to some questions since then, in the order in which they did."""
+
+    def comments(self, edges: Collection[str]) -> Sequence[Comment]:
+        """What was said about some edges ("source -> destination:port"), oldest first."""
 
     def leases(self) -> Sequence[EdgeLease]:
         """All leases that were ever set, also of edges that are not approved any more; by service, source and port."""

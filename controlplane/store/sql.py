@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, Select, and_, func, not_, or_, select
 from controlplane.flows.model import EdgeKey, HourlyFlow, LearnedEdge, Violation
 from controlplane.graph.evidence import Evidence
 from controlplane.graph.watch import Watch
+from controlplane.policy.approvals import Approval, Comment
 from controlplane.policy.asks import Ask
 from controlplane.policy.audit import AuditEvent
 from controlplane.policy.grants import Grant
@@ -19,6 +20,7 @@ from controlplane.policy.leases import EdgeLease
 from controlplane.policy.rollouts import Rollout
 from controlplane.policy.rules import Mode
 from controlplane.store import tables
+from controlplane.store.agreement import select_approvals, select_comments
 from controlplane.store.asks import select_asks
 from controlplane.store.engine import BUSY_TIMEOUT_SECONDS, open_engine, wrapped
 from controlplane.store.grants import select_grants
@@ -191,6 +193,16 @@ class SqlStore:
         """Edges that are asked for and await a decision, oldest first."""
         with self._reading() as connection:
             return select_asks(connection, _limit(limit))
+
+    def approvals(self, questions: Collection[str], since_ms: int) -> Sequence[Approval]:
+        """Who agreed to some questions since then, in the order in which they did."""
+        with self._reading() as connection:
+            return select_approvals(connection, questions, since_ms)
+
+    def comments(self, edges: Collection[str]) -> Sequence[Comment]:
+        """What was said about some edges ("source -> destination:port"), oldest first."""
+        with self._reading() as connection:
+            return select_comments(connection, edges)
 
     def leases(self) -> Sequence[EdgeLease]:
         """All leases that were ever set; by service, source and port."""

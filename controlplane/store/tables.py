@@ -239,6 +239,27 @@ leases = Table(
     Column("set_ms", BigInteger, nullable=False),
 )
 
+#: Who agreed to what a row of a proposal asks (`graph.rows.question_of`), until it is decided.
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("question", Text, primary_key=True),
+    Column("actor", Text, primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+)
+
+#: What was said about an edge, approved or not ("source -> destination:port").
+comments = Table(
+    "comments",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("edge", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Index("comments_by_edge", "edge", "id"),
+)
+
 #: Staged rollouts of enforcement, as `policy.rollouts` has them.
 rollouts = Table(
     "rollouts",

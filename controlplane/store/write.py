@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, replace
 
 from sqlalchemy import Connection, select, update
 
 from controlplane.flows.model import Flow
+from controlplane.policy.approvals import Approval, Comment
 from controlplane.policy.asks import Ask
 from controlplane.policy.audit import AuditEvent, link
 from controlplane.policy.grants import Grant
@@ -15,6 +16,7 @@ from controlplane.policy.leases import EdgeLease
 from controlplane.policy.rollouts import Rollout
 from controlplane.policy.rules import Mode
 from controlplane.store import tables
+from controlplane.store.agreement import delete_approvals, insert_comment, upsert_approvals
 from controlplane.store.asks import close_asks, insert_ask
 from controlplane.store.grants import end_grant, insert_grant
 from controlplane.store.interface import BatchReceipt, SidecarRow, StoredProposal, StoredRevision, StoreError
@@ -137,6 +139,18 @@ class SqlTransaction:
     def close_asks(self, asks: Sequence[int], closed_by: str, now_ms: int) -> None:
         """Mark some as decided; those that are already stay as they are."""
         close_asks(self._connection, asks, closed_by, now_ms)
+
+    def add_approvals(self, approvals: Iterable[Approval]) -> None:
+        """Keep approvals; one that is given again is new again."""
+        upsert_approvals(self._connection, approvals)
+
+    def drop_approvals(self, questions: Collection[str]) -> None:
+        """Forget who agreed to some questions."""
+        delete_approvals(self._connection, questions)
+
+    def add_comment(self, comment: Comment) -> Comment:
+        """Store a comment under the next number."""
+        return insert_comment(self._connection, comment)
 
     def set_leases(self, leases: Iterable[EdgeLease]) -> None:
         """Set leases of approved edges, each in place of the one before."""

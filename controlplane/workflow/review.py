@@ -12,7 +12,7 @@ from controlplane.graph.gate import Gate
 from controlplane.graph.learn import GraphEdge
 from controlplane.graph.preview import Preview, preview
 from controlplane.graph.proposal import additions, decided, dump_proposal, load_proposal
-from controlplane.graph.rows import ReviewRow
+from controlplane.graph.rows import ReviewRow, question_of
 from controlplane.policy.applied import applied
 from controlplane.policy.documents import load_policy
 from controlplane.policy.grants import was_open, withdrawn
@@ -21,6 +21,7 @@ from controlplane.policy.revise import RuleSets, revise, rule_sets
 from controlplane.policy.rules import EXTERNAL_NAMESPACE, Policy
 from controlplane.policy.traffic_policy import Lease, TrafficPolicy
 from controlplane.store.interface import Store, StoredProposal, Transaction
+from controlplane.workflow.agreement import Agreed, Agreement, Split
 from controlplane.workflow.learning import Learning
 from controlplane.workflow.leases import Leases
 from controlplane.workflow.modes import Modes
@@ -43,10 +44,12 @@ class Review:
         gate: Gate | None = None,
         watchlist: Watchlist | None = None,
         unused_days: int = 30,
+        agreement: Agreement | None = None,
     ) -> None:
         """``gate`` is what a service needs before it is enforced; without one, all may be.
 
         ``unused_days``: an approved edge that was not used for so long is proposed for removal; 0 for never.
+        ``agreement`` says who has to agree to what; without one, whoever may approve does.
         """
         self._store = store
         self._publisher = publisher
@@ -55,6 +58,7 @@ class Review:
         self.learning = Learning(store)
         self.modes = Modes(store, publisher, clock_ms, gate)
         self.leases = Leases(store, publisher, clock_ms, unused_days)
+        self.agreement = agreement or Agreement(store, clock_ms)
         self._proposing = Proposing(store, publisher, clock_ms, watchlist or Watchlist(), self.leases)
 
     def learned(self) -> list[GraphEdge]:
@@ -66,11 +70,18 @@ class Review:
         return self._proposing.refresh()
 
     def approve(
-        self, number: int, actor: str, comment: str = "", rows: Collection[int] | None = None, lease: Lease | None = None
-    ) -> Published | Refused:
+        self,
+        number: int,
+        actor: str,
+        comment: str = "",
+        rows: Collection[int] | None = None,
+        lease: Lease | None = None,
+        override_reason: str = "",
+    ) -> Published | Agreed | Refused:
         """Put rows of a proposal, counted from 1, into force; where none are given, those that are preselected.
 
-        ``lease`` is that of each edge that is allowed; where it gives no reason, the comment is its reason.
+        ``lease`` is that of each edge that is allowed; where it gives no reason, the comment is its reason. Rows that others have
+        to agree to wait for them, unless an ``override_reason`` is given.
         """
         found = self._decidable(number, rows)
         if isinstance(found, Refused):
@@ -79,6 +90,18 @@ class Review:
         current = self._publisher.policy
         if not self._proposing.still_wanted(current, [row.edge for row in chosen.values() if row.removal]):
             return Refused("an edge that should go was used or changed meanwhile; look at the proposal again", Why.CONFLICT)
+        split = self.agreement.agree(number, chosen, actor, override_reason)
+        if isinstance(split, Refused):
+            return split
+        if not split.ready:
+            return Agreed(split.waiting)
+        published = self._publish(proposal, split, current, actor, comment, lease)
+        return published if isinstance(published, Refused) or not split.waiting else Agreed(split.waiting, published)
+
+    def _publish(
+        self, proposal: StoredProposal, split: Split, current: Policy, actor: str, comment: str, lease: Lease | None
+    ) -> Published | Refused:
+        number, chosen = proposal.number, split.ready
         detail: dict[str, object] = {"proposal": number, "edges": len(chosen), "rows": sorted(chosen), "comment": comment}
         note = comment or f"proposal {number}"
         wanted, kept = additions(chosen.values()), lease or Lease()
@@ -88,11 +111,12 @@ class Review:
             closes = proposal.status == OPEN
             if closes and not transaction.decide_proposal(number, APPROVED, actor, note, revision, now_ms):
                 return f"proposal {number} is not open any more"
+            transaction.drop_approvals([question_of(row) for row in chosen.values()])
             transaction.set_leases(leases_for(wanted, kept, actor, now_ms))
             transaction.close_asks(self._proposing.asks_of(current, chosen.values()), actor, now_ms)
             return ""
 
-        act = Act("proposal:approve", str(number), note, detail, decide)
+        act = Act("proposal:approve", str(number), note, detail | dict(split.detail), decide)
         return self._revisions.publish(current, decided(rule_sets(current), chosen.values()), actor, act)
 
     def preview(self, number: int | None, since_ms: int, rows: Collection[int] | None = None) -> Preview | Refused:
@@ -133,6 +157,7 @@ class Review:
                 number, REJECTED, actor, comment, None, now_ms, None if rows is None else dump_proposal(chosen.values())
             )
             if is_done:
+                transaction.drop_approvals([question_of(row) for row in chosen.values()])
                 transaction.close_asks(self._proposing.asks_of(self._publisher.policy, chosen.values()), actor, now_ms)
                 transaction.add_audit(actor, "proposal:reject", str(number), as_json(detail), now_ms)
         if not is_done:
@@ -181,11 +206,12 @@ class Review:
         prune: bool = False,
         expected: int | None = None,
         override_reason: str = "",
+        override_review: str = "",
     ) -> Published | Done | Refused:
         """Put written documents into force: rules and modes of the services that they name, in one transaction.
 
         ``expected`` is the revision that they were compared with; another one in force refuses them. ``override_reason`` is why
-        services that are not ready are enforced all the same.
+        services that are not ready are enforced all the same, ``override_review`` why rules change without those who have to agree.
         """
         current = self._publisher.policy
         if expected is not None and expected != current.revision:
@@ -204,6 +230,9 @@ class Review:
             return Done("nothing differs from what is in force")
         note = comment or f"{len(documents)} documents applied"
 
+        passed = self.agreement.pass_documents({change.service for change in made.changes}, actor, override_review)
+        if isinstance(passed, Refused):
+            return passed
         cleared = self.modes.clear(made.modes, actor, override_reason)
         if isinstance(cleared, Refused):
             return cleared
@@ -217,7 +246,7 @@ class Review:
 
         if made.changes:
             detail: dict[str, object] = {"documents": len(documents), "changes": len(made.changes), "comment": comment}
-            act = Act("policy:apply", str(len(documents)), note, detail, set_modes)
+            act = Act("policy:apply", str(len(documents)), note, detail | dict(passed), set_modes)
             return self._revisions.publish(current, made.rules, actor, act)
         with self._store.transaction() as transaction:
             set_modes(transaction, current.revision, self._clock_ms())

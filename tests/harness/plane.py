@@ -17,11 +17,13 @@ from controlplane.api.listen import ApiServer
 from controlplane.api.users import Users
 from controlplane.flows.model import EdgeKey, Flow, Verdict
 from controlplane.identity.spiffe import parse_workload
+from controlplane.policy.owners import Owners
 from controlplane.policy.rules import Mode
 from controlplane.settings import Listen, parse_listen
 from controlplane.store.interface import SidecarRow
 from controlplane.store.sql import SqlStore, open_store
 from controlplane.topology.document import parse_topology
+from controlplane.workflow.agreement import Agreement
 from controlplane.workflow.publish import Publisher
 from controlplane.workflow.review import Review
 from controlplane.xds.compile import Compiler
@@ -52,6 +54,7 @@ class Plane:
     review: Review
     directory: Path
     now_ms: int = 1_000_000
+    owners: Owners = field(default_factory=Owners)
     reasons: tuple[str, ...] = ()
     tokens: list[tuple[str, int, str]] = field(default_factory=list)
     _sequence: int = 0
@@ -125,7 +128,9 @@ def plane() -> Iterator[Plane]:
     try:
         topology = parse_topology(SHOP, "shop.yaml").topology
         publisher = Publisher(store, topology, Compiler(Trust("picket.test", b"-----BEGIN CERTIFICATE-----\n")), Mode.LEARN)
-        made = Plane(store, publisher, Review(store, publisher, lambda: made.now_ms), directory)
+        agreement = Agreement(store, lambda: made.now_ms, lambda: made.owners)
+        review = Review(store, publisher, lambda: made.now_ms, agreement=agreement)
+        made = Plane(store, publisher, review, directory)
         yield made
     finally:
         store.close()

@@ -7,7 +7,7 @@ import threading
 import pytest
 from flask.testing import FlaskClient
 
-from controlplane.workflow.revisions import Published
+from controlplane.workflow.revisions import Published, Refused
 from tests.harness.plane import ADD_CART, GET_CART, PAY, REDIS, Plane
 
 
@@ -44,7 +44,11 @@ def test_approving_puts_it_into_force(learned: Plane, api: FlaskClient) -> None:
     api.get("/api/v1/proposals")
     answer = api.post("/api/v1/proposals/1/approve", json={"comment": "as reviewed"})
     assert answer.status_code == 200
-    assert answer.get_json() == {"revision": 1, "services": ["default/frontend", "shop/cart", "shop/pay", "shop/redis"]}
+    assert answer.get_json() == {
+        "revision": 1,
+        "services": ["default/frontend", "shop/cart", "shop/pay", "shop/redis"],
+        "waiting": [],
+    }
     assert learned.publisher.policy.revision == 1
     assert all(edge["approved"] for edge in api.get("/api/v1/map").get_json()["edges"])
     event = api.get("/api/v1/audit").get_json()["events"][0]
@@ -144,7 +148,7 @@ def test_an_approval_that_lost_a_race_takes_nothing_away(learned: Plane) -> None
     with learned.store.transaction() as transaction:
         late = transaction.add_proposal(0, learned.store.proposals(None, 1)[0].document, 1)
     outcome = learned.review.approve(late.number, "bob", rows=[2])
-    assert not isinstance(outcome, Published)
+    assert isinstance(outcome, Refused)
     assert "published meanwhile" in outcome.reason
     assert learned.store.active_revision() == 1
     assert learned.publisher.policy.revision == 1

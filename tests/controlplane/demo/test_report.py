@@ -121,5 +121,5 @@ def edge(protocol: str, *http: HttpMatch) -> ProposedEdge:
     return ProposedEdge(
         row=1, source="default/web", destination="shop/cart", port=1, protocol=protocol, http=list(http), count=2, first_seen_ms=1,
         last_seen_ms=2, preselected=True, marks=[], source_role="default/web", destination_role="shop/cart", samples=None,
-        removal="", asked=None,
+        removal="", asked=None, owners=[], source_owners=[], approvals=[], comments=[], lacks="", mine=False,
     )  # fmt: skip

@@ -1,0 +1,80 @@
+"""Which rows of a proposal are meant: by their numbers, or in groups by service, source or owner. Asks for nothing by itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from controlplane.cli.connection import Session
+
+MAX_ROWS = 10_000
+_PART = re.compile(r"([1-9][0-9]{0,5})(?:-([1-9][0-9]{0,5}))?")
+
+
+def parse_rows(text: str) -> list[int]:
+    """Read ``1,3-5``.
+
+    Raises:
+        click.BadParameter: another shape, or too many.
+    """
+    rows: set[int] = set()
+    for part in text.split(","):
+        found = _PART.fullmatch(part.strip())
+        if found is None:
+            raise click.BadParameter(f"{part.strip()[:40]!r} is no row: write numbers and ranges, such as 1,3-5")
+        first, last = int(found[1]), int(found[2] or found[1])
+        if last < first or last - first >= MAX_ROWS:
+            raise click.BadParameter(f"{part.strip()}: a range goes from the smaller to the larger, over at most {MAX_ROWS} rows")
+        rows.update(range(first, last + 1))
+    if len(rows) > MAX_ROWS:
+        raise click.BadParameter(f"at most {MAX_ROWS} rows")
+    return sorted(rows)
+
+
+def choosing(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options by which rows are chosen."""
+    options = (
+        click.option(
+            "--rows", metavar="ROWS", callback=lambda _c, _p, value: None if value is None else parse_rows(value),
+            help="Only these, such as 1,3-5.",
+        ),
+        click.option("--service", metavar="NAME", help="Only edges toward this service."),
+        click.option("--source", metavar="NAME", help="Only edges from this workload."),
+        click.option("--mine", is_flag=True, help="Only edges toward services that you own."),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def chosen(
+    session: Session, number: int, rows: list[int] | None, service: str | None, source: str | None, *, mine: bool, odd: bool
+) -> list[int] | None:
+    """The rows that are meant, ``None`` when nothing was said of them. A group has rows that are not preselected only with ``odd``.
+
+    Raises:
+        click.UsageError: no row is like that.
+    """
+    if service is None and source is None and not mine:
+        return rows
+    edges: list[dict[str, Any]] = session.get(f"/proposals/{number}")["edges"]
+    found = [
+        edge["row"]
+        for edge in edges
+        if (rows is None or edge["row"] in rows)
+        and (service is None or _is(edge["destination"], service))
+        and (source is None or _is(edge["source"], source))
+        and (edge["mine"] or not mine)
+        and (odd or edge["preselected"] or rows is not None)
+    ]
+    if not found:
+        raise click.UsageError(f"no row of proposal {number} is like that; `picket proposals {number}` shows them")
+    return found
+
+
+def _is(name: str, wanted: str) -> bool:
+    """A name of the namespace default may be written without it, as it is shown."""
+    return name in {wanted, f"default/{wanted}"}

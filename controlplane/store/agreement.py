@@ -1,0 +1,61 @@
+"""Approvals and comments as rows, and back. Commits nothing, and never says whether an approval is enough."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import asdict, replace
+
+from sqlalchemy import Connection, delete, select
+
+from controlplane.policy.approvals import Approval, Comment
+from controlplane.store import tables
+from controlplane.store.statements import next_number, upsert
+
+#: Values of one statement: older SQLite takes 999.
+_CHUNK = 500
+
+
+def upsert_approvals(connection: Connection, approvals: Iterable[Approval]) -> None:
+    """Keep approvals; one that is given again is new again."""
+    rows = {(approval.question, approval.actor): asdict(approval) for approval in approvals}
+    upsert(connection, tables.approvals, [rows[key] for key in sorted(rows)])
+
+
+def delete_approvals(connection: Connection, questions: Collection[str]) -> None:
+    """Forget who agreed to some questions: they are decided."""
+    for part in _parts(questions):
+        connection.execute(delete(tables.approvals).where(tables.approvals.c.question.in_(part)))
+
+
+def select_approvals(connection: Connection, questions: Collection[str], since_ms: int) -> list[Approval]:
+    """Those of some questions that are not older, in the order in which they were given."""
+    table = tables.approvals
+    found = [
+        Approval(row.question, row.actor, row.at_ms)
+        for part in _parts(questions)
+        for row in connection.execute(select(table).where(table.c.question.in_(part), table.c.at_ms >= since_ms))
+    ]
+    return sorted(found, key=lambda approval: (approval.at_ms, approval.actor))
+
+
+def insert_comment(connection: Connection, comment: Comment) -> Comment:
+    """Store one under the next number."""
+    stored = replace(comment, id=next_number(connection, "comment"))
+    connection.execute(tables.comments.insert().values(**asdict(stored)))
+    return stored
+
+
+def select_comments(connection: Connection, edges: Collection[str]) -> list[Comment]:
+    """Those of some edges, oldest first."""
+    table = tables.comments
+    found = [
+        Comment(row.id, row.edge, row.actor, row.text, row.at_ms)
+        for part in _parts(edges)
+        for row in connection.execute(select(table).where(table.c.edge.in_(part)))
+    ]
+    return sorted(found, key=lambda comment: comment.id)
+
+
+def _parts(keys: Collection[str]) -> Iterator[list[str]]:
+    wanted = sorted(set(keys))
+    return (wanted[start : start + _CHUNK] for start in range(0, len(wanted), _CHUNK))

@@ -1,0 +1,208 @@
+"""Who has to agree to what a proposal asks, who did, and what people said about it. Publishes nothing.
+
+The owners file is read for each decision: what is in it now counts, and while it cannot be read nothing is agreed to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from controlplane.graph.gate import BadReason, kept_reason
+from controlplane.graph.proposal import load_proposal
+from controlplane.graph.rows import ReviewRow, question_of
+from controlplane.policy.actors import person
+from controlplane.policy.approvals import APPROVAL_DAYS, Approval, Comment, Needed
+from controlplane.policy.owners import Owners, OwnersError
+from controlplane.store.interface import Store
+from controlplane.topology.model import ServiceName
+from controlplane.workflow.revisions import Done, Published, Refused, Why, as_json
+
+_DAY_MS = 86_400_000
+#: Comments that one row may have.
+MAX_COMMENTS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingRow:
+    """A row that was agreed to and waits for others; ``lacks`` says for whom."""
+
+    row: int
+    edge: str
+    lacks: str
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """It is written down that somebody agreed to rows that wait for others; ``published`` is what is in force of the rest."""
+
+    waiting: tuple[WaitingRow, ...]
+    published: Published | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The rows that may go into force and those that wait. ``detail`` is what the audit log keeps of an override."""
+
+    ready: Mapping[int, ReviewRow]
+    waiting: tuple[WaitingRow, ...] = ()
+    detail: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a row stands: the owners of its ends, who agreed, what was said, and what it lacks beside the reader's word."""
+
+    owners: tuple[str, ...]
+    source_owners: tuple[str, ...]
+    approvals: tuple[Approval, ...]
+    comments: tuple[Comment, ...]
+    lacks: str
+    mine: bool
+
+
+class Agreement:
+    """The keeper of approvals and comments."""
+
+    def __init__(
+        self, store: Store, clock_ms: Callable[[], int], owners: Callable[[], Owners] = Owners, *, four_eyes: bool = False
+    ) -> None:
+        """``owners`` reads the owners file, and raises `OwnersError`; ``four_eyes`` asks for two persons for each edge."""
+        self._store = store
+        self._clock_ms = clock_ms
+        self._owners = owners
+        self._four_eyes = four_eyes
+
+    def owners(self) -> Owners:
+        """The owners file as it is now.
+
+        Raises:
+            OwnersError: it cannot be read.
+        """
+        return self._owners()
+
+    @property
+    def four_eyes(self) -> bool:
+        """Whether two persons have to agree to each edge."""
+        return self._four_eyes
+
+    def agree(self, number: int, rows: Mapping[int, ReviewRow], actor: str, override_reason: str = "") -> Split | Refused:
+        """Somebody agrees to rows of a proposal: those that lack nothing are ready, the others wait with it written down."""
+        try:
+            needed = {row: self._needed(self._owners(), asks) for row, asks in rows.items()}
+        except OwnersError as error:
+            return _unreadable(error)
+        questions = {row: question_of(asks) for row, asks in rows.items()}
+        waiting = self._lacking(needed, questions, actor)
+        if override_reason and waiting:
+            detail = _overridden(override_reason, {str(row): lacks for row, lacks in waiting.items()})
+            return detail if isinstance(detail, Refused) else Split(rows, detail=detail)
+        if waiting:
+            self._write_down(number, [questions[row] for row in waiting], sorted(waiting), actor)
+            # Somebody may have agreed at the same time: who comes last finds both.
+            waiting = self._lacking(needed, questions, actor)
+        ready = {row: asks for row, asks in rows.items() if row not in waiting}
+        return Split(ready, tuple(WaitingRow(row, _edge(rows[row]), lacks) for row, lacks in waiting.items()))
+
+    def pass_documents(
+        self, services: Collection[ServiceName], actor: str, override_reason: str = ""
+    ) -> Mapping[str, object] | Refused:
+        """Whether somebody may change rules by documents, which nobody else agrees to; what the audit log keeps of an override."""
+        try:
+            owners = self._owners()
+        except OwnersError as error:
+            return _unreadable(error)
+        lacking = {
+            str(service): lacks
+            for service in sorted(services)
+            if (lacks := Needed(owners.of(str(service)), self._four_eyes).lacks([actor]))
+        }
+        if not lacking:
+            return {}
+        if override_reason:
+            return _overridden(override_reason, lacking)
+        service, lacks = next(iter(lacking.items()))
+        more = f", and {len(lacking) - 1} other services lack somebody as well" if len(lacking) > 1 else ""
+        how = "documents are applied by an owner, or by an admin with a reason"
+        return Refused(f"{service} needs {lacks}{more}; {how}", Why.CONFLICT)
+
+    def comment(self, number: int, row: int, text: str, actor: str) -> Done | Refused:
+        """Say something about the edge of a row; it stands there whenever the edge is reviewed."""
+        proposal = self._store.proposal(number)
+        if proposal is None:
+            return Refused(f"there is no proposal {number}", Why.MISSING)
+        rows = load_proposal(proposal.document)
+        if not 1 <= row <= len(rows):
+            return Refused(f"proposal {number} has rows 1 to {len(rows)}, not {row}", Why.INVALID)
+        if not text.strip():
+            return Refused("the comment is empty", Why.INVALID)
+        edge, now_ms = _edge(rows[row - 1]), self._clock_ms()
+        with self._store.transaction() as transaction:
+            if len(self._store.comments([edge])) >= MAX_COMMENTS:
+                return Refused(f"row {row} has {MAX_COMMENTS} comments already", Why.CONFLICT)
+            transaction.add_comment(Comment(0, edge, actor, text.strip(), now_ms))
+            transaction.add_audit(actor, "proposal:comment", str(number), as_json({"row": row, "comment": text.strip()}), now_ms)
+        return Done(f"the comment stands at row {row} of proposal {number}")
+
+    def standing(self, rows: Iterable[ReviewRow], reader: str) -> list[Standing]:
+        """Where each row stands."""
+        listed = list(rows)
+        questions = [question_of(row) for row in listed]
+        trouble = ""
+        try:
+            owners = self._owners()
+        except OwnersError as error:
+            owners, trouble = Owners(), f"an owners file that can be read: {error}"
+        given = self._given(questions)
+        said: dict[str, list[Comment]] = {}
+        for comment in self._store.comments([_edge(row) for row in listed]):
+            said.setdefault(comment.edge, []).append(comment)
+        return [
+            self._stands(row, owners, tuple(given.get(question, ())), tuple(said.get(_edge(row), ())), trouble, person(reader))
+            for row, question in zip(listed, questions, strict=True)
+        ]
+
+    def _stands(
+        self, row: ReviewRow, owners: Owners, given: tuple[Approval, ...], said: tuple[Comment, ...], trouble: str, reader: str
+    ) -> Standing:
+        needed = self._needed(owners, row)
+        lacks = trouble or needed.lacks(approval.actor for approval in given)
+        return Standing(needed.owners, owners.of(row.edge.source), given, said, lacks, reader in needed.owners)
+
+    def _needed(self, owners: Owners, row: ReviewRow) -> Needed:
+        return Needed(owners.of(row.edge.destination), self._four_eyes, "" if row.asked is None else row.asked.by)
+
+    def _lacking(self, needed: Mapping[int, Needed], questions: Mapping[int, str], actor: str) -> dict[int, str]:
+        """What each row lacks with this actor's word; rows that lack nothing are left out."""
+        careful = [row for row, needs in needed.items() if needs.owners or needs.four_eyes]
+        given = self._given([questions[row] for row in careful])
+        lacks = {row: needed[row].lacks([actor, *(a.actor for a in given.get(questions[row], ()))]) for row in careful}
+        return {row: text for row, text in lacks.items() if text}
+
+    def _given(self, questions: Collection[str]) -> dict[str, list[Approval]]:
+        found: dict[str, list[Approval]] = {}
+        for approval in self._store.approvals(questions, self._clock_ms() - APPROVAL_DAYS * _DAY_MS) if questions else ():
+            found.setdefault(approval.question, []).append(approval)
+        return found
+
+    def _write_down(self, number: int, questions: Collection[str], rows: list[int], actor: str) -> None:
+        now_ms = self._clock_ms()
+        with self._store.transaction() as transaction:
+            transaction.add_approvals(Approval(question, actor, now_ms) for question in questions)
+            transaction.add_audit(actor, "proposal:agree", str(number), as_json({"rows": rows}), now_ms)
+
+
+def _edge(row: ReviewRow) -> str:
+    return f"{row.edge.source} -> {row.edge.destination}:{row.edge.port}"
+
+
+def _overridden(text: str, lacked: Mapping[str, str]) -> Mapping[str, object] | Refused:
+    """What the audit log keeps of somebody who goes on without approvals."""
+    reason = kept_reason(text)
+    if isinstance(reason, BadReason):
+        return Refused(f"the reason to go on without approvals: {reason.text}", Why.INVALID)
+    return {"override_review": reason, "lacked": lacked}
+
+
+def _unreadable(error: OwnersError) -> Refused:
+    return Refused(f"nobody can say who has to agree: {error}", Why.CONFLICT)
