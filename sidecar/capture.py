@@ -45,9 +45,7 @@ class Exclusions:
 NOTHING = Exclusions()
 
 
-def rules(
-    excluded: Exclusions = NOTHING, *, outbound_udp: str = "pass", uid: int = PROXY_ID, gid: int | None = PROXY_ID
-) -> str:
+def rules(excluded: Exclusions = NOTHING, *, outbound_udp: str = "pass", uid: int = PROXY_ID, gid: int | None = PROXY_ID) -> str:
     """The whole table as an `nft` script that replaces it in one transaction.
 
     What the proxy's user (``uid``) or group (``gid``, if any) sends is let go, and so is what stays on the machine (``lo``): an

@@ -16,10 +16,33 @@ from tests.controlplane.cli.conftest import Picket
 from tests.harness.plane import Plane
 
 COMMANDS = {
-    "approve", "ask", "audit", "break-glass", "check", "comment", "controlplane", "demo", "learn", "leases", "map", "mode", "owners",
-    "policy", "preview", "proposals", "readiness", "reject", "replay", "rollout", "sidecar", "sidecars", "token", "user", "violations",
+    "approve",
+    "ask",
+    "audit",
+    "break-glass",
+    "check",
+    "comment",
+    "controlplane",
+    "demo",
+    "learn",
+    "leases",
+    "map",
+    "mode",
+    "owners",
+    "policy",
+    "preview",
+    "proposals",
+    "readiness",
+    "reject",
+    "replay",
+    "rollout",
+    "sidecar",
+    "sidecars",
+    "token",
+    "user",
+    "violations",
     "wait",
-}  # fmt: skip
+}
 
 
 def test_every_command_has_help_of_its_own(picket: Picket) -> None:
