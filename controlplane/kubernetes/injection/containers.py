@@ -1,0 +1,120 @@
+"""What a pod gets: the step that captures its traffic, the sidecar, and the sidecar's volumes. Pure; looks at no pod."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from controlplane.kubernetes.injection.exclusions import Exclusions
+from controlplane.kubernetes.injection.probes import AGENT_PORT, VARIABLE
+from controlplane.kubernetes.injection.review import Json
+from controlplane.kubernetes.injection.rules import Resources, Rules
+
+INIT, SIDECAR = "picket-init", "picket-sidecar"
+STATE_VOLUME, IDENTITY_VOLUME = "picket-state", "picket-identity"
+#: The user whose traffic is not captured, the sidecar's and nobody else's.
+PROXY_ID = 1337
+OUTBOUND_PORT, INBOUND_PORT, HEALTH_PORT, METRICS_PORT = 15001, 15006, 15021, 15090
+OWN_PORTS = frozenset({OUTBOUND_PORT, INBOUND_PORT, AGENT_PORT, HEALTH_PORT, METRICS_PORT})
+READY_PATH = "/readyz"
+STATE, IDENTITY = "/var/lib/picket", "/var/run/secrets/picket"
+TOKEN_SECONDS = 3600
+#: Reports that wait while the control plane is away, the key and the last configuration: more than the spool's own bound.
+STATE_LIMIT = "160Mi"
+#: Of the pod's time to end, so much is left after the drain for Envoy to stop and the last reports to go.
+STOP_SECONDS = 5
+DEFAULT_GRACE_SECONDS = 30
+MAX_DRAIN_SECONDS = 600
+_UNPRIVILEGED: Mapping[str, object] = {
+    "allowPrivilegeEscalation": False, "privileged": False, "readOnlyRootFilesystem": True,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}  # fmt: skip
+
+
+def init_container(rules: Rules, exclusions: Exclusions) -> Json:
+    """The step that puts the redirect in place and ends: the only one with a privilege."""
+    arguments = ["init", "--uid", str(PROXY_ID)]
+    for option, values in (
+        ("--exclude-inbound-ports", exclusions.inbound_ports),
+        ("--exclude-outbound-ports", exclusions.outbound_ports),
+        ("--exclude-outbound-cidrs", exclusions.outbound_cidrs),
+    ):
+        if values:
+            arguments += [option, ",".join(map(str, values))]
+    return {
+        **_base(INIT, rules),
+        "args": arguments,
+        "resources": _resources(Resources({"cpu": "10m", "memory": "32Mi"}, {"memory": "64Mi"})),
+        "securityContext": {
+            **_UNPRIVILEGED,
+            "capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN", "NET_RAW"]},
+            "runAsNonRoot": False,
+            "runAsUser": 0,
+            "runAsGroup": 0,
+        },
+    }
+
+
+def sidecar(rules: Rules, probes: str, grace_seconds: int) -> Json:
+    """Agent and Envoy, without privilege, as the user whose traffic passes.
+
+    Args:
+        rules: what is the same for all pods.
+        probes: the application's, that the agent makes in kubelet's place (`probes.write_record`); empty for none.
+        grace_seconds: how long the pod may take to end.
+    """
+    drain_seconds = min(max(grace_seconds - STOP_SECONDS, 0), MAX_DRAIN_SECONDS)
+    fixed = {
+        "PICKET_SIDECAR_STATE": f"{STATE}/sidecar",
+        "PICKET_SIDECAR_REDIRECT_BY": "init",
+        "PICKET_SIDECAR_DRAIN_SECONDS": str(drain_seconds),
+        **rules.environment,
+    }
+    if probes:
+        fixed[VARIABLE] = probes
+    environment: list[Json] = [{"name": name, "value": value} for name, value in sorted(fixed.items())]
+    own_name = {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}}
+    environment.append({"name": "PICKET_SIDECAR_INSTANCE", "valueFrom": own_name})
+    health = {"httpGet": {"path": READY_PATH, "port": HEALTH_PORT, "scheme": "HTTP"}}
+    made: Json = {
+        **_base(SIDECAR, rules),
+        "env": environment,
+        "ports": [
+            {"name": "picket-health", "containerPort": HEALTH_PORT, "protocol": "TCP"},
+            {"name": "picket-metrics", "containerPort": METRICS_PORT, "protocol": "TCP"},
+        ],
+        "readinessProbe": {**health, "periodSeconds": 5, "timeoutSeconds": 3, "failureThreshold": 3},
+        "resources": _resources(rules.resources),
+        "securityContext": {
+            **_UNPRIVILEGED,
+            "capabilities": {"drop": ["ALL"]},
+            "runAsNonRoot": True,
+            "runAsUser": PROXY_ID,
+            "runAsGroup": PROXY_ID,
+        },
+        "volumeMounts": [
+            {"name": STATE_VOLUME, "mountPath": STATE},
+            {"name": IDENTITY_VOLUME, "mountPath": IDENTITY, "readOnly": True},
+        ],
+    }
+    if rules.native:
+        made["restartPolicy"] = "Always"
+        # The application's containers begin when this has succeeded: their first call finds Envoy.
+        made["startupProbe"] = {**health, "periodSeconds": 1, "timeoutSeconds": 3, "failureThreshold": 600}
+    return made
+
+
+def volumes(rules: Rules) -> list[Json]:
+    """The sidecar's state, and its token with the audience that the control plane asks for."""
+    token = {"serviceAccountToken": {"audience": rules.audience, "expirationSeconds": TOKEN_SECONDS, "path": "token"}}
+    return [
+        {"name": STATE_VOLUME, "emptyDir": {"sizeLimit": STATE_LIMIT}},
+        {"name": IDENTITY_VOLUME, "projected": {"defaultMode": 0o444, "sources": [token]}},
+    ]
+
+
+def _base(name: str, rules: Rules) -> Json:
+    return {"name": name, "image": rules.image, "imagePullPolicy": rules.pull_policy, "command": ["picket-sidecar"]}
+
+
+def _resources(given: Resources) -> Json:
+    return {key: dict(values) for key, values in (("requests", given.requests), ("limits", given.limits)) if values}
