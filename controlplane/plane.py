@@ -193,6 +193,7 @@ class ControlPlane:
 
     async def _start(self, started: Callable[[Sequence[str]], None]) -> None:
         self._bind()
+        await asyncio.to_thread(self._review.modes.note_default)
         await self._states.flush()  # nobody is connected yet, and whoever looks is told so
         self._serve_api()
         await self._mesh.start()

@@ -16,6 +16,7 @@ from controlplane.api import (
     leases,
     modes,
     owners,
+    parity,
     policy,
     preview,
     problems,
@@ -43,7 +44,7 @@ def create_app(services: ApiServices) -> flask.Flask:
     problems.install(app)
     access.install(app, services.token, services.host_names, services.users)
     app.register_blueprint(health.blueprint(services))
-    learning = (graph, imports, readiness, proposals, owners, preview, replay, asks)
+    learning = (graph, imports, readiness, proposals, owners, preview, replay, parity, asks)
     enforcing = (policy, applying, modes, rollouts, leases, breakglass)
     for topic in (*learning, *enforcing, violations, sidecars, tokens, users_routes, audit):
         app.register_blueprint(topic.blueprint(services), url_prefix=PREFIX)

@@ -209,3 +209,53 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     denied: int
     hours: list[Hour]
     refusals: list[Refusal]
+
+
+class Word(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sidecar or the policy says of a use; ``rule`` is what allows it, empty where the mode does or nothing."""
+
+    verdict: str
+    deny_id: str
+    rule: str
+
+
+class Disagreement(msgspec.Struct, frozen=True, kw_only=True):
+    """Uses of an edge of which a sidecar said something else than the policy that held.
+
+    ``direction``: ``in`` for the destination's sidecar, ``out`` for the source's. ``revision`` and ``mode`` held last.
+    """
+
+    source: str
+    destination: str
+    port: int
+    protocol: str
+    method: str
+    path: str
+    direction: str
+    reported: Word
+    evaluated: Word
+    revision: int
+    mode: str
+    count: int
+    first_hour_ms: int
+    last_hour_ms: int
+
+
+class Unjudged(msgspec.Struct, frozen=True, kw_only=True):
+    """So many uses that cannot be judged, and why, as a word and in words."""
+
+    cause: str
+    text: str
+    count: int
+
+
+class Parity(msgspec.Struct, frozen=True, kw_only=True):
+    """``flows`` are edges in hours, ``complete`` is whether all were read; the rest counts uses."""
+
+    days: int
+    flows: int
+    complete: bool
+    agreed: int
+    disagreed: int
+    disagreements: list[Disagreement]
+    unjudged: list[Unjudged]

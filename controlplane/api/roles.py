@@ -27,6 +27,7 @@ LEAST: Mapping[str, Role] = MappingProxyType(
         "replay.in_force": Role.VIEWER,
         "replay.of_proposal": Role.VIEWER,
         "replay.of_revision": Role.VIEWER,
+        "parity.show": Role.VIEWER,
         "readiness.show": Role.VIEWER,
         "policy.active": Role.VIEWER,
         "policy.several": Role.VIEWER,

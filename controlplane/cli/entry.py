@@ -19,6 +19,7 @@ from controlplane.cli.leases import leases
 from controlplane.cli.modes import mode
 from controlplane.cli.offline import POLICY_COMMANDS, check
 from controlplane.cli.owners import owners
+from controlplane.cli.parity import parity
 from controlplane.cli.policy import policy
 from controlplane.cli.preview import preview
 from controlplane.cli.readiness import readiness
@@ -54,6 +55,7 @@ for _command in (
     show_map,
     mode,
     owners,
+    parity,
     policy,
     preview,
     proposals,

@@ -15,6 +15,11 @@ class Verdict(enum.StrEnum):
     DENIED = "denied"
 
 
+#: Envoy's words (response code details) for what it refuses whatever is allowed: CONNECT, ``OPTIONS *`` and an upgrade to a
+#: protocol that it does not know.
+NEVER_PASSED_ON = frozenset({"route_not_found", "absolute_path_rejected", "upgrade_failed"})
+
+
 class EdgeKey(NamedTuple):
     """What makes an edge one edge.
 
@@ -63,7 +68,9 @@ class LearnedEdge:
 class HourlyFlow:
     """The uses of one edge in one hour with one verdict. ``hour`` counts from the epoch; the path of ``edge`` is one of those seen.
 
-    ``verdict`` is what the sidecar reported; ``deny_id`` is the last that came with it, empty where none did.
+    ``verdict`` is what the sidecar reported; ``deny_id`` is the last that came with it, empty where Envoy refuses such a use
+    whatever is allowed. ``direction`` says whose sidecar: the destination's (``in``) or the source's (``out``); empty where it was
+    none, as for what was imported, or where that was not kept yet.
     """
 
     edge: EdgeKey
@@ -71,6 +78,7 @@ class HourlyFlow:
     hour: int
     count: int
     deny_id: str = ""
+    direction: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ Never decides what a policy means. A flow stands for all uses of its edge in its
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from controlplane.flows.model import EdgeKey, HourlyFlow, Verdict
@@ -37,8 +37,9 @@ def request_of(edge: EdgeKey) -> Request | None:
 class Replayer:
     """Evaluates edges against one policy. Each edge is evaluated once; a destination's rules are sorted by caller and port once."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, decide: Callable[[Policy, Request], Outcome] = evaluate) -> None:
         self._policy = policy
+        self._decide = decide
         self._sorted: dict[ServiceName, Mapping[tuple[WorkloadId | None, int], tuple[Rule, ...]]] = {}
         self._known: dict[EdgeKey, Outcome | None] = {}
 
@@ -46,7 +47,7 @@ class Replayer:
         """What would have become of it; ``None`` where the edge's ends do not read."""
         if edge not in self._known:
             request = request_of(edge)
-            self._known[edge] = None if request is None else evaluate(self._narrowed(request), request)
+            self._known[edge] = None if request is None else self._decide(self._narrowed(request), request)
         return self._known[edge]
 
     def _narrowed(self, request: Request) -> Policy:
@@ -59,8 +60,10 @@ class Replayer:
                 by_caller.setdefault((source, rule.port), []).append(rule)
             self._sorted[service] = {caller: tuple(rules) for caller, rules in by_caller.items()}
         rules = self._sorted[service].get((request.source, request.port), ())
-        listed = ServicePolicy(service, rules, policy.of(service).revision)
-        return Policy(policy.revision, {service: listed}, policy.modes, policy.default_mode)
+        listed = {service: ServicePolicy(service, rules, policy.of(service).revision)}
+        if request.source is not None and (own := ServiceName(*request.source)) != service and own in policy.services:
+            listed[own] = policy.services[own]  # it has the revision of what the source lets out
+        return Policy(policy.revision, listed, policy.modes, policy.default_mode)
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,6 +103,29 @@ def evaluate(policy: Policy, request: Request) -> Outcome:
     return Denied(deny_id) if mode is Mode.ENFORCE else WouldDeny(deny_id)
 
 
+def evaluate_egress(policy: Policy, request: Request, *, sees_requests: bool) -> Outcome:
+    """What becomes of a request of a workload at its own sidecar.
+
+    Where one stands at the destination, too, this one decides on ports alone and leaves reports to that one; otherwise it
+    ``sees_requests`` and decides as it would. A peer without identity has no sidecar that would stop it.
+    """
+    source = request.source
+    if source is None:
+        return Allowed()
+    own, mode = ServiceName(source.namespace, source.account), egress_mode(policy, source, request.destination)
+    quarantined = policy.is_quarantined(source)
+    deny_id = DenyId(own, policy.of(own).egress_revision, Reason.QUARANTINE if quarantined else Reason.EGRESS)
+    if quarantined or mode is Mode.QUARANTINE:
+        return Denied(deny_id)
+    listed = (rule for rule in policy.of(request.destination).rules if (rule.source, rule.port) == (source, request.port))
+    rule = next((rule for rule in listed if not sees_requests or rule_matches(rule, request)), None)
+    if rule is not None:
+        return Allowed(rule)
+    if mode is Mode.ENFORCE:
+        return Denied(deny_id)
+    return WouldDeny(deny_id) if sees_requests and mode is Mode.AUDIT else Allowed()
+
+
 def may_reach(
     policy: Policy, source: WorkloadId, destination: ServiceName, approved: frozenset[int] | None = None
 ) -> frozenset[int] | None:

@@ -12,11 +12,12 @@ import hashlib
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import msgspec
 from sqlalchemy import Connection, select
 
-from controlplane.flows.model import EdgeKey, Flow, HourlyFlow, Verdict
+from controlplane.flows.model import NEVER_PASSED_ON, EdgeKey, Flow, HourlyFlow, Verdict
 from controlplane.graph.evidence import HOUR_MS
 from controlplane.graph.ledger import UNSAYABLE, Shapes, group_of
 from controlplane.store import tables
@@ -27,12 +28,13 @@ MAX_ROWS_A_SOURCE = 5_000
 WRITE_INTERVAL_MS = 60_000
 _MAX_COUNT = 2**40
 _SUMS = {"count": "add", "deny_id": "new"}
-_Key = tuple[int, EdgeKey, Verdict]
+#: Hour, edge, verdict, and whose sidecar told: ``in``, ``out``, or empty for none.
+_Key = tuple[int, EdgeKey, Verdict, str]
 
 
 @dataclass(slots=True)
 class Uses:
-    """Of one edge, hour and verdict: how many, one of the paths, and the last deny ID."""
+    """Of one edge, hour, verdict and direction: how many, one of the paths, and the last deny ID."""
 
     path: str
     count: int = 0
@@ -78,19 +80,19 @@ class Hours:
         upsert(connection, tables.history, [
             {
                 **key[1]._asdict(), "path": uses.path, "hour": hour, "key_hash": name, "verdict": key[2].value,
-                "count": min(uses.count, _MAX_COUNT), "deny_id": uses.deny_id,
+                "count": min(uses.count, _MAX_COUNT), "deny_id": uses.deny_id, "direction": key[3],
             }
             for hour, name, key, uses in rows
         ], _SUMS)  # fmt: skip
 
     def _bounded(self, key: _Key) -> _Key:
         """The key, without its path where its source has as many rows in the hour as are kept."""
-        hour, edge, verdict = key
+        hour, edge, verdict, direction = key
         if hour > self._hour:
             self._hour, self._rows = hour, {}
         rows = self._rows.setdefault(group_of(edge), set())
         if key not in rows and len(rows) >= self._max:
-            return hour, edge._replace(path=UNSAYABLE), verdict
+            return hour, edge._replace(path=UNSAYABLE), verdict, direction
         rows.add(key)
         return key
 
@@ -105,23 +107,20 @@ class HistoryRecording:
         self._shapes = shapes
         self._now_ms = 0
 
-    def add(self, flows: Sequence[Flow], now_ms: int) -> None:
+    def add(self, flows: Sequence[Flow], now_ms: int, *, from_sidecar: bool) -> None:
         """Count a batch's flows. A would-deny flow that was let through is told twice (`workflow.resolve`) and counts once."""
         self._now_ms = max(self._now_ms, now_ms)
-        previous: Uses | None = None
-        before: Flow | None = None
-        for flow in flows:
+        for flow, following in zip_longest(flows, flows[1:]):
+            if following is not None and following.verdict is Verdict.WOULD_DENY and _is_same_use(flow, following):
+                continue
             edge, _ = self._shapes.of(flow.edge)
-            count = min(flow.count, _MAX_COUNT)
-            if flow.verdict is Verdict.WOULD_DENY and before is not None and previous is not None and _is_same_use(before, flow):
-                previous.count -= count
-            key = (flow.last_seen_ms // HOUR_MS, edge, flow.verdict)
+            key = (flow.last_seen_ms // HOUR_MS, edge, flow.verdict, flow.direction if from_sidecar else "")
             uses = self._counted.get(key)
             if uses is None:
                 uses = self._counted[key] = Uses(flow.edge.path)
-            uses.count += count
-            uses.deny_id = flow.deny_id or uses.deny_id
-            previous, before = uses, flow
+            uses.count += min(flow.count, _MAX_COUNT)
+            if flow.reason not in NEVER_PASSED_ON:  # no list refused it, whatever the name that it goes by
+                uses.deny_id = flow.deny_id or uses.deny_id
 
     def finish(self) -> None:
         """Write what was counted before, when it is time."""
@@ -136,11 +135,12 @@ class HistoryRecording:
 def select_history(connection: Connection, since_hour: int, limit: int) -> list[HourlyFlow]:
     """Uses from an hour on, newest hour first."""
     table = tables.history.c
-    query = select(*(table[name] for name in EdgeKey._fields), table.verdict, table.hour, table.count, table.deny_id)
+    kept = (table.verdict, table.hour, table.count, table.deny_id, table.direction)
+    query = select(*(table[name] for name in EdgeKey._fields), *kept)
     query = query.where(table.hour >= since_hour).order_by(table.hour.desc(), table.key_hash).limit(limit)
     known: dict[EdgeKey, EdgeKey] = {}  # an edge has a row in most hours: it is held once
     return [
-        HourlyFlow(known.setdefault(edge := EdgeKey(*row[:6]), edge), Verdict(row[6]), row[7], row[8], row[9])
+        HourlyFlow(known.setdefault(edge := EdgeKey(*row[:6]), edge), Verdict(row[6]), *row[7:])
         for row in connection.execute(query)
     ]
 

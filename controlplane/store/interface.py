@@ -18,6 +18,7 @@ from controlplane.policy.grants import Grant
 from controlplane.policy.leases import EdgeLease
 from controlplane.policy.rollouts import Rollout
 from controlplane.policy.rules import Mode
+from controlplane.policy.timeline import ModeSet
 from controlplane.topology.model import ServiceName
 
 
@@ -146,8 +147,11 @@ class Transaction(Protocol):
     ) -> bool:
         """Close an open proposal; False when it is not open. ``document`` is what the decision is about, where that is a part."""
 
-    def set_mode(self, service: ServiceName, mode: Mode) -> None:
-        """Set a service's mode."""
+    def set_mode(self, service: ServiceName, mode: Mode, now_ms: int) -> None:
+        """Set a service's mode, and remember since when it holds."""
+
+    def note_default_mode(self, mode: Mode, now_ms: int) -> None:
+        """Remember since when services without a mode of their own have this one."""
 
     def set_active_revision(self, number: int) -> None:
         """Make a stored revision the one in force."""
@@ -238,6 +242,9 @@ class Store(Protocol):
 
     def modes(self) -> dict[ServiceName, Mode]:
         """Modes that were set."""
+
+    def mode_changes(self) -> Sequence[ModeSet]:
+        """Since when each mode holds, in the order of time."""
 
     def proposals(self, status: str | None, limit: int) -> Sequence[StoredProposal]:
         """Newest first."""

@@ -71,7 +71,7 @@ class Recording:
             report.blind_since_ms = now_ms
         report.lost += min(lost, MAX_COUNT)
         self._edges.add((flow for flow in flows if flow.verdict is Verdict.ALLOWED), instance)
-        self._history.add(flows, now_ms)
+        self._history.add(flows, now_ms, from_sidecar=bool(instance))
         if instance:
             self._watches.hear(workload, flows, min(lost + gap, MAX_COUNT), now_ms, "" if last else f"{instance}/{epoch}")
         refused = [flow for flow in flows if flow.verdict is not Verdict.ALLOWED]

@@ -19,6 +19,7 @@ from controlplane.policy.grants import Grant
 from controlplane.policy.leases import EdgeLease
 from controlplane.policy.rollouts import Rollout
 from controlplane.policy.rules import Mode
+from controlplane.policy.timeline import ModeSet
 from controlplane.store import tables
 from controlplane.store.agreement import select_approvals, select_comments
 from controlplane.store.asks import select_asks
@@ -167,6 +168,15 @@ class SqlStore:
         """Modes that were set."""
         with self._reading() as connection:
             return {ServiceName(row[0], row[1]): Mode(row[2]) for row in connection.execute(select(tables.modes))}
+
+    def mode_changes(self) -> Sequence[ModeSet]:
+        """Since when each mode holds, in the order of time."""
+        query = select(tables.mode_changes).order_by(tables.mode_changes.c.at_ms)
+        with self._reading() as connection:
+            return [
+                ModeSet(row.at_ms, ServiceName(row.namespace, row.name) if row.name else None, Mode(row.mode))
+                for row in connection.execute(query)
+            ]
 
     def proposals(self, status: str | None, limit: int) -> Sequence[StoredProposal]:
         """Newest first."""

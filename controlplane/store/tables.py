@@ -42,11 +42,12 @@ watches = Table(
     Column("packed", LargeBinary, nullable=False),
 )
 
-#: How often an edge was used in an hour, with each verdict: what a replay reads. Rows of an hour lie together.
+#: How often an edge was used in an hour, with each verdict, as whose sidecar told: what a replay reads. Rows of an hour lie
+#: together. ``direction`` is ``in``, ``out``, or empty where it was no sidecar or is not known.
 history = Table(
     "history",
     metadata,
-    # Hours since the epoch; and a hash over edge and verdict, the path in it as its shape.
+    # Hours since the epoch; and a hash over edge, verdict and direction, the path in it as its shape.
     Column("hour", Integer, primary_key=True, autoincrement=False),
     Column("key_hash", LargeBinary, primary_key=True),
     Column("source", Text, nullable=False),
@@ -58,6 +59,7 @@ history = Table(
     Column("verdict", Text, nullable=False),
     Column("count", BigInteger, nullable=False),
     Column("deny_id", Text, nullable=False),
+    Column("direction", Text, nullable=False, server_default=""),
     sqlite_with_rowid=False,
 )
 
@@ -128,6 +130,16 @@ proposals = Table(
 modes = Table(
     "modes",
     metadata,
+    Column("namespace", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("mode", Text, nullable=False),
+)
+
+#: Since when a service has a mode; without a name it is the mode of all that have none of their own.
+mode_changes = Table(
+    "mode_changes",
+    metadata,
+    Column("at_ms", BigInteger, primary_key=True, autoincrement=False),
     Column("namespace", Text, primary_key=True),
     Column("name", Text, primary_key=True),
     Column("mode", Text, nullable=False),

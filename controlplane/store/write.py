@@ -97,10 +97,15 @@ class SqlTransaction:
         )
         return self._connection.execute(statement).rowcount == 1
 
-    def set_mode(self, service: ServiceName, mode: Mode) -> None:
-        """Set a service's mode."""
+    def set_mode(self, service: ServiceName, mode: Mode, now_ms: int) -> None:
+        """Set a service's mode, and remember since when it holds."""
         row = {"namespace": service.namespace, "name": service.name, "mode": str(mode)}
         upsert(self._connection, tables.modes, [row])
+        upsert(self._connection, tables.mode_changes, [{**row, "at_ms": now_ms}])
+
+    def note_default_mode(self, mode: Mode, now_ms: int) -> None:
+        """Remember since when services without a mode of their own have this one."""
+        upsert(self._connection, tables.mode_changes, [{"at_ms": now_ms, "namespace": "", "name": "", "mode": str(mode)}])
 
     def set_active_revision(self, number: int) -> None:
         """Make a stored revision the one in force.

@@ -71,6 +71,14 @@ class Modes:
         self._publisher.refresh()
         return Done(f"{len(services)} service{'s' if len(services) != 1 else ''} in mode {mode}")
 
+    def note_default(self) -> None:
+        """Remember since when services without a mode of their own have the one that this control plane was started with."""
+        mode = self._publisher.policy.default_mode
+        known = next((change.mode for change in reversed(self._store.mode_changes()) if change.service is None), None)
+        if known is not mode:
+            with self._store.transaction() as transaction:
+                transaction.note_default_mode(mode, self._clock_ms())
+
     def clear(self, changes: Sequence[ModeChange], actor: str, reason: str) -> Cleared | Refused:
         """Ask the gate. Going back to enforce from quarantine is no promotion: it was enforced before."""
         promoted = [c.service for c in changes if c.after is Mode.ENFORCE and c.before in {Mode.LEARN, Mode.AUDIT}]
@@ -90,7 +98,7 @@ class Modes:
     ) -> None:
         """Write cleared changes, each with its audit event; who calls refreshes the publisher after the commit."""
         for change in changes:
-            transaction.set_mode(change.service, change.after)
+            transaction.set_mode(change.service, change.after, now_ms)
             detail: dict[str, object] = {"mode": str(change.after), "before": str(change.before), "comment": comment}
             detail |= cleared.detail(change.service)
             transaction.add_audit(actor, "service:mode", str(change.service), as_json(detail), now_ms)

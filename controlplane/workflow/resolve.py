@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from controlplane.flows.model import EdgeKey, Flow, Verdict
+from controlplane.flows.model import NEVER_PASSED_ON, EdgeKey, Flow, Verdict
 from controlplane.identity.spiffe import SpiffeError, WorkloadId, parse_uri
 from controlplane.policy.evaluate import DenyId, Reason
 from controlplane.policy.rules import EXTERNAL_NAMESPACE, Mode, Policy
@@ -14,9 +14,6 @@ from controlplane.topology.model import ServiceName, Topology, is_ip_address
 
 #: Anything else (a pattern, an address in brackets) names no host that could be approved.
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9._-]{0,251}[a-z0-9_])?\Z")
-
-#: Envoy's words (response code details) for CONNECT, ``OPTIONS *`` and an upgrade to a protocol that it does not know.
-_NEVER_PASSED_ON = frozenset({"route_not_found", "absolute_path_rejected", "upgrade_failed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +87,7 @@ def _unnamed_deny_id(observed: Observed, reporter: WorkloadId, policy: Policy) -
     """
     service = ServiceName(reporter.namespace, reporter.account)
     listed, mode = policy.of(service), policy.mode(service)
-    never = observed.reason in _NEVER_PASSED_ON and mode in {Mode.ENFORCE, Mode.QUARANTINE}
+    never = observed.reason in NEVER_PASSED_ON and mode in {Mode.ENFORCE, Mode.QUARANTINE}
     if observed.inbound and (never or "SAN" in observed.reason):
         return str(DenyId(service, listed.revision, Reason.QUARANTINE if never and mode is Mode.QUARANTINE else Reason.NOT_LISTED))
     if not observed.inbound and (never or observed.reason == "cluster_not_found"):

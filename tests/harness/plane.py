@@ -131,6 +131,7 @@ def plane() -> Iterator[Plane]:
         agreement = Agreement(store, lambda: made.now_ms, lambda: made.owners)
         review = Review(store, publisher, lambda: made.now_ms, agreement=agreement)
         made = Plane(store, publisher, review, directory)
+        made.review.modes.note_default()
         yield made
     finally:
         store.close()

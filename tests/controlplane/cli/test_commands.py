@@ -171,6 +171,21 @@ def test_a_replay_says_what_a_list_would_have_denied(plane: Plane, picket: Picke
     assert picket("replay", "--revision", "9").code == 1
 
 
+def test_parity_says_where_sidecars_did_something_else(plane: Plane, picket: Picket) -> None:
+    plane.now_ms = 10 * 3_600_000
+    plane.learn(PAY, count=4, seen_ms=5 * 3_600_000)
+    clean = picket("parity")
+    assert (clean.code, clean.out) == (
+        0, "in the last 7 days, sidecars did with 4 of 4 uses what the policy says, and nothing else\n",
+    )  # fmt: skip
+    plane.violate(REDIS, seen_ms=6 * 3_600_000)
+    wrong = picket("parity")
+    assert (wrong.code, wrong.err) == (1, "")
+    row = ["shop/cart", "→", "shop/redis:6379", "tcp", "destination", "denied deny:shop/redis@r1", "allowed", "mode learn", "0"]
+    assert set(row) <= {*lines(wrong.out)[2]}
+    assert picket("parity", "-o", "json").json["disagreed"] == 1
+
+
 def test_a_preview_says_what_would_be_denied_and_reached(plane: Plane, picket: Picket) -> None:
     plane.now_ms = 900
     plane.learn(PAY, REDIS)

@@ -29,6 +29,7 @@ COMMANDS = {
     "map",
     "mode",
     "owners",
+    "parity",
     "policy",
     "preview",
     "proposals",

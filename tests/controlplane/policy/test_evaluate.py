@@ -18,13 +18,14 @@ from controlplane.policy.evaluate import (
     approved_ports,
     egress_mode,
     evaluate,
+    evaluate_egress,
     http_matches,
     may_reach,
     parse_deny_id,
 )
 from controlplane.policy.rules import AddressSource, HttpMatch, Mode, Policy, Rule, ServicePolicy
 from controlplane.topology.model import ServiceName
-from tests.controlplane.policy.strategies import policies
+from tests.controlplane.policy.strategies import PORTS, SERVICES, WORKLOADS, policies
 
 CART, DB, API = ServiceName("shop", "cart"), ServiceName("shop", "db"), ServiceName("external", "api.example.com")
 FRONT, STRANGER, OWN = WorkloadId("shop", "front"), WorkloadId("shop", "stranger"), WorkloadId("shop", "cart")
@@ -171,3 +172,30 @@ def test_another_text_is_no_deny_id(text: str) -> None:
 def test_any_text_is_a_deny_id_or_none(text: str) -> None:
     found = parse_deny_id(text)
     assert found is None or str(found) == text
+
+
+@given(policies(), st.sampled_from(WORKLOADS), st.sampled_from([*SERVICES, API]), st.sampled_from(PORTS))
+def test_the_sources_sidecar_lets_out_what_the_source_may_reach(
+    made: Policy, source: WorkloadId, destination: ServiceName, port: int
+) -> None:
+    ports = may_reach(made, source, destination)
+    outcome = evaluate_egress(made, Request(destination, port, source), sees_requests=False)
+    assert isinstance(outcome, Allowed) == (ports is None or port in ports)
+    assert not isinstance(outcome, WouldDeny)
+
+
+def test_the_sources_sidecar_decides_on_requests_where_no_other_stands() -> None:
+    outside = ServiceName("external", "api.example.com")
+    own = ServiceName("shop", "cart")
+    listed = {
+        outside: ServicePolicy(outside, (Rule(OWN, 443, (HttpMatch("GET"),)),), 3),
+        own: ServicePolicy(own, (), 2, 3),
+    }
+    for mode, other in ((Mode.LEARN, Allowed), (Mode.AUDIT, WouldDeny), (Mode.ENFORCE, Denied)):
+        made = Policy(9, listed, {own: mode})
+        get_, post = (Request(outside, 443, OWN, "", method, "/") for method in ("GET", "POST"))
+        assert isinstance(evaluate_egress(made, get_, sees_requests=True), Allowed)
+        outcome = evaluate_egress(made, post, sees_requests=True)
+        assert isinstance(outcome, other)
+        assert isinstance(outcome, Allowed) or str(outcome.deny_id) == "deny:shop/cart@r3/egress"
+    assert isinstance(evaluate_egress(made, Request(outside, 443), sees_requests=True), Allowed)

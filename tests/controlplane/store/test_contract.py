@@ -10,6 +10,7 @@ import pytest
 from controlplane.flows.model import EdgeKey, Flow, LearnedEdge, Verdict
 from controlplane.policy.audit import Chain, Head, Intact
 from controlplane.policy.rules import Mode
+from controlplane.policy.timeline import ModeSet
 from controlplane.store.interface import BatchReceipt, SidecarRow, Store, StoreError, ViolationFilter
 from controlplane.store.sql import SqlStore
 from controlplane.topology.model import ServiceName
@@ -299,10 +300,21 @@ def test_proposals_are_decided_once(store: SqlStore) -> None:
 def test_modes_are_kept_per_service(store: SqlStore) -> None:
     """Setting a mode again replaces it."""
     with store.transaction() as transaction:
-        transaction.set_mode(ServiceName("shop", "cart"), Mode.AUDIT)
-        transaction.set_mode(ServiceName("shop", "web"), Mode.LEARN)
-        transaction.set_mode(ServiceName("shop", "cart"), Mode.ENFORCE)
+        transaction.set_mode(ServiceName("shop", "cart"), Mode.AUDIT, 1)
+        transaction.set_mode(ServiceName("shop", "web"), Mode.LEARN, 1)
+        transaction.set_mode(ServiceName("shop", "cart"), Mode.ENFORCE, 1)
     assert store.modes() == {ServiceName("shop", "cart"): Mode.ENFORCE, ServiceName("shop", "web"): Mode.LEARN}
+
+
+def test_since_when_a_mode_holds_is_kept(store: SqlStore) -> None:
+    """Every change of a mode stays, in the order of time; of two at one moment the last."""
+    cart = ServiceName("shop", "cart")
+    with store.transaction() as transaction:
+        transaction.set_mode(cart, Mode.AUDIT, 7)
+        transaction.set_mode(cart, Mode.LEARN, 9)
+        transaction.set_mode(cart, Mode.ENFORCE, 9)
+        transaction.note_default_mode(Mode.LEARN, 5)
+    assert store.mode_changes() == [ModeSet(5, None, Mode.LEARN), ModeSet(7, cart, Mode.AUDIT), ModeSet(9, cart, Mode.ENFORCE)]
 
 
 def test_audit_events_are_a_chain_that_is_read_in_pieces(store: SqlStore) -> None:
@@ -348,7 +360,7 @@ def test_an_exception_undoes_everything(store: SqlStore) -> None:
         transaction.add_revision("ana", "", "{}", 1)
         transaction.set_active_revision(1)
         transaction.add_proposal(1, "{}", 1)
-        transaction.set_mode(ServiceName("shop", "cart"), Mode.ENFORCE)
+        transaction.set_mode(ServiceName("shop", "cart"), Mode.ENFORCE, 1)
         transaction.add_audit("ana", "a", "b", "{}", 1)
         transaction.add_join_token("h", "shop/cart", 9, 1)
         transaction.save_sidecars([SidecarRow("shop/cart", "cart-0")])

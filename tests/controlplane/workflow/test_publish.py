@@ -41,7 +41,7 @@ def test_what_was_published_outlives_the_control_plane(store: SqlStore, publishe
     """Another one on the same store has the same in force, and compiles the same for everybody."""
     publish(store, publisher, {CART_NAME: [Rule(WEB, 7070)], BANK: [Rule(WEB, 443)]})
     with store.transaction() as transaction:
-        transaction.set_mode(CART_NAME, Mode.ENFORCE)
+        transaction.set_mode(CART_NAME, Mode.ENFORCE, 1)
     publisher.refresh()
     again = Publisher(store, TOPOLOGY, Compiler(Trust(TRUST_DOMAIN, b"bundle")), Mode.LEARN)
     assert again.in_force == publisher.in_force
@@ -59,7 +59,7 @@ def test_both_ends_of_a_new_edge_are_concerned_and_nobody_else(
     before = {workload: publisher.snapshot(workload) for workload in (WEB, CART, DB)}
     with store.transaction() as transaction:
         for name in (CART_NAME, DB_NAME):
-            transaction.set_mode(name, Mode.ENFORCE)
+            transaction.set_mode(name, Mode.ENFORCE, 1)
     publisher.refresh()
     before = {workload: publisher.snapshot(workload) for workload in before}
     changes.clear()
