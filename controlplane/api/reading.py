@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from typing import TypeVar
 
@@ -37,16 +38,21 @@ def read_query(schema: type[Schema]) -> Schema:
     Raises:
         ApiProblemError: a parameter that the schema does not have, twice the same, or a value out of bounds.
     """
+    return read_fields(flask.request.args.lists(), schema, "query")
+
+
+def read_fields(fields: Iterable[tuple[str, Sequence[str]]], schema: type[Schema], part: str) -> Schema:
+    """Named texts, each at most once, from the part of the request that is named; raises as `read_query` does."""
     found: dict[str, str] = {}
-    for name, values in flask.request.args.lists():
+    for name, values in fields:
         if len(values) > 1:
-            where = f"query.{name[:40]}"
+            where = f"{part}.{name[:40]}"
             raise problem(HTTPStatus.BAD_REQUEST, "query", "a parameter is there twice", where=where, remedy="give it once")
         found[name] = values[0]
     try:
         return msgspec.convert(found, type=schema, strict=False)
     except msgspec.ValidationError as error:
-        raise _unreadable("query", error) from error
+        raise _unreadable(part, error) from error
 
 
 def read_number(text: str, what: str) -> int:

@@ -14,7 +14,7 @@ from controlplane.api.app import PREFIX
 from controlplane.api.problems import Problem
 from controlplane.api.services import ApiServices
 from controlplane.store.interface import StoreError
-from controlplane.web import blocked, guard, overview, roles, signin
+from controlplane.web import blocked, check, guard, overview, review, revisions, roles, rollouts, signin
 from controlplane.web.guard import Console
 from controlplane.web.sessions import Sessions
 
@@ -28,11 +28,12 @@ def create_console(api: ApiServices, sessions: Sessions) -> flask.Flask:
     app.config["MAX_CONTENT_LENGTH"] = _MAX_FORM_BYTES
     app.jinja_env.undefined = jinja2.StrictUndefined
     app.jinja_env.filters["time"] = _time
+    app.jinja_env.filters["ago"] = lambda at_ms: _ago(api.clock_ms() - at_ms)
     app.jinja_env.globals["signed_in"] = lambda: guard.who(flask.g.session) if flask.g.get("session") else ""
     app.jinja_env.globals["may"] = lambda endpoint: guard.may(roles.least(endpoint))
     console = Console(api, sessions)
     guard.install(app, console)
-    for page in (signin, overview, blocked):
+    for page in (signin, overview, review, check, revisions, rollouts, blocked):
         app.register_blueprint(page.blueprint(console))
 
     @app.errorhandler(404)
@@ -61,3 +62,14 @@ def together(api: WSGIApplication, console: WSGIApplication) -> WSGIApplication:
 
 def _time(at_ms: int) -> str:
     return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _ago(past_ms: int) -> str:
+    seconds = past_ms // 1000
+    if seconds < 60:
+        return "just now"
+    for unit, size in (("day", 86_400), ("hour", 3_600)):
+        if seconds >= size:
+            count = seconds // size
+            return f"{count} {unit}{'' if count == 1 else 's'} ago"
+    return f"{seconds // 60} min ago"

@@ -9,7 +9,13 @@ from controlplane.api import roles
 from controlplane.policy.roles import Role
 
 #: The console's endpoint -> the API's. What is not here asks for admin; a test holds it complete.
-SAME_AS: Mapping[str, str] = MappingProxyType({})
+SAME_AS: Mapping[str, str] = MappingProxyType(
+    {
+        "review.decide": "proposals.approve",
+        "revisions.go_back": "policy.rollback",
+        "rollouts.go_back": "rollouts.roll_back",
+    }
+)
 #: Forms about the reader's own session: anybody's.
 OWN = frozenset({"signin.enter", "signin.leave"})
 

@@ -1,0 +1,157 @@
+"""Review: the proposals, one of them as a diff by service, and the decision about a choice of its rows. Decides nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Annotated, Literal
+
+import flask
+from msgspec import Meta, Struct
+
+from controlplane.api import outcomes, proposal_shapes, schemas
+from controlplane.api.leases import lease_of
+from controlplane.api.problems import problem
+from controlplane.api.reading import read_number
+from controlplane.graph.evidence import DAY_MS
+from controlplane.graph.proposal import load_proposal
+from controlplane.store.interface import StoredProposal
+from controlplane.web.choice import MAX_TEXT, read_rows, write_rows
+from controlplane.web.forms import read_form
+from controlplane.web.guard import Console, who
+from controlplane.workflow.proposing import APPROVED, OPEN, REJECTED
+
+#: Decided proposals that the list shows.
+LISTED = 50
+#: Rows of one page of a proposal: more cannot be looked at, nor be named in an address.
+PAGE_ROWS = 400
+#: What a person can decide: minds change, also about what was rejected.
+DECIDABLE = frozenset({OPEN, REJECTED})
+ROWS_REMEDY = "choose rows on the proposal's page"
+_Line = Annotated[str, Meta(max_length=300)]
+
+
+class Decision(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is decided about which ``rows`` ("1-4,7"), and the lease of what is allowed; ``days`` empty for one without end."""
+
+    rows: Annotated[str, Meta(max_length=MAX_TEXT)]
+    act: Literal["approve", "reject"]
+    comment: Annotated[str, Meta(max_length=1000)] = ""
+    owner: _Line = ""
+    ticket: _Line = ""
+    days: Annotated[str, Meta(pattern="^([1-9][0-9]{0,3})?$")] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rows that are looked at together: ``title`` is a service, or why they stand by themselves; ``note`` says what to do."""
+
+    title: str
+    rows: Sequence[schemas.ProposedEdge]
+    note: str = ""
+
+    @property
+    def numbers(self) -> str:
+        """The rows as an address says them."""
+        return write_rows([edge.row for edge in self.rows])
+
+
+def blueprint(console: Console) -> flask.Blueprint:
+    """The pages."""
+    routes = flask.Blueprint("review", __name__)
+    api = console.api
+
+    @routes.get("/review")
+    def several() -> str:
+        waiting = api.review.refresh_proposal()
+        found = [proposal_shapes.summary(stored, load_proposal(stored.document)) for stored in api.store.proposals(None, LISTED)]
+        decided = [one for one in found if one.status in {APPROVED, REJECTED}]
+        odd = sum(bool(row.marks) for row in load_proposal(waiting.document)) if waiting else 0
+        opened = next((one for one in found if waiting is not None and one.number == waiting.number), None)
+        return flask.render_template(
+            "review.html", opened=opened, odd=odd, decided=decided, revisions=api.store.revisions(10),
+            active=api.publisher.policy.revision,
+        )  # fmt: skip
+
+    @routes.get("/review/<number>")
+    def one(number: str) -> str:
+        api.review.refresh_proposal()
+        stored = stored_proposal(console, number)
+        rows = load_proposal(stored.document)
+        samples, roles = api.review.learning.samples([row.edge for row in rows])
+        shown = proposal_shapes.proposal(stored, rows, samples, roles)
+        chosen = chosen_rows() if "rows" in flask.request.args else frozenset(edge.row for edge in shown.edges if edge.preselected)
+        page = flask.request.args.get("page", 1, type=int)
+        pages = max(1, -(-len(shown.edges) // PAGE_ROWS))
+        first = (min(max(page, 1), pages) - 1) * PAGE_ROWS
+        newest = next(iter(api.store.proposals(OPEN, 1)), None)
+        return flask.render_template(
+            "proposal.html", proposal=shown, groups=groups_of(shown.edges[first : first + PAGE_ROWS]), chosen=chosen,
+            page=first // PAGE_ROWS + 1, pages=pages, newest=newest, odd=sum(bool(edge.marks) for edge in shown.edges),
+            is_decidable=stored.status in DECIDABLE,
+        )  # fmt: skip
+
+    @routes.post("/review/<number>/decide")
+    def decide(number: str) -> flask.typing.ResponseReturnValue:
+        wanted, form = read_number(number, "proposal"), read_form(Decision)
+        rows = read_rows([form.rows])
+        if not rows:
+            raise problem(HTTPStatus.UNPROCESSABLE_ENTITY, "form", "no rows are chosen", where="form.rows", remedy=ROWS_REMEDY)
+        actor = who(flask.g.session)
+        if form.act == "reject":
+            outcomes.done(api.review.reject(wanted, actor, form.comment, rows), ROWS_REMEDY)
+            return flask.redirect(flask.url_for("review.one", number=wanted), HTTPStatus.SEE_OTHER)
+        expires_ms = api.clock_ms() + int(form.days) * DAY_MS if form.days else None
+        lease = lease_of(form.owner, "", form.ticket, expires_ms)
+        made = outcomes.published(api.review.approve(wanted, actor, form.comment, rows, lease), ROWS_REMEDY)
+        return flask.redirect(flask.url_for("revisions.one", number=made.revision), HTTPStatus.SEE_OTHER)
+
+    return routes
+
+
+def stored_proposal(console: Console, number: str) -> StoredProposal:
+    """The proposal that an address names.
+
+    Raises:
+        ApiProblemError: there is none.
+    """
+    wanted = read_number(number, "proposal")
+    stored = console.api.store.proposal(wanted)
+    if stored is None:
+        remedy = "look at the list of proposals"
+        raise problem(HTTPStatus.NOT_FOUND, "missing", f"there is no proposal {wanted}", where="path", remedy=remedy)
+    return stored
+
+
+def chosen_rows() -> frozenset[int]:
+    """The rows that the address names.
+
+    Raises:
+        ApiProblemError: it names something else.
+    """
+    rows = read_rows(flask.request.args.getlist("rows"))
+    if rows is None:
+        detail = "rows are numbers such as 1-4,7"
+        raise problem(HTTPStatus.BAD_REQUEST, "query", detail, where="query.rows", remedy=ROWS_REMEDY)
+    return rows
+
+
+def groups_of(edges: Iterable[schemas.ProposedEdge]) -> list[Group]:
+    """Odd rows first, then what should go, then the others by the service that is called."""
+    odd: list[schemas.ProposedEdge] = []
+    going: list[schemas.ProposedEdge] = []
+    by_service: dict[str, list[schemas.ProposedEdge]] = {}
+    for edge in edges:
+        if edge.marks:
+            odd.append(edge)
+        elif edge.removal:
+            going.append(edge)
+        else:
+            by_service.setdefault(edge.destination, []).append(edge)
+    found = [Group(title, rows) for title, rows in sorted(by_service.items())]
+    if going:
+        found.insert(0, Group("To be taken away", going, "Approved edges that are not needed any more, as it seems."))
+    if odd:
+        found.insert(0, Group("Odd", odd, "Look at each: these are taken only when you choose them."))
+    return found

@@ -1,0 +1,42 @@
+"""Staged rollouts: how far each is, which sidecars have it, and the way back. Starts none: a service's page does."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import flask
+
+from controlplane.api import outcomes, shapes
+from controlplane.api.reading import read_number
+from controlplane.policy.rollouts import Rollout, Status
+from controlplane.web.guard import Console, who
+from controlplane.workflow.rollouts import Rollouts
+
+LISTED = 100
+
+
+def blueprint(console: Console) -> flask.Blueprint:
+    """The pages."""
+    routes = flask.Blueprint("rollouts", __name__)
+    api = console.api
+    driver = Rollouts(api.store, api.publisher, api.review.modes, api.clock_ms)
+
+    @routes.get("/rollouts")
+    def several() -> str:
+        found = api.store.rollouts(LISTED, running=False)
+        is_running = any(rollout.status is Status.RUNNING for rollout in found)
+        return flask.render_template("rollouts.html", rollouts=[(one, *_taken(one)) for one in found], is_running=is_running)
+
+    @routes.post("/rollouts/<number>/return")
+    def go_back(number: str) -> flask.typing.ResponseReturnValue:
+        wanted = read_number(number, "rollout")
+        outcomes.done(driver.roll_back(wanted, who(flask.g.session)), "look at the rollouts")
+        return flask.redirect(flask.url_for("rollouts.several"), HTTPStatus.SEE_OTHER)
+
+    def _taken(rollout: Rollout) -> tuple[int, int, int]:
+        """Of the service's connected sidecars: in the stage, in the stage and running what they were sent, all."""
+        rows = [row for row in api.store.sidecars() if row.workload == str(rollout.service) and row.connected]
+        inside = [row for row in rows if rollout.includes(row.instance)]
+        return len(inside), sum(shapes.sidecar(row).state == "ack" for row in inside), len(rows)
+
+    return routes

@@ -1,0 +1,150 @@
+"""Review: what awaits a decision, what a choice would do, the decision, and the way back."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from controlplane.api.users import Users
+from controlplane.policy.roles import Role
+from controlplane.store.interface import SidecarRow
+from controlplane.web.review import PAGE_ROWS
+from tests.controlplane.web.browsing import form_key, sign_in
+from tests.harness.plane import ADD_CART, GET_CART, PAY, REDIS, Plane
+
+_ROW = re.compile(r'name="rows" value="(\d+)"')
+_CHOSEN = re.compile(r'name="rows" value="(\d+)" id="row-\d+" checked')
+
+
+def shown(browser: FlaskClient, path: str) -> str:
+    answer = browser.get(path, follow_redirects=True)
+    assert answer.status_code == 200
+    return answer.get_data(as_text=True)
+
+
+def send(browser: FlaskClient, path: str, **fields: str) -> TestResponse:
+    return browser.post(path, data={"form_key": form_key(browser, "/"), **fields})
+
+
+def test_nothing_to_review_says_where_to_look(browser: FlaskClient) -> None:
+    page = shown(browser, "/review")
+    assert "Nothing waits for review" in page
+    assert "The overview" in page
+
+
+def test_a_proposal_is_shown_by_service_with_its_evidence(plane: Plane, browser: FlaskClient) -> None:
+    plane.learn(GET_CART, ADD_CART, REDIS, count=7)
+    assert "Proposal 1 waits for you" in shown(browser, "/review")
+    page = shown(browser, "/review/1")
+    for text in ("<h2>shop/cart</h2>", "/shop.Cart/Add", "Evidence", "1 day", "See what these rows would do"):
+        assert text in page
+
+
+def test_odd_rows_are_on_top_and_never_chosen_by_themselves(plane: Plane, browser: FlaskClient) -> None:
+    plane.learn(GET_CART, REDIS._replace(source="ip:10.9.9.9"))
+    page = shown(browser, "/review/1")
+    assert page.index("Odd</h2>") < page.index("shop/cart</h2>")
+    assert set(_ROW.findall(page)) - set(_CHOSEN.findall(page)) == {"1"}
+
+
+def test_a_choice_has_a_short_address_and_tells_what_it_would_do(plane: Plane, browser: FlaskClient) -> None:
+    plane.now_ms = 10_000
+    plane.learn(GET_CART, PAY, REDIS, seen_ms=9_000)
+    answer = browser.get("/review/1/check?rows=1&rows=2")
+    assert answer.headers["Location"] == "/review/1/check?rows=1-2"
+    page = shown(browser, "/review/1/check?rows=1-2")
+    for text in ("What 2 of 3 rows would do", "1 edge</p>", "of 3 in use", "2 services", "Publish 2 rows"):
+        assert text in page
+    assert set(_CHOSEN.findall(shown(browser, "/review/1?rows=1-2"))) == {"1", "2"}
+
+
+def test_nothing_is_in_force_before_it_is_published(plane: Plane, browser: FlaskClient) -> None:
+    plane.learn(GET_CART, PAY)
+    shown(browser, "/review/1/check?rows=1-2")
+    assert plane.publisher.policy.revision == 0
+    answer = send(browser, "/review/1/decide", rows="1-2", act="approve", comment="both are known", owner="shop", days="30")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/revisions/1")
+    assert plane.publisher.policy.revision == 1
+    event = plane.store.audit(1)[0]
+    assert (event.actor, event.action) == ("owner (via console)", "proposal:approve")
+    lease = plane.store.leases()[0]
+    assert (lease.lease.owner, lease.lease.reason, lease.expires_ms) == ("shop", "both are known", plane.now_ms + 30 * 86_400_000)
+
+
+def test_some_rows_are_rejected_and_the_others_wait(plane: Plane, browser: FlaskClient) -> None:
+    plane.learn(GET_CART, PAY)
+    answer = send(browser, "/review/1/decide", rows="1", act="reject", comment="nobody knows it")
+    assert answer.headers["Location"] == "/review/1"
+    page = shown(browser, "/review/1")
+    assert "Rejected by owner (via console)" in page
+    assert "nobody knows it" in page
+    assert "Proposal 2 waits for you" in shown(browser, "/review")
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"rows": "", "act": "approve"}, 422), ({"rows": "x", "act": "approve"}, 422), ({"rows": "9", "act": "approve"}, 422),
+        ({"rows": "1", "act": "delete"}, 400), ({"rows": "1"}, 400), ({"rows": "1", "act": "approve", "days": "0"}, 400),
+        ({"rows": "1", "act": "approve", "more": "1"}, 400),
+    ],
+)  # fmt: skip
+def test_a_decision_that_cannot_be_is_refused_in_words(
+    plane: Plane, browser: FlaskClient, fields: dict[str, str], status: int
+) -> None:
+    plane.learn(GET_CART)
+    answer = send(browser, "/review/1/decide", **fields)
+    assert answer.status_code == status
+    assert "What to do" in answer.get_data(as_text=True)
+    assert plane.publisher.policy.revision == 0
+
+
+def test_a_second_decision_about_the_same_is_told(plane: Plane, browser: FlaskClient) -> None:
+    plane.learn(GET_CART)
+    send(browser, "/review/1/decide", rows="1", act="approve")
+    assert send(browser, "/review/1/decide", rows="1", act="approve").status_code == 409
+
+
+@pytest.mark.parametrize("path", ["/review/9", "/review/0", "/review/9/check?rows=1", "/revisions/1", "/revisions/x"])
+def test_what_is_not_there_is_told(browser: FlaskClient, path: str) -> None:
+    assert browser.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("rows", ["x", "0", "2-1", "1-999999", "1,,x"])
+def test_an_address_that_names_no_rows_is_refused(plane: Plane, browser: FlaskClient, rows: str) -> None:
+    plane.learn(GET_CART)
+    assert browser.get(f"/review/1/check?rows={rows}").status_code == 400
+
+
+def test_a_revision_tells_how_many_sidecars_have_it_and_leads_back(plane: Plane, browser: FlaskClient) -> None:
+    plane.learn(GET_CART)
+    send(browser, "/review/1/decide", rows="1", act="approve")
+    plane.sidecar(SidecarRow("shop/cart", "cart-0", connected=True, sent_version="a", acked_version="a"))
+    plane.sidecar(SidecarRow("default/frontend", "web-0", connected=True, sent_version="b", acked_version="a"))
+    page = shown(browser, "/revisions/1")
+    for text in ("1 of 2", "1 on the way", 'http-equiv="refresh"', "Roll back to the empty policy", "default/frontend → :7070"):
+        assert text in page
+    answer = send(browser, "/revisions/0/return", comment="it was too soon")
+    assert answer.headers["Location"] == "/revisions/2"
+    assert "not in force" in shown(browser, "/revisions/1")
+    assert "removed" in shown(browser, "/revisions/2")
+    assert send(browser, "/revisions/7/return").status_code == 404
+
+
+def test_who_may_not_approve_sees_all_but_the_buttons(plane: Plane, stranger: FlaskClient) -> None:
+    plane.learn(GET_CART)
+    users = Users(plane.directory / "api-users.json", plane.services().users.lock)  # type: ignore[union-attr]  # the harness has users
+    sign_in(stranger, users.add("dev", Role.DEVELOPER, 1))
+    page = shown(stranger, "/review/1/check?rows=1")
+    assert "asks for the role approver" in page
+    assert "Publish" not in page
+
+
+def test_a_large_proposal_comes_page_by_page(plane: Plane, browser: FlaskClient) -> None:
+    plane.learn(*(PAY._replace(source=f"default/c{number}") for number in range(PAGE_ROWS + 1)))
+    first, second = shown(browser, "/review/1"), shown(browser, "/review/1?page=2")
+    rows = [int(row) for page in (first, second) for row in _ROW.findall(page)]
+    assert sorted(rows) == list(range(1, PAGE_ROWS + 2))

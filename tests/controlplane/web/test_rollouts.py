@@ -1,0 +1,34 @@
+"""Staged rollouts: how far they are, and the way back."""
+
+from __future__ import annotations
+
+from flask.testing import FlaskClient
+
+from controlplane.policy.rollouts import Plan
+from controlplane.policy.rules import Mode
+from controlplane.store.interface import SidecarRow
+from controlplane.topology.model import ServiceName
+from controlplane.workflow.rollouts import Rollouts
+from tests.controlplane.web.browsing import form_key
+from tests.harness.plane import Plane
+
+CART = ServiceName("shop", "cart")
+
+
+def test_without_a_rollout_the_page_says_how_to_begin(browser: FlaskClient) -> None:
+    assert "picket rollout start" in browser.get("/rollouts").get_data(as_text=True)
+
+
+def test_a_rollout_is_followed_and_taken_back(plane: Plane, browser: FlaskClient) -> None:
+    plane.sidecar(SidecarRow("shop/cart", "cart-0", connected=True, sent_version="a", acked_version="a"))
+    plane.sidecar(SidecarRow("shop/cart", "cart-1", connected=True, sent_version="a", acked_version="a"))
+    driver = Rollouts(plane.store, plane.publisher, plane.review.modes, lambda: plane.now_ms)
+    driver.start([CART], Plan(20, 60, 0), "ann")
+    page = browser.get("/rollouts").get_data(as_text=True)
+    for text in ("shop/cart", "one sidecar", "1 of 1, 2 in all", "Roll back to learn", 'http-equiv="refresh"'):
+        assert text in page
+    answer = browser.post("/rollouts/1/return", data={"form_key": form_key(browser, "/rollouts")})
+    assert answer.headers["Location"] == "/rollouts"
+    assert "rolled-back" in browser.get("/rollouts").get_data(as_text=True)
+    assert plane.publisher.policy.mode(CART) is Mode.LEARN
+    assert browser.post("/rollouts/1/return", data={"form_key": form_key(browser, "/rollouts")}).status_code == 409
