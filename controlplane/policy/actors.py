@@ -6,6 +6,8 @@ from __future__ import annotations
 _CLAIM = " (via token)"
 #: One person may make many claims: together they are one.
 CLAIMANT = "the control plane's own token"
+#: Whoever signed in to the console by that token, or by the link that the control plane made.
+CONSOLE_OWNER = "owner (via console)"
 
 
 def claimed(name: str) -> str:
@@ -15,4 +17,4 @@ def claimed(name: str) -> str:
 
 def person(actor: str) -> str:
     """Who counts as one person where several have to agree: all claims are the same one."""
-    return CLAIMANT if actor.endswith(_CLAIM) else actor
+    return CLAIMANT if actor.endswith(_CLAIM) or actor == CONSOLE_OWNER else actor

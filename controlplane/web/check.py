@@ -12,9 +12,10 @@ from controlplane.graph.evidence import DAY_MS, HOUR_MS
 from controlplane.graph.proposal import load_proposal
 from controlplane.graph.replay import Replay, replay
 from controlplane.graph.roles import Roles
+from controlplane.policy.roles import Role
 from controlplane.store.interface import StoredProposal
 from controlplane.web.choice import write_rows
-from controlplane.web.guard import Console
+from controlplane.web.guard import Console, may, who
 from controlplane.web.review import DECIDABLE, ROWS_REMEDY, chosen_rows, groups_of, stored_proposal
 from controlplane.workflow.proposing import OPEN
 from controlplane.workflow.revisions import Refused
@@ -39,7 +40,9 @@ def blueprint(console: Console) -> flask.Blueprint:
         if flask.request.args.getlist("rows") != [rows]:  # the form says each by itself: an address to share is shorter
             return flask.redirect(flask.url_for("check.show", number=number, rows=rows), HTTPStatus.SEE_OTHER)
         stored = stored_proposal(console, number)
-        listed = proposal_shapes.proposal(stored, load_proposal(stored.document), {}, Roles({}, {})).edges
+        rows_of = load_proposal(stored.document)
+        standing = api.review.agreement.standing(rows_of, who(flask.g.session))
+        listed = proposal_shapes.proposal(stored, rows_of, {}, Roles({}, {}), standing).edges
         wanted = [edge for edge in listed if edge.row in chosen]
         found = api.review.preview(stored.number, api.clock_ms() - DAYS * DAY_MS, chosen)
         if isinstance(found, Refused):
@@ -48,6 +51,7 @@ def blueprint(console: Console) -> flask.Blueprint:
             "check.html", proposal=stored, total=len(listed), groups=groups_of(wanted), rows=rows, count=len(wanted),
             odd=sum(bool(edge.marks) for edge in wanted), preview=found, replayed=_replayed(stored, chosen), days=DAYS, shown=SHOWN,
             is_decidable=stored.status in DECIDABLE, is_open=stored.status == OPEN,
+            may_override=may(Role.ADMIN),
         )  # fmt: skip
 
     def _replayed(stored: StoredProposal, chosen: Collection[int]) -> Replay:

@@ -12,6 +12,7 @@ from controlplane.api.access import check_host, host_name, is_loopback, refuse_c
 from controlplane.api.problems import ApiProblemError, problem
 from controlplane.api.services import ApiServices
 from controlplane.api.users import UsersError
+from controlplane.policy.actors import CONSOLE_OWNER
 from controlplane.policy.roles import Role
 from controlplane.web.roles import OWN, least
 from controlplane.web.sessions import Session, Sessions
@@ -103,7 +104,7 @@ def require(wanted: Role) -> None:
 
 def who(session: Session | None) -> str:
     """The name that the audit log and the page get; nobody else can have the owner's."""
-    return session.user.name if session is not None and session.user is not None else "owner (via console)"
+    return session.user.name if session is not None and session.user is not None else CONSOLE_OWNER
 
 
 def set_cookie(response: flask.Response, name: str, value: str) -> None:

@@ -16,10 +16,11 @@ from controlplane.api.problems import problem
 from controlplane.api.reading import read_number
 from controlplane.graph.evidence import DAY_MS
 from controlplane.graph.proposal import load_proposal
+from controlplane.policy.roles import Role
 from controlplane.store.interface import StoredProposal
 from controlplane.web.choice import MAX_TEXT, read_rows, write_rows
 from controlplane.web.forms import read_form
-from controlplane.web.guard import Console, who
+from controlplane.web.guard import Console, require, who
 from controlplane.workflow.proposing import APPROVED, OPEN, REJECTED
 
 #: Decided proposals that the list shows.
@@ -33,7 +34,10 @@ _Line = Annotated[str, Meta(max_length=300)]
 
 
 class Decision(Struct, frozen=True, forbid_unknown_fields=True):
-    """What is decided about which ``rows`` ("1-4,7"), and the lease of what is allowed; ``days`` empty for one without end."""
+    """What is decided about which ``rows`` ("1-4,7"), and the lease of what is allowed; ``days`` empty for one without end.
+
+    ``override_review`` is why an admin goes on without others who have to agree.
+    """
 
     rows: Annotated[str, Meta(max_length=MAX_TEXT)]
     act: Literal["approve", "reject"]
@@ -41,6 +45,13 @@ class Decision(Struct, frozen=True, forbid_unknown_fields=True):
     owner: _Line = ""
     ticket: _Line = ""
     days: Annotated[str, Meta(pattern="^([1-9][0-9]{0,3})?$")] = ""
+    override_review: Annotated[str, Meta(max_length=1000)] = ""
+
+
+class Said(Struct, frozen=True, forbid_unknown_fields=True):
+    """A comment about the edge of a row."""
+
+    text: Annotated[str, Meta(max_length=1000)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +91,8 @@ def blueprint(console: Console) -> flask.Blueprint:
         stored = stored_proposal(console, number)
         rows = load_proposal(stored.document)
         samples, roles = api.review.learning.samples([row.edge for row in rows])
-        shown = proposal_shapes.proposal(stored, rows, samples, roles)
+        standing = api.review.agreement.standing(rows, who(flask.g.session))
+        shown = proposal_shapes.proposal(stored, rows, samples, roles, standing)
         chosen = chosen_rows() if "rows" in flask.request.args else frozenset(edge.row for edge in shown.edges if edge.preselected)
         page = flask.request.args.get("page", 1, type=int)
         pages = max(1, -(-len(shown.edges) // PAGE_ROWS))
@@ -104,8 +116,32 @@ def blueprint(console: Console) -> flask.Blueprint:
             return flask.redirect(flask.url_for("review.one", number=wanted), HTTPStatus.SEE_OTHER)
         expires_ms = api.clock_ms() + int(form.days) * DAY_MS if form.days else None
         lease = lease_of(form.owner, "", form.ticket, expires_ms)
-        made = outcomes.published(api.review.approve(wanted, actor, form.comment, rows, lease), ROWS_REMEDY)
+        if form.override_review:
+            require(Role.ADMIN)
+        outcome = api.review.approve(wanted, actor, form.comment, rows, lease, form.override_review)
+        made = outcomes.approved(outcome, ROWS_REMEDY)
+        if made.revision is None:  # each row says whom it waits for
+            return flask.redirect(flask.url_for("review.one", number=wanted), HTTPStatus.SEE_OTHER)
         return flask.redirect(flask.url_for("revisions.one", number=made.revision), HTTPStatus.SEE_OTHER)
+
+    @routes.get("/review/<number>/rows/<row>")
+    def talk(number: str, row: str) -> str:
+        stored, wanted = stored_proposal(console, number), read_number(row, "row")
+        rows = load_proposal(stored.document)
+        if wanted > len(rows):
+            detail = f"proposal {stored.number} has rows 1 to {len(rows)}, not {wanted}"
+            raise problem(HTTPStatus.NOT_FOUND, "missing", detail, where="path", remedy=ROWS_REMEDY)
+        samples, roles = api.review.learning.samples([rows[wanted - 1].edge])
+        standing = api.review.agreement.standing(rows, who(flask.g.session))
+        edge = proposal_shapes.proposal(stored, rows, samples, roles, standing).edges[wanted - 1]
+        return flask.render_template("row.html", proposal=stored, edge=edge, is_decidable=stored.status in DECIDABLE)
+
+    @routes.post("/review/<number>/rows/<row>")
+    def comment(number: str, row: str) -> flask.typing.ResponseReturnValue:
+        wanted, place = read_number(number, "proposal"), read_number(row, "row")
+        outcome = api.review.agreement.comment(wanted, place, read_form(Said).text, who(flask.g.session))
+        outcomes.done(outcome, "look at the row again")
+        return flask.redirect(flask.url_for("review.talk", number=wanted, row=place), HTTPStatus.SEE_OTHER)
 
     return routes
 

@@ -12,6 +12,7 @@ from controlplane.policy.roles import Role
 SAME_AS: Mapping[str, str] = MappingProxyType(
     {
         "review.decide": "proposals.approve",
+        "review.comment": "proposals.comment",
         "revisions.go_back": "policy.rollback",
         "rollouts.go_back": "rollouts.roll_back",
     }

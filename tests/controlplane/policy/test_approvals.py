@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.policy.actors import claimed
+from controlplane.policy.actors import CONSOLE_OWNER, claimed
 from controlplane.policy.approvals import Needed, listed
 
 NOBODY: tuple[str, ...] = ()
@@ -24,6 +24,7 @@ NOBODY: tuple[str, ...] = ()
         (Needed(NOBODY, four_eyes=True), ["ana"], "a second person"),
         (Needed(NOBODY, four_eyes=True), ["ana", "ben"], ""),
         (Needed(NOBODY, four_eyes=True), [claimed("ana"), claimed("ben")], "a second person"),
+        (Needed(NOBODY, four_eyes=True), [claimed("ana"), CONSOLE_OWNER], "a second person"),
         (Needed(NOBODY, four_eyes=True, asker="ana"), ["ana", "ben"], "a second person"),
         (Needed(("dora",), four_eyes=True), ["dora"], "a second person"),
         (Needed(("dora",), four_eyes=True), ["ana"], "dora, who owns it"),

@@ -9,8 +9,8 @@ from controlplane.api.requests import MAX_ROWS
 from controlplane.web.choice import MAX_TEXT, read_rows, write_rows
 
 
-@given(st.sets(st.integers(1, 999_999), max_size=200))
-def test_what_is_written_is_read(rows: set[int]) -> None:
+@given(st.frozensets(st.integers(1, 999_999), max_size=200))
+def test_what_is_written_is_read(rows: frozenset[int]) -> None:
     assert read_rows([write_rows(rows)]) == rows
     assert read_rows(map(str, rows)) == rows
 

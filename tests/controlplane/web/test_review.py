@@ -9,11 +9,14 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from controlplane.api.users import Users
+from controlplane.flows.model import EdgeKey
+from controlplane.policy.actors import claimed
 from controlplane.policy.roles import Role
 from controlplane.store.interface import SidecarRow
 from controlplane.web.review import PAGE_ROWS
+from controlplane.workflow.agreement import Agreed, Agreement
 from tests.controlplane.web.browsing import form_key, sign_in
-from tests.harness.plane import ADD_CART, GET_CART, PAY, REDIS, Plane
+from tests.harness.plane import ADD_CART, GET_CART, PAY, REDIS, TOKEN, Plane
 
 _ROW = re.compile(r'name="rows" value="(\d+)"')
 _CHOSEN = re.compile(r'name="rows" value="(\d+)" id="row-\d+" checked')
@@ -27,6 +30,12 @@ def shown(browser: FlaskClient, path: str) -> str:
 
 def send(browser: FlaskClient, path: str, **fields: str) -> TestResponse:
     return browser.post(path, data={"form_key": form_key(browser, "/"), **fields})
+
+
+def propose(plane: Plane, *edges: EdgeKey, seen_ms: int = 500) -> None:
+    """Have edges used, and proposed as proposal 1."""
+    plane.learn(*edges, seen_ms=seen_ms)
+    plane.review.refresh_proposal()
 
 
 def test_nothing_to_review_says_where_to_look(browser: FlaskClient) -> None:
@@ -44,15 +53,17 @@ def test_a_proposal_is_shown_by_service_with_its_evidence(plane: Plane, browser:
 
 
 def test_odd_rows_are_on_top_and_never_chosen_by_themselves(plane: Plane, browser: FlaskClient) -> None:
-    plane.learn(GET_CART, REDIS._replace(source="ip:10.9.9.9"))
+    scan = [PAY._replace(destination=f"shop/s{number}") for number in range(12)]
+    plane.learn(GET_CART._replace(source="shop/pay"), *scan)
     page = shown(browser, "/review/1")
     assert page.index("Odd</h2>") < page.index("shop/cart</h2>")
-    assert set(_ROW.findall(page)) - set(_CHOSEN.findall(page)) == {"1"}
+    assert _CHOSEN.findall(page) == ["13"]
+    assert len(_ROW.findall(page)) == 13
 
 
 def test_a_choice_has_a_short_address_and_tells_what_it_would_do(plane: Plane, browser: FlaskClient) -> None:
     plane.now_ms = 10_000
-    plane.learn(GET_CART, PAY, REDIS, seen_ms=9_000)
+    propose(plane, GET_CART, PAY, REDIS, seen_ms=9_000)
     answer = browser.get("/review/1/check?rows=1&rows=2")
     assert answer.headers["Location"] == "/review/1/check?rows=1-2"
     page = shown(browser, "/review/1/check?rows=1-2")
@@ -62,7 +73,7 @@ def test_a_choice_has_a_short_address_and_tells_what_it_would_do(plane: Plane, b
 
 
 def test_nothing_is_in_force_before_it_is_published(plane: Plane, browser: FlaskClient) -> None:
-    plane.learn(GET_CART, PAY)
+    propose(plane, GET_CART, PAY)
     shown(browser, "/review/1/check?rows=1-2")
     assert plane.publisher.policy.revision == 0
     answer = send(browser, "/review/1/decide", rows="1-2", act="approve", comment="both are known", owner="shop", days="30")
@@ -75,7 +86,7 @@ def test_nothing_is_in_force_before_it_is_published(plane: Plane, browser: Flask
 
 
 def test_some_rows_are_rejected_and_the_others_wait(plane: Plane, browser: FlaskClient) -> None:
-    plane.learn(GET_CART, PAY)
+    propose(plane, GET_CART, PAY)
     answer = send(browser, "/review/1/decide", rows="1", act="reject", comment="nobody knows it")
     assert answer.headers["Location"] == "/review/1"
     page = shown(browser, "/review/1")
@@ -95,15 +106,42 @@ def test_some_rows_are_rejected_and_the_others_wait(plane: Plane, browser: Flask
 def test_a_decision_that_cannot_be_is_refused_in_words(
     plane: Plane, browser: FlaskClient, fields: dict[str, str], status: int
 ) -> None:
-    plane.learn(GET_CART)
+    propose(plane, GET_CART)
     answer = send(browser, "/review/1/decide", **fields)
     assert answer.status_code == status
     assert "What to do" in answer.get_data(as_text=True)
     assert plane.publisher.policy.revision == 0
 
 
+def test_comments_stand_at_the_edge(plane: Plane, browser: FlaskClient) -> None:
+    propose(plane, GET_CART, PAY)
+    assert send(browser, "/review/1/rows/1", text="who is <b>this</b>?").headers["Location"] == "/review/1/rows/1"
+    assert "who is &lt;b&gt;this&lt;/b&gt;?" in shown(browser, "/review/1/rows/1")
+    assert "1 comment<" in shown(browser, "/review/1")
+    assert send(browser, "/review/1/rows/1", text=" ").status_code == 422
+    assert browser.get("/review/1/rows/3").status_code == 404
+
+
+def test_an_edge_that_two_have_to_agree_to_waits_and_says_for_whom(plane: Plane, stranger: FlaskClient) -> None:
+    """The owner by the console and by the token is one person; somebody else is the second."""
+    plane.review.agreement = Agreement(plane.store, lambda: plane.now_ms, four_eyes=True)
+    propose(plane, GET_CART)
+    sign_in(stranger, TOKEN)
+    assert send(stranger, "/review/1/decide", rows="1", act="approve").headers["Location"] == "/review/1"
+    page = shown(stranger, "/review/1")
+    assert "agreed" in page
+    assert "waits for" in page
+    assert isinstance(plane.review.approve(1, claimed("ann")), Agreed)
+    users = plane.services().users
+    assert users is not None
+    stranger.delete_cookie("picket-session")
+    sign_in(stranger, users.add("bob", Role.APPROVER, 1))
+    assert send(stranger, "/review/1/decide", rows="1", act="approve", override_review="in a hurry").status_code == 403
+    assert send(stranger, "/review/1/decide", rows="1", act="approve").headers["Location"] == "/revisions/1"
+
+
 def test_a_second_decision_about_the_same_is_told(plane: Plane, browser: FlaskClient) -> None:
-    plane.learn(GET_CART)
+    propose(plane, GET_CART)
     send(browser, "/review/1/decide", rows="1", act="approve")
     assert send(browser, "/review/1/decide", rows="1", act="approve").status_code == 409
 
@@ -115,12 +153,12 @@ def test_what_is_not_there_is_told(browser: FlaskClient, path: str) -> None:
 
 @pytest.mark.parametrize("rows", ["x", "0", "2-1", "1-999999", "1,,x"])
 def test_an_address_that_names_no_rows_is_refused(plane: Plane, browser: FlaskClient, rows: str) -> None:
-    plane.learn(GET_CART)
+    propose(plane, GET_CART)
     assert browser.get(f"/review/1/check?rows={rows}").status_code == 400
 
 
 def test_a_revision_tells_how_many_sidecars_have_it_and_leads_back(plane: Plane, browser: FlaskClient) -> None:
-    plane.learn(GET_CART)
+    propose(plane, GET_CART)
     send(browser, "/review/1/decide", rows="1", act="approve")
     plane.sidecar(SidecarRow("shop/cart", "cart-0", connected=True, sent_version="a", acked_version="a"))
     plane.sidecar(SidecarRow("default/frontend", "web-0", connected=True, sent_version="b", acked_version="a"))
@@ -135,7 +173,7 @@ def test_a_revision_tells_how_many_sidecars_have_it_and_leads_back(plane: Plane,
 
 
 def test_who_may_not_approve_sees_all_but_the_buttons(plane: Plane, stranger: FlaskClient) -> None:
-    plane.learn(GET_CART)
+    propose(plane, GET_CART)
     users = Users(plane.directory / "api-users.json", plane.services().users.lock)  # type: ignore[union-attr]  # the harness has users
     sign_in(stranger, users.add("dev", Role.DEVELOPER, 1))
     page = shown(stranger, "/review/1/check?rows=1")
@@ -144,7 +182,7 @@ def test_who_may_not_approve_sees_all_but_the_buttons(plane: Plane, stranger: Fl
 
 
 def test_a_large_proposal_comes_page_by_page(plane: Plane, browser: FlaskClient) -> None:
-    plane.learn(*(PAY._replace(source=f"default/c{number}") for number in range(PAGE_ROWS + 1)))
+    propose(plane, *(PAY._replace(source=f"default/c{number}") for number in range(PAGE_ROWS + 1)))
     first, second = shown(browser, "/review/1"), shown(browser, "/review/1?page=2")
     rows = [int(row) for page in (first, second) for row in _ROW.findall(page)]
     assert sorted(rows) == list(range(1, PAGE_ROWS + 2))
