@@ -42,7 +42,7 @@ def test_own_services_get_behind_it_as_the_readme_says(tmp_path: Path) -> None:
     for name, body in re.findall(r"```yaml file=(\S+)\n(.*?)```", chapter, re.DOTALL):
         (tmp_path / name).write_text(body)
     blocks = re.findall(r"```sh\n(.*?)```", chapter, re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 6
     if os.geteuid() != 0:
         blocks[0] = blocks[0].replace("--app-user 65534:65534 ", "")
     else:
@@ -67,6 +67,11 @@ def test_own_services_get_behind_it_as_the_readme_says(tmp_path: Path) -> None:
     assert "exception 1: batch -> api:8000 is allowed, revision 2" in said, said
     assert "deny:default/batch@r3/egress" in said, said
     assert "the audit log is intact" in said, said
+    assert "default/batch -> default/api:8000 is not approved" in said, said
+    assert "revision 4 is in force; it changes api, batch" in said, said
+    assert "no findings" in said, said
+    assert re.search(r"^ +used on 1 day .*\n +by 1 replica, such as", said, re.MULTILINE), said
+    assert "\\n" not in said, said
     assert re.search(r"web\s+→\s+api:8000", said), said
     assert re.search(r"batch\s+→\s+api:8000.*denied", said), said
 

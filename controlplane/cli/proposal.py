@@ -25,7 +25,8 @@ def show_rows(out: Console, edges: Sequence[_Edge], *, evidence: bool) -> None:
         source, destination = (_named(row, end) for end in ("source", "destination"))
         asks = _asks(row[0])
         if evidence:
-            asks.append_text(cell("".join(f"\n{text}" for text in _evidence(row)), "dim"))
+            for text in _evidence(row):
+                asks.append("\n").append_text(cell(text, "dim"))
         seen = sum(edge["count"] for edge in row)
         number = f"- {_numbers(row)}" if row[0]["removal"] else _numbers(row)
         listing.add(number, source, "→", f"{destination}:{row[0]['port']}", asks, seen, ago(first), ago(last))

@@ -45,7 +45,8 @@ def _table(found: dict[str, Any]) -> None:
         ready = "yes" if item["ready"] else "no"
         listing.add(short(item["service"]), ready, item["edges"], item["full_days"], item["summary"], missing)
     listing.show(out)
-    out.print(cell(f"\nall of them: {found['whole']['summary']}"))
+    out.print()
+    out.print(cell(f"all of them: {found['whole']['summary']}"))
 
 
 def _details(item: dict[str, Any]) -> None:

@@ -39,7 +39,8 @@ def proposals(session: Session, number: int | None, status: str | None, *, evide
 
     show_rows(out, found["edges"], evidence=evidence)
     if found["status"] == "open":
-        out.print(cell(f"\n{_next_step(number, found)}"))
+        out.print()
+        out.print(cell(_next_step(number, found)))
 
 
 def _next_step(number: int, found: dict[str, Any]) -> str:

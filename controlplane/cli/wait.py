@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import click
 
 from controlplane.cli.connection import NotFoundError, Session, Way, connectable
-from controlplane.cli.output import cell, console, plural, show_json
+from controlplane.cli.output import cell, console, plural, short, show_json
 
 INTERVAL_SECONDS = 0.1
 
@@ -29,6 +29,7 @@ _Condition = Callable[[Session], _Seen]
 @click.option("--sidecars", type=click.IntRange(1), metavar="N", help="N sidecars are connected and run the revision in force.")
 @click.option("--edges", type=click.IntRange(1), metavar="N", help="N edges were seen.")
 @click.option("--proposal", is_flag=True, help="A proposal awaits review.")
+@click.option("--rollouts", is_flag=True, help="No rollout is under way; exit code 1 when one was taken back.")
 @click.option("--violations", type=click.IntRange(1), metavar="N", help="N violations are in the log.")
 @click.option(
     "--timeout",
@@ -41,7 +42,14 @@ _Condition = Callable[[Session], _Seen]
 )
 @connectable
 def wait(
-    way: Way, sidecars: int | None, edges: int | None, *, proposal: bool, violations: int | None, timeout_seconds: float
+    way: Way,
+    sidecars: int | None,
+    edges: int | None,
+    *,
+    proposal: bool,
+    rollouts: bool,
+    violations: int | None,
+    timeout_seconds: float,
 ) -> None:
     """Wait until the control plane is there and ready, and until everything that was asked for holds at once."""
     conditions: list[_Condition] = []
@@ -51,6 +59,8 @@ def wait(
         conditions.append(lambda session: _edges(session, edges))
     if proposal:
         conditions.append(_proposal)
+    if rollouts:
+        conditions.append(_rollouts)
     if violations is not None:
         conditions.append(lambda session: _violations(session, violations))
     started = time.monotonic()
@@ -100,6 +110,16 @@ def _edges(session: Session, wanted: int) -> _Seen:
 def _proposal(session: Session) -> _Seen:
     found = session.get("/proposals", {"status": "open"})["proposals"]
     return _Seen(bool(found), f"proposal {found[0]['number']} awaits review" if found else "no proposal awaits review")
+
+
+def _rollouts(session: Session) -> _Seen:
+    """How the last rollout of each service stands; one that was taken back will not come to a good end by waiting."""
+    newest = {made["service"]: made for made in reversed(session.get("/rollouts", {"all": "true"})["rollouts"])}
+    for made in newest.values():
+        if made["status"] == "rolled-back":
+            raise click.ClickException(f"rollout {made['id']} of {short(made['service'])} was taken back: {made['reason']}")
+    running = sum(made["status"] == "running" for made in newest.values())
+    return _Seen(not running, f"{plural(running, 'rollout')} under way" if running else "no rollout is under way")
 
 
 def _violations(session: Session, wanted: int) -> _Seen:
