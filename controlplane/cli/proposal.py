@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_OWNED = (("source", "source_owners"), ("destination", "owners"))
 _Edge = Mapping[str, Any]
 
 
@@ -97,9 +98,12 @@ def _asks(edge: _Edge) -> Any:
 def _evidence(row: Sequence[_Edge]) -> Iterable[str]:
     for edge in row:
         samples = edge["samples"]
+        who = f"{edge['source']}: " if len(row) > 1 else ""
+        owners = [f"{short(edge[end])} by {', '.join(edge[owned])}" for end, owned in _OWNED if edge[owned]]
+        if owners:
+            yield f"{who}owned: {'; '.join(owners)}"
         if samples is None:
             continue
-        who = f"{edge['source']}: " if len(row) > 1 else ""
         days = ", ".join(WEEKDAYS[day] for day in samples["weekdays"])
         yield f"{who}used on {plural(samples['days'], 'day')} ({days}), in {plural(samples['hours_of_week'], 'hour')} of the week"
         if samples["replicas"]:

@@ -30,6 +30,12 @@ def test_rows_that_wait_say_for_whom(learned: Plane, picket: Picket) -> None:
     assert picket("approve", "2", "--override-review", "dora left, ticket 9").out.startswith("revision 2 is in force")
 
 
+def test_evidence_says_who_owns_each_end(learned: Plane, picket: Picket) -> None:
+    shown = picket("proposals", "1", "--evidence").out
+    assert "owned: shop/pay by dora" in shown
+    assert f"owned: shop/cart by {getpass.getuser()}" in shown
+
+
 def test_groups_are_chosen_by_service_source_and_owner(learned: Plane, picket: Picket) -> None:
     assert picket("reject", "1", "--service", "shop/redis").out == (
         "1 of 3 rows of proposal 1 are rejected; the others are proposed again\n"
