@@ -35,8 +35,7 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
 
 def _answer(services: ApiServices, number: int | None) -> flask.Response:
     query = read_query(PreviewQuery)
-    rows = frozenset(map(int, query.rows.split(","))) if query.rows else None
-    found = services.review.preview(number, services.clock_ms() - query.days * _DAY_MS, rows)
+    found = services.review.preview(number, services.clock_ms() - query.days * _DAY_MS, query.chosen)
     if isinstance(found, Refused):
         raise outcomes.refusal(found, _REMEDY)
     policy = services.publisher.policy

@@ -1,4 +1,7 @@
-"""`/api/v1/replay`, `/proposals/N/replay` and `/policy/revisions/N/replay`: what a list would have done with stored flows."""
+"""`/api/v1/replay`, `/proposals/N/replay` and `/policy/revisions/N/replay`: what a list would have done with stored flows.
+
+`/replay` with files answers for the list that applying them would give; nothing is kept of them.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,13 @@ from http import HTTPStatus
 import flask
 
 from controlplane.api import outcomes
+from controlplane.api.imports import MAX_BODY_BYTES
 from controlplane.api.problems import problem
-from controlplane.api.reading import read_number, read_query, write
-from controlplane.api.requests import ReplayQuery
+from controlplane.api.reading import read_body, read_number, read_query, write
+from controlplane.api.requests import PreviewQuery, ReplayBody, ReplayQuery
 from controlplane.api.review_schemas import Hour, Refusal, Replay
 from controlplane.api.services import ApiServices
+from controlplane.api.written import documents_of
 from controlplane.graph import replay
 from controlplane.graph.evidence import HOUR_MS
 from controlplane.policy.documents import load_policy
@@ -28,14 +33,24 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
 
     @routes.get("/replay")
     def in_force() -> flask.Response:
-        return _answer(services, services.publisher.policy)
+        return _answer(services, services.publisher.policy, read_query(ReplayQuery).days)
+
+    @routes.post("/replay")
+    def of_files() -> flask.Response:
+        flask.request.max_content_length = MAX_BODY_BYTES
+        body = read_body(ReplayBody)
+        candidate = services.review.with_documents(documents_of(body.files), prune=body.prune)
+        if isinstance(candidate, Refused):
+            raise outcomes.refusal(candidate, "compare the files with what is in force")
+        return _answer(services, candidate.policy, body.days)
 
     @routes.get("/proposals/<number>/replay")
     def of_proposal(number: str) -> flask.Response:
-        candidate = services.review.candidate(read_number(number, "proposal"))
+        query = read_query(PreviewQuery)
+        candidate = services.review.candidate(read_number(number, "proposal"), query.chosen)
         if isinstance(candidate, Refused):
             raise outcomes.refusal(candidate, "list proposals, and look at the open one")
-        return _answer(services, candidate)
+        return _answer(services, candidate, query.days)
 
     @routes.get("/policy/revisions/<number>/replay")
     def of_revision(number: str) -> flask.Response:
@@ -45,13 +60,13 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
             detail = f"there is no revision {wanted}"
             raise problem(HTTPStatus.NOT_FOUND, "missing", detail, where="path", remedy="list the revisions")
         current = services.publisher.policy
-        return _answer(services, load_policy(stored.document, wanted, current.modes, current.default_mode))
+        policy = load_policy(stored.document, wanted, current.modes, current.default_mode)
+        return _answer(services, policy, read_query(ReplayQuery).days)
 
     return routes
 
 
-def _answer(services: ApiServices, policy: Policy) -> flask.Response:
-    days = read_query(ReplayQuery).days
+def _answer(services: ApiServices, policy: Policy, days: int) -> flask.Response:
     flows = services.store.history(services.clock_ms() // HOUR_MS - days * 24, MAX_FLOWS + 1)
     found = replay.replay(policy, flows[:MAX_FLOWS])
     return write(

@@ -89,6 +89,11 @@ class PreviewQuery(Struct, frozen=True, forbid_unknown_fields=True):
     days: Annotated[int, Meta(ge=1, le=3650)] = 7
     rows: Annotated[str, Meta(pattern="^([1-9][0-9]{0,5}(,[1-9][0-9]{0,5})*)?$", max_length=60_000)] = ""
 
+    @property
+    def chosen(self) -> frozenset[int] | None:
+        """The rows; ``None`` for those that are preselected."""
+        return frozenset(map(int, self.rows.split(","))) if self.rows else None
+
 
 class ReplayQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """What was used within so many ``days``."""
@@ -221,6 +226,14 @@ class ReadinessQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """One service, or all."""
 
     service: _Name = ""
+
+
+class ReplayBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """Files as if they were applied, on what was used within so many ``days``; ``prune`` as in `ApplyBody`."""
+
+    files: Annotated[list[PolicyFile], Meta(min_length=1, max_length=10_000)]
+    prune: bool = False
+    days: Annotated[int, Meta(ge=1, le=3650)] = 7
 
 
 class ApplyBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

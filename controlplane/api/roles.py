@@ -25,6 +25,7 @@ LEAST: Mapping[str, Role] = MappingProxyType(
         "leases.several": Role.VIEWER,
         "leases.renew": Role.APPROVER,
         "replay.in_force": Role.VIEWER,
+        "replay.of_files": Role.DEVELOPER,  # whoever writes such files
         "replay.of_proposal": Role.VIEWER,
         "replay.of_revision": Role.VIEWER,
         "parity.show": Role.VIEWER,

@@ -12,7 +12,7 @@ from controlplane.cli.approved import approved, read_folder, seen
 from controlplane.cli.connection import Way
 from controlplane.cli.findings import as_json, show_findings
 from controlplane.cli.output import clean, match_text, plural, show_json
-from controlplane.cli.written import named, yaml_files
+from controlplane.cli.written import as_sent
 from controlplane.policy.applied import Applied, applied
 from controlplane.policy.diff import diff_text
 from controlplane.policy.rules import HttpMatch, Mode
@@ -49,8 +49,7 @@ def apply_files(way: Way, paths: Sequence[Path], *, prune: bool, about: Mapping[
     expected = session.get("/policy")["revision"]
     if way.output != "json":
         show_difference(way, paths, prune=prune)
-    files = [{"name": name, "text": body.decode("utf-8", "replace")} for name, body in named(yaml_files(paths))]
-    body = {"files": files, "prune": prune, "expected": expected, **about}
+    body = {"files": as_sent(paths), "prune": prune, "expected": expected, **about}
     return session.post("/policy/apply", body)
 
 

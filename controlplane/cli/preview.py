@@ -6,19 +6,14 @@ import click
 
 from controlplane.cli.connection import Session, connected
 from controlplane.cli.output import ago, asks_for, cell, console, plural, short, show_json
-from controlplane.cli.rows import parse_rows
+from controlplane.cli.rows import in_query, only_rows
 
 SHOWN_REACH = 10
 
 
 @click.command("preview", short_help="Show what enforcement, or an approval, would do.")
 @click.argument("number", type=click.IntRange(1), required=False)
-@click.option(
-    "--rows",
-    metavar="ROWS",
-    callback=lambda _c, _p, value: None if value is None else parse_rows(value),
-    help="Of the proposal only these, such as 1,3-5.",
-)
+@only_rows
 @click.option("--days", type=click.IntRange(1, 3650), default=7, show_default=True, help="Edges used within so many days.")
 @connected
 def preview(session: Session, number: int | None, rows: list[int] | None, days: int) -> None:
@@ -29,7 +24,7 @@ def preview(session: Session, number: int | None, rows: list[int] | None, days: 
     if rows is not None and number is None:
         raise click.UsageError("--rows are those of a proposal; say which")
     path = "/preview" if number is None else f"/proposals/{number}/preview"
-    found = session.get(path, {"days": days, "rows": None if rows is None else ",".join(map(str, rows))})
+    found = session.get(path, {"days": days, "rows": in_query(rows)})
     if session.output == "json":
         show_json(found)
         return

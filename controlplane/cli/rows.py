@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -32,6 +32,20 @@ def parse_rows(text: str) -> list[int]:
     if len(rows) > MAX_ROWS:
         raise click.BadParameter(f"at most {MAX_ROWS} rows")
     return sorted(rows)
+
+
+def in_query(rows: Sequence[int] | None) -> str | None:
+    """Rows as the API's queries take them."""
+    return None if rows is None else ",".join(map(str, rows))
+
+
+#: Gives a command that looks at a proposal the option to look at a part of it.
+only_rows = click.option(
+    "--rows",
+    metavar="ROWS",
+    callback=lambda _c, _p, value: None if value is None else parse_rows(value),
+    help="Of the proposal only these, such as 1,3-5.",
+)
 
 
 def choosing(command: Callable[..., None]) -> Callable[..., None]:

@@ -99,6 +99,15 @@ def _umask() -> int:
     return mask
 
 
+def as_sent(paths: Sequence[Path]) -> list[dict[str, str]]:
+    """Files of some paths as the API takes them.
+
+    Raises:
+        click.UsageError: as `yaml_files`.
+    """
+    return [{"name": name, "text": body.decode("utf-8", "replace")} for name, body in named(yaml_files(paths))]
+
+
 def named(files: Iterable[tuple[Path, bytes]]) -> list[tuple[str, bytes]]:
     """Files by the names that findings show."""
     return [(str(path), body) for path, body in files]

@@ -13,7 +13,7 @@ from controlplane.graph.learn import GraphEdge
 from controlplane.graph.preview import Preview, preview
 from controlplane.graph.proposal import additions, decided, dump_proposal, load_proposal
 from controlplane.graph.rows import ReviewRow, question_of
-from controlplane.policy.applied import applied
+from controlplane.policy.applied import Applied, applied
 from controlplane.policy.documents import load_policy
 from controlplane.policy.grants import was_open, withdrawn
 from controlplane.policy.leases import EdgeLease, leases_for, leases_of
@@ -197,6 +197,17 @@ class Review:
         act = Act("policy:rollback", str(number), note, {"to": number, "comment": comment})
         return self._revisions.publish(policy, wanted, actor, act)
 
+    def with_documents(self, documents: Sequence[TrafficPolicy], *, prune: bool = False) -> Applied | Refused:
+        """What would be in force, if written documents were applied."""
+        return self._applied(self._publisher.policy, documents, prune=prune)
+
+    def _applied(self, current: Policy, documents: Sequence[TrafficPolicy], *, prune: bool) -> Applied | Refused:
+        known = self._publisher.topology.services
+        unknown = [d.service for d in documents if d.service not in known and d.service.namespace != EXTERNAL_NAMESPACE]
+        if unknown:
+            return Refused(f"there is no service {unknown[0]}", Why.MISSING)
+        return applied(current, documents, prune=prune)
+
     def apply(
         self,
         documents: Sequence[TrafficPolicy],
@@ -216,11 +227,9 @@ class Review:
         current = self._publisher.policy
         if expected is not None and expected != current.revision:
             return Refused(f"revision {current.revision} is in force by now, not {expected}", Why.CONFLICT)
-        known = self._publisher.topology.services
-        unknown = [d.service for d in documents if d.service not in known and d.service.namespace != EXTERNAL_NAMESPACE]
-        if unknown:
-            return Refused(f"there is no service {unknown[0]}", Why.MISSING)
-        made = applied(current, documents, prune=prune)
+        made = self._applied(current, documents, prune=prune)
+        if isinstance(made, Refused):
+            return made
         written = leases_of(documents, actor, self._clock_ms())
         changed = self.leases.changed(written)
         # An edge that comes back does not take up the lease that it once had.

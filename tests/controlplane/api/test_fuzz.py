@@ -43,6 +43,7 @@ WRITES = st.sampled_from(
         "POST /policy/rollback",
         "POST /tokens",
         "POST /policy/apply",
+        "POST /replay",
         "POST /break-glass",
         "POST /break-glass/1/end",
         "POST /learn/import",

@@ -25,6 +25,44 @@ def test_the_list_in_force_a_proposal_and_a_revision_are_replayed(plane: Plane, 
     }  # fmt: skip
 
 
+FILE = """
+apiVersion: picket.dev/v1alpha1
+kind: TrafficPolicy
+metadata: {name: pay, namespace: shop}
+spec:
+  rules:
+  - {from: [{workload: default/frontend}], ports: [443]}
+"""
+
+
+def test_rows_of_a_proposal_are_replayed_as_if_they_alone_were_approved(plane: Plane, api: FlaskClient) -> None:
+    plane.learn(GET_CART, PAY, REDIS)
+    api.get("/api/v1/proposals")
+    assert api.get("/api/v1/proposals/1/replay?rows=1,3").get_json()["denied"] == 1
+    assert api.get("/api/v1/proposals/1/replay?rows=9").status_code == 422
+    assert api.get("/api/v1/proposals/1/replay?rows=a").status_code == 400
+
+
+def test_files_are_replayed_as_if_they_were_applied_and_nothing_changes(plane: Plane, api: FlaskClient) -> None:
+    plane.learn(GET_CART, REDIS, count=3)
+    api.get("/api/v1/proposals")
+    assert api.post("/api/v1/proposals/1/approve", json={}).status_code == 200
+    plane.learn(PAY, count=2)
+    files = [{"name": "pay.yaml", "text": FILE}]
+    assert api.get("/api/v1/replay").get_json()["denied"] == 2
+    assert api.post("/api/v1/replay", json={"files": files}).get_json()["denied"] == 0
+    pruned = api.post("/api/v1/replay", json={"files": files, "prune": True}).get_json()
+    assert {one["destination"] for one in pruned["refusals"]} == {"shop/cart", "shop/redis"}
+    assert (plane.store.active_revision(), api.get("/api/v1/replay").get_json()["denied"]) == (1, 2)
+
+
+def test_files_that_could_not_be_applied_are_refused(plane: Plane, api: FlaskClient) -> None:
+    for text, status in (("nothing: here", 422), (FILE.replace("name: pay", "name: gone"), 404), (FILE.replace("443", "0"), 422)):
+        answer = api.post("/api/v1/replay", json={"files": [{"name": "pay.yaml", "text": text}]})
+        assert answer.status_code == status
+    assert api.post("/api/v1/replay", json={"files": []}).status_code == 400
+
+
 def test_what_was_denied_counts_and_what_is_older_does_not(plane: Plane, api: FlaskClient) -> None:
     plane.now_ms = 10 * DAY_MS
     plane.learn(PAY, seen_ms=2 * DAY_MS)

@@ -169,6 +169,25 @@ def test_a_replay_says_what_a_list_would_have_denied(plane: Plane, picket: Picke
     assert picket("replay", "--revision", "1", "-o", "json").json["denied"] == 4
     assert picket("replay", "--revision", "1", "--proposal", "1").code == 2
     assert picket("replay", "--revision", "9").code == 1
+    assert picket("replay", "--proposal", "1", "--rows", "2", "-o", "json").json["denied"] == 4
+    assert picket("replay", "--rows", "2").code == picket("replay", "--prune").code == 2
+
+
+def test_files_are_replayed_before_they_are_applied(plane: Plane, picket: Picket, tmp_path: Path) -> None:
+    plane.now_ms = 900
+    plane.learn(PAY, REDIS, count=4)
+    picket("proposals")
+    picket("approve", "1")
+    picket("policy", "export", "--into", str(tmp_path))
+    assert picket("replay", "--file", str(tmp_path)).out == (
+        f"in the last 7 days, {tmp_path} applied would have denied 0 of 8 uses\n"
+    )  # fmt: skip
+    (file,) = tmp_path.rglob("*pay*.yaml")
+    file.write_text(file.read_text().replace("443", "444"))
+    told = picket("replay", "--file", str(file))
+    assert (told.code, "would have denied 4 of 8 uses" in told.out, "shop/pay:443" in told.out) == (0, True, True)
+    assert picket("replay", "--file", str(tmp_path / "missing.yaml")).code == 2
+    assert plane.store.active_revision() == 1
 
 
 def test_parity_says_where_sidecars_did_something_else(plane: Plane, picket: Picket) -> None:
