@@ -15,13 +15,17 @@ from contextlib import suppress
 
 from protos.picket.v1.sidecar_pb2 import SidecarInfo
 from sidecar import VERSION, lastgood, process, sds
+from sidecar.admin import Admin
 from sidecar.bootstrap import bootstrap
 from sidecar.capture import CaptureError, Exclusions, Redirect, rules
 from sidecar.certifier import GrpcCertifier
 from sidecar.configuration import Configuration
+from sidecar.draining import Draining
 from sidecar.envoy import Envoy, EnvoyError, find_envoy
 from sidecar.identity import Identity, IdentityError
 from sidecar.keeper import IdentityKeeper
+from sidecar.pages import PagesError
+from sidecar.pod import Pod, figures
 from sidecar.prepared import Prepared
 from sidecar.relay import Relay
 from sidecar.relayserver import RelayServer, RelayServerError
@@ -36,7 +40,6 @@ from sidecar.uplink import Uplink
 LAST_REPORTS_SECONDS = 2.0
 #: What is left for an application that was asked to end when the time to drain is over.
 KILL_GRACE_SECONDS = 1.0
-_DRAIN_POLL_SECONDS = 0.1
 _log = logging.getLogger("picket.agent")
 
 
@@ -103,8 +106,12 @@ class Agent:
         )  # fmt: skip
         self._redirect: Redirect | None = None
         self._prepared: Prepared | None = None
+        self._pod: Pod | None = None
+        self._stopping = False
+        self._draining = Draining(Admin(paths.admin_socket))
         if redirected and settings.redirect_by == "init":
             self._prepared = Prepared()
+            self._pod = Pod(settings, figures(self._uplink, self._spool, self._not_after_seconds), lambda: self._stopping)
         elif redirected:
             excluded = Exclusions(outbound_ports=settings.exclude_outbound_ports)
             self._redirect = Redirect(rules(excluded, outbound_udp=settings.outbound_udp))
@@ -123,12 +130,14 @@ class Agent:
                 await asyncio.to_thread(self._redirect.apply)
             if self._prepared is not None:
                 await asyncio.to_thread(self._prepared.check)
+            if self._pod is not None:
+                await self._pod.start()
             _log.info(
                 "starting node=%s capture=%s identity=%s configuration=%s", self._settings.node_id, self._settings.capture,
                 "disk" if restored else "to be enrolled", "disk" if self._relay.last_good else "from the control plane",
             )  # fmt: skip
             return await self._serve(stop)
-        except (RelayServerError, EnvoyError, CaptureError, IdentityError, process.ProcessError) as error:
+        except (RelayServerError, PagesError, EnvoyError, CaptureError, IdentityError, process.ProcessError) as error:
             raise StartError(str(error)) from error
         finally:
             await self._leave()
@@ -182,13 +191,14 @@ class Agent:
 
     async def _shut_down(self, reporting: asyncio.Task[None]) -> int:
         """Drain, end the application, end Envoy, send what is left to report. Returns the exit code."""
+        self._stopping = True
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._settings.drain_seconds
         application = self._application
         if application is None or application.code is None:
-            await self._envoy.drain()
+            await self._draining.begin()
             # Half of the time is for requests to finish, half for an application that wants to tidy up.
-            await self._finished(deadline if application is None else loop.time() + self._settings.drain_seconds / 2)
+            await self._draining.finished(self._settings.drain_seconds / (1 if application is None else 2))
         code = 0
         if application is not None:
             code = await application.stop(max(KILL_GRACE_SECONDS, deadline - loop.time()))
@@ -205,14 +215,6 @@ class Agent:
             _log.warning("reports wait in the spool for the next start batches=%d", self._spool.waiting_batches)
         return code
 
-    async def _finished(self, deadline: float) -> None:
-        """Wait until no HTTP request is under way, or the deadline (of the loop's clock)."""
-        loop = asyncio.get_running_loop()
-        while loop.time() < deadline:
-            if not await self._envoy.requests_active():
-                return
-            await asyncio.sleep(_DRAIN_POLL_SECONDS)
-
     async def _leave(self) -> None:
         """After everything has ended: write what has to last, take away what others would trip over."""
         if self._application is not None:
@@ -221,6 +223,8 @@ class Agent:
         await self._kept.flush()
         self._spool.close()
         await self._relay_server.stop()
+        if self._pod is not None:
+            await self._pod.stop()
         if self._prepared is not None:
             self._prepared.release()
         if self._redirect is None:
@@ -248,6 +252,9 @@ class Agent:
             spool_batches=self._spool.waiting_batches,
             spool_bytes=self._spool.waiting_bytes,
         )
+
+    def _not_after_seconds(self) -> int:
+        return 0 if self._keeper.current is None else self._keeper.current.not_after_seconds
 
 
 def _bootstrap(settings: Settings) -> bytes:

@@ -14,11 +14,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
+from sidecar.ports import INBOUND_PORT, OUTBOUND_PORT
 from sidecar.programs import find_program
 from sidecar.settings import PROXY_ID
 
-OUTBOUND_PORT = 15001
-INBOUND_PORT = 15006
 #: Where Envoy's connections to the application come from.
 INWARD_SOURCE = "127.0.0.6"
 TABLE = "picket"

@@ -1,4 +1,4 @@
-"""The Envoy process: found, started, kept running, asked whether it is ready, drained, ended. Never decides its configuration."""
+"""The Envoy process: found, started, kept running, asked whether it is ready, ended. Never decides its configuration."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import importlib.util
 import logging
 import os
-import re
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -27,7 +26,6 @@ MAX_OUTPUT_BYTES = 4 * 1024 * 1024
 OUTPUT_CHECK_SECONDS = 10.0
 _COPY_BYTES = 1024 * 1024
 _READY_POLL_SECONDS = 0.05
-_REQUESTS = re.compile(r"^(?!http\.admin\.)http\..*\.downstream_rq_active: ([0-9]+)$", re.MULTILINE)
 _log = logging.getLogger("picket.envoy")
 
 
@@ -157,25 +155,6 @@ class Envoy:
         answer = await self._admin.post("/reopen_logs")
         if answer.status != 200:
             raise AdminError(f"/reopen_logs: status {answer.status}")
-
-    async def drain(self) -> None:
-        """Take no new inbound connections after a while, and ask those that are open to end."""
-        for path in ("/healthcheck/fail", "/drain_listeners?graceful&inboundonly"):
-            try:
-                answer = await self._admin.post(path)
-            except AdminError as error:
-                _log.warning("envoy not drained reason=%r", str(error))
-                return
-            if answer.status != 200:
-                _log.warning("envoy not drained asked=%s status=%d", path, answer.status)
-
-    async def requests_active(self) -> int:
-        """HTTP requests that are under way. 0 when Envoy does not answer: there are none, then."""
-        try:
-            answer = await self._admin.get("/stats?filter=downstream_rq_active")
-        except AdminError:
-            return 0
-        return sum(int(count) for count in _REQUESTS.findall(answer.body.decode("utf-8", "replace")))
 
     async def stop(self) -> None:
         """End it; `run` returns."""

@@ -14,7 +14,8 @@ import msgspec
 from sidecar import capture
 from sidecar.join import SettingsError
 from sidecar.options import OptionParser, add_options
-from sidecar.settings import OUTBOUND_UDP, OWN_PORTS, PROXY_ID
+from sidecar.ports import ASKED_PORTS
+from sidecar.settings import OUTBOUND_UDP, PROXY_ID
 
 MAX_EXCLUSIONS = 1000
 _DESCRIPTION = """\
@@ -43,7 +44,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Asked:
     if not 0 < given.uid < 2**32 - 1:
         raise SettingsError("--uid: 1 to 4294967294; root's own connections have to be captured")
     excluded = capture.Exclusions(
-        inbound_ports=tuple(sorted({*_ports("--exclude-inbound-ports", given.exclude_inbound_ports), *OWN_PORTS})),
+        inbound_ports=tuple(sorted({*_ports("--exclude-inbound-ports", given.exclude_inbound_ports), *ASKED_PORTS})),
         outbound_ports=_ports("--exclude-outbound-ports", given.exclude_outbound_ports),
         outbound_networks=_networks("--exclude-outbound-cidrs", given.exclude_outbound_cidrs),
     )

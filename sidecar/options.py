@@ -19,7 +19,8 @@ _DESCRIPTION = """\
 Runs Envoy beside an application, with the configuration that the control plane approved, and reports who talked to whom.
 
 With COMMAND the sidecar starts the application and ends with its exit code; without, it stands beside one that runs already.
-`picket-sidecar init` puts the redirect in place for a sidecar that has no privilege; see `picket-sidecar init --help`.
+`picket-sidecar init` puts the redirect in place for a sidecar that has no privilege, and `picket-sidecar drain` lets a running
+one's requests finish: both have a --help of their own.
 Each option can be given as an environment variable too: --app-user is PICKET_SIDECAR_APP_USER."""
 
 
@@ -71,6 +72,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[Set
         insecure=given.insecure,
         app_start_wait_seconds=given.app_start_wait,
         drain_seconds=given.drain_seconds,
+        app_probes=given.app_probes,
     )
     return settings, warning
 
@@ -109,6 +111,8 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         ("--app-start-wait", {"metavar": "S", "type": float, "default": 30.0,
                               "help": "how long COMMAND waits for Envoy's configuration (30)"}),
         ("--drain-seconds", {"metavar": "S", "type": float, "default": 5.0, "help": "how long requests may finish at the end (5)"}),
+        ("--app-probes", {"metavar": "JSON", "default": "",
+                          "help": "with --redirect-by init: the probes of the pod, by the path that the kubelet asks for"}),
     ]  # fmt: skip
     add_options(parser, options, environment)
     parser.add_argument(

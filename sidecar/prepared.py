@@ -9,13 +9,12 @@ from __future__ import annotations
 import os
 import selectors
 import socket
-from collections.abc import Iterator
 
-from sidecar.capture import INBOUND_PORT, OUTBOUND_PORT, CaptureError, hold_for_sidecar
+from sidecar.addresses import own_addresses
+from sidecar.capture import CaptureError, hold_for_sidecar
+from sidecar.ports import INBOUND_PORT, OUTBOUND_PORT
 
 TIMEOUT_SECONDS = 2.0
-#: Addresses for documentation (RFC 5737, RFC 3849): which own address would be used to reach them is asked, nothing is sent.
-_ELSEWHERE = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
 
 
 class Prepared:
@@ -34,7 +33,7 @@ class Prepared:
         """
         guard = hold_for_sidecar()
         try:
-            addresses = list(_own_addresses())
+            addresses = list(own_addresses())
             if not addresses:
                 raise CaptureError("--redirect-by init: no address but loopback is here, so the redirect cannot be tried")
             for family, address in addresses:
@@ -49,17 +48,6 @@ class Prepared:
         if self._guard is not None:
             self._guard.close()
             self._guard = None
-
-
-def _own_addresses() -> Iterator[tuple[socket.AddressFamily, str]]:
-    """An address of each family by which others are reached."""
-    for family, elsewhere in _ELSEWHERE:
-        try:
-            with socket.socket(family, socket.SOCK_DGRAM) as asking:
-                asking.connect((elsewhere, 9))
-                yield family, asking.getsockname()[0]
-        except OSError:
-            continue  # this family leads nowhere
 
 
 def _check(family: socket.AddressFamily, address: str) -> None:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sidecar.join import MAX_SOCKET_PATH_BYTES, Join, SettingsError, check_target, is_local
+from sidecar.probes import Probe, read_probes
 
 #: The user and group whose traffic is not captured: Envoy's own, and the agent's.
 PROXY_ID = 1337
 CAPTURES = ("redirect", "explicit")
 #: Who makes the rules of the redirect: the agent itself, or `picket-sidecar init` before it.
 REDIRECT_BY = ("agent", "init")
-#: Where a pod's agent is asked: for the application's health, for its own, for statistics. Never captured.
-PROBE_PORT, HEALTH_PORT, METRICS_PORT = OWN_PORTS = (15020, 15021, 15090)
 #: What becomes of the application's datagrams, which Envoy never sees: all pass, or only DNS does.
 OUTBOUND_UDP = ("pass", "dns")
 _INSTANCE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -106,6 +105,7 @@ class Settings:
     concurrency: int
     app_start_wait_seconds: float
     drain_seconds: float
+    app_probes: Mapping[str, Probe]
     command: tuple[str, ...]
 
     @property
@@ -150,6 +150,7 @@ def build_settings(
     insecure: bool = False,
     app_start_wait_seconds: float = 30.0,
     drain_seconds: float = 5.0,
+    app_probes: str = "",
 ) -> Settings:
     """Check options and put them together. ``insecure`` is the option: the join file alone never turns encryption off.
 
@@ -167,6 +168,8 @@ def build_settings(
     ):
         if text not in allowed:
             raise SettingsError(f"{option}: {' or '.join(allowed)}")
+    if app_probes and redirect_by != "init":
+        raise SettingsError("--app-probes: the agent answers the kubelet only in a pod, with --redirect-by init")
     if redirect_by == "init":
         _check_by_init(capture, command, exclude_outbound_ports, outbound_udp)
     if not 1 <= concurrency <= 256:
@@ -201,6 +204,7 @@ def build_settings(
         concurrency=concurrency,
         app_start_wait_seconds=app_start_wait_seconds,
         drain_seconds=drain_seconds,
+        app_probes=read_probes(app_probes),
         command=tuple(command),
     )
 

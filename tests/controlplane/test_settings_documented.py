@@ -14,7 +14,7 @@ import pytest
 import controlplane
 from controlplane.cli.graph import show_map
 from controlplane.cli.serve import SETTINGS
-from sidecar import init
+from sidecar import drain, init
 from sidecar.options import ENVIRONMENT_PREFIX, _parser
 
 PAGE = Path(controlplane.__file__).with_name("SETTINGS.md").read_text()
@@ -64,7 +64,10 @@ def test_the_commands_settings_are_documented() -> None:
     assert table("Commands") == of_click(option for option in show_map.params if getattr(option, "envvar", None))
 
 
-@pytest.mark.parametrize(("section", "parser"), [("Sidecar", _parser({})), ("Sidecar: init", init.parser({}))])
+@pytest.mark.parametrize(
+    ("section", "parser"),
+    [("Sidecar", _parser({})), ("Sidecar: init", init.parser({})), ("Sidecar: drain", drain.parser({}))],
+)
 def test_the_sidecars_settings_are_documented(section: str, parser: argparse.ArgumentParser) -> None:
     found: Rows = {}
     for action in parser._actions:

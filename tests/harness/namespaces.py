@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
+_READING = "-all,+dac_read_search"
 _CLONE_NEWNET = 0x40000000
 _numbers = itertools.count(1)
 
@@ -103,3 +104,11 @@ def _sweep() -> None:
 
 def _ip(*arguments: str) -> None:
     subprocess.run(["ip", *arguments], capture_output=True, check=True)
+
+
+def as_user(uid: int) -> list[str]:
+    """What to put before a command to run it as a user who has no right but to read: the interpreter may be in root's home."""
+    return [
+        "setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--no-new-privs",
+        f"--inh-caps={_READING}", f"--ambient-caps={_READING}", f"--bounding-set={_READING}",
+    ]  # fmt: skip

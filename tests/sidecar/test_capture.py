@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from sidecar.capture import INBOUND_PORT, INWARD_SOURCE, OUTBOUND_PORT, CaptureError, Exclusions, Redirect, rules
+from sidecar.capture import INWARD_SOURCE, CaptureError, Exclusions, Redirect, rules
+from sidecar.ports import INBOUND_PORT, OUTBOUND_PORT
 from sidecar.settings import PROXY_ID
 from tests.harness.namespaces import Namespace, missing, two_namespaces
 from tests.sidecar.dialling import APPLICATION, Greeters, Wire, dial

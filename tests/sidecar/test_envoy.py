@@ -94,8 +94,6 @@ async def test_it_runs_as_the_proxys_user_with_nothing_secret_or_borrowed(
         assert "NoNewPrivs:\t1" in status
         assert f"Uid:\t{PROXY_ID if USER else os.geteuid()}\t" in status
         assert "SECRET" not in text_of(Path(f"/proc/{made._child.pid}/environ"))
-        assert await made.requests_active() == 0
-        await made.drain()
         await made.reopen_logs()
     assert not paths.admin_socket.exists()
 
@@ -115,8 +113,6 @@ async def test_one_that_crashes_is_started_again_until_it_is_stopped(paths: Stat
         await until(lambda: len(quiet.errors) >= 3)
         with pytest.raises(AdminError):
             await made.reopen_logs()
-        await made.drain()  # nobody there: told, and that is all
-        assert await made.requests_active() == 0
     assert "code=9" in quiet.errors[0]
     assert "on fire" in quiet.errors[0]
 

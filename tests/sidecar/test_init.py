@@ -10,10 +10,11 @@ from ipaddress import ip_network
 import pytest
 
 from sidecar import init
-from sidecar.capture import INBOUND_PORT, OUTBOUND_PORT, Redirect, rules
+from sidecar.capture import Redirect, rules
 from sidecar.join import SettingsError
-from sidecar.settings import OWN_PORTS, PROXY_ID
-from tests.harness.namespaces import Namespace, missing, two_namespaces
+from sidecar.ports import ASKED_PORTS, INBOUND_PORT, OUTBOUND_PORT
+from sidecar.settings import PROXY_ID
+from tests.harness.namespaces import Namespace, as_user, missing, two_namespaces
 from tests.sidecar.dialling import Greeters, Wire, dial
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "can run")
@@ -47,7 +48,7 @@ def run_init(space: Namespace, *options: str) -> subprocess.CompletedProcess[str
 
 def check_as(space: Namespace, uid: int = PROXY_ID) -> subprocess.CompletedProcess[str]:
     """What a sidecar without any privilege finds."""
-    return run(space, ("setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--bounding-set=-all"), "-c", CHECK)
+    return run(space, as_user(uid), "-c", CHECK)
 
 
 def with_envoy(wire: Wire) -> None:
@@ -74,10 +75,10 @@ def test_pickets_own_ports_and_what_was_excluded_are_not_captured(wire: Wire, fa
     own, peer = getattr(wire.here, family), getattr(wire.there, family)
     options = ["--exclude-inbound-ports", f"22, {SERVED_PORT}", "--exclude-outbound-ports", "9100"]
     assert run_init(wire.here, *options).returncode == 0
-    for port in OWN_PORTS:
+    for port in ASKED_PORTS:
         wire.greeters.serve(wire.here, port, "own")
     with_envoy(wire)
-    assert [dial(wire.there, own, port).split()[0] for port in OWN_PORTS] == ["own"] * 3
+    assert [dial(wire.there, own, port).split()[0] for port in ASKED_PORTS] == ["own"] * 3
     assert dial(wire.there, own, SERVED_PORT).startswith("application ")
     assert dial(wire.here, peer, 9100) == "peer -"
     assert dial(wire.here, peer, 80) == f"outbound {peer}:80"
@@ -164,5 +165,5 @@ def test_mistakes_are_told(options: list[str], told: str) -> None:
 def test_options_can_stand_in_the_environment() -> None:
     asked = init.parse([], {"PICKET_SIDECAR_EXCLUDE_OUTBOUND_CIDRS": "10.0.0.0/8", "PICKET_SIDECAR_EXCLUDE_INBOUND_PORTS": "22"})
     assert asked.excluded.outbound_networks == (ip_network("10.0.0.0/8"),)
-    assert asked.excluded.inbound_ports == (22, *OWN_PORTS)
+    assert asked.excluded.inbound_ports == (22, *ASKED_PORTS)
     assert asked.uid == PROXY_ID
