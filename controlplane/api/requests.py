@@ -11,6 +11,8 @@ from controlplane.policy.roles import Role
 MAX_ROWS = 10_000
 #: The year 10000.
 MAX_MS = 253_402_300_799_999
+#: Where a page of violations goes on: "LAST_SEEN_MS-ID".
+PLACE = "^([0-9]{1,15}-[0-9]{1,15})?$"
 _Id = Annotated[int, Meta(ge=0, le=2**53)]
 _Comment = Annotated[str, Meta(max_length=1000)]
 _Name = Annotated[str, Meta(max_length=300)]
@@ -252,8 +254,9 @@ class ApplyBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class ViolationCountQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Empty fields match everything. ``text`` is sought in all of a violation's texts."""
+    """Empty fields match everything. ``q`` is a line of `violations.line`; ``text`` is sought in all of a violation's texts."""
 
+    q: Annotated[str, Meta(max_length=1000)] = ""
     source: _Name = ""
     destination: _Name = ""
     verdict: Literal["denied", "would-deny"] | None = None
@@ -263,9 +266,13 @@ class ViolationCountQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 class ViolationsQuery(ViolationCountQuery, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """With ``after_id`` (0 for all), violations come in the order of their ids, to follow them."""
+    """With ``after_id`` (0 for all), violations come in the order of their ids, to follow them.
+
+    ``before`` is that of the page before.
+    """
 
     after_id: _Id | None = None
+    before: Annotated[str, Meta(pattern=PLACE)] = ""
     limit: Annotated[int, Meta(ge=1, le=5000)] = 100
 
 

@@ -38,6 +38,7 @@ LEAST: Mapping[str, Role] = MappingProxyType(
         "sidecars.config": Role.VIEWER,
         "violations.several": Role.VIEWER,
         "violations.count": Role.VIEWER,
+        "violations.by_time": Role.VIEWER,
         "audit.several": Role.VIEWER,
         "audit.verify": Role.VIEWER,
         "policy.rollback": Role.APPROVER,

@@ -288,16 +288,38 @@ class Violation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Violations(msgspec.Struct, frozen=True):
-    """Newest first, or after ``after_id`` in the order of their ids. ``last_id`` is what to follow from."""
+    """Newest first, or after ``after_id`` in the order of their ids. ``last_id`` is what to follow from.
+
+    ``before`` asks for the next page, and is empty after the last. A page is ``cut`` that ended because enough was looked through.
+    """
 
     violations: list[Violation]
     last_id: int
+    before: str = ""
+    cut: bool = False
 
 
 class ViolationCount(msgspec.Struct, frozen=True):
-    """``count`` sums the counts of matching violations."""
+    """``count`` sums the counts of matching violations; not ``complete``: of the newest of them."""
 
     count: int
+    complete: bool
+
+
+class ViolationBin(msgspec.Struct, frozen=True):
+    """Attempts from ``begin_ms`` on, for the histogram's width."""
+
+    begin_ms: int
+    denied: int
+    would_deny: int
+
+
+class ViolationHistogram(msgspec.Struct, frozen=True):
+    """Bins without gaps, oldest first; not ``complete``: of the newest of them."""
+
+    width_ms: int
+    complete: bool
+    bins: list[ViolationBin]
 
 
 class Nack(msgspec.Struct, frozen=True):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import flask
 
 from controlplane.api import shapes
+from controlplane.api.asked import asked_or_refused, filter_of, place
 from controlplane.api.names import end_named
 from controlplane.api.reading import read_query, write
 from controlplane.api.requests import ViolationCountQuery, ViolationsQuery
-from controlplane.api.schemas import ViolationCount, Violations
+from controlplane.api.schemas import ViolationBin, ViolationCount, ViolationHistogram, Violations
 from controlplane.api.services import ApiServices
 from controlplane.flows.model import Verdict
 from controlplane.store.interface import ViolationFilter
+from controlplane.violations.histogram import histogram
 
 #: "After nothing": every id is larger, and rows come in the order of ids, which a filter without ``after_id`` does not ask for.
 _FROM_THE_FIRST = -1
@@ -21,11 +25,12 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
     """The routes."""
     routes = flask.Blueprint("violations", __name__)
 
-    def wanted(query: ViolationCountQuery, after_id: int) -> ViolationFilter:
+    def wanted(query: ViolationCountQuery, before: str = "") -> ViolationFilter:
         topology = services.publisher.topology
-        return ViolationFilter(
-            after_id=after_id,
-            since_ms=query.since_ms,
+        line = filter_of(asked_or_refused(services, query.q), before)
+        return replace(
+            line,
+            since_ms=max(line.since_ms, query.since_ms),
             source=end_named(topology, query.source),
             destination=end_named(topology, query.destination),
             verdict=Verdict(query.verdict) if query.verdict else None,
@@ -36,13 +41,27 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
     @routes.get("/violations")
     def several() -> flask.Response:
         query = read_query(ViolationsQuery)
-        after_id = 0 if query.after_id is None else query.after_id or _FROM_THE_FIRST
-        found = services.store.violations(wanted(query, after_id), query.limit)
-        last_id = max([violation.id for violation in found], default=query.after_id or 0)
+        narrowed = wanted(query, query.before)
+        if query.after_id is None:
+            page = services.store.violation_page(narrowed, query.limit)
+            last_id = max([violation.id for violation in page.violations], default=0)
+            listed = [shapes.violation(violation) for violation in page.violations]
+            return write(Violations(listed, last_id, place(page.before), page.was_cut))
+        found = services.store.violations(replace(narrowed, after_id=query.after_id or _FROM_THE_FIRST), query.limit)
+        last_id = max([violation.id for violation in found], default=query.after_id)
         return write(Violations([shapes.violation(violation) for violation in found], last_id))
 
     @routes.get("/violations/count")
     def count() -> flask.Response:
-        return write(ViolationCount(services.store.count_violations(wanted(read_query(ViolationCountQuery), 0))))
+        found = services.store.count_violations(wanted(read_query(ViolationCountQuery)))
+        return write(ViolationCount(found.total, found.is_complete))
+
+    @routes.get("/violations/histogram")
+    def by_time() -> flask.Response:
+        narrowed = wanted(read_query(ViolationCountQuery))
+        found = services.store.count_violations(narrowed)
+        drawn = histogram(found.points, found.width_ms, narrowed.since_ms if found.is_complete else 0, narrowed.until_ms)
+        bins = [ViolationBin(part.begin_ms, part.denied, part.would_deny) for part in drawn.bins]
+        return write(ViolationHistogram(drawn.width_ms, found.is_complete, bins))
 
     return routes

@@ -31,6 +31,10 @@ def parse_since(text: str, now_seconds: float) -> int:
 
 
 @click.command("violations", short_help="Show blocked and would-be-blocked connections.")
+@click.option(
+    "--query", "-q", metavar="LINE",
+    help='Such as \'from:shop/cart to:payments/* verdict:denied since:24h path:/x* "free text"\'; the console takes the same.',
+)  # fmt: skip
 @click.option("--follow", "-f", is_flag=True, help="Go on, and show each new one as it comes.")
 @click.option("--source", metavar="WORKLOAD", help="Who called: namespace/account or ip:ADDRESS.")
 @click.option("--destination", metavar="SERVICE", help="Who was called.")
@@ -43,6 +47,7 @@ def parse_since(text: str, now_seconds: float) -> int:
 def violations(
     session: Session,
     *,
+    query: str | None,
     follow: bool,
     source: str | None,
     destination: str | None,
@@ -54,6 +59,7 @@ def violations(
 ) -> None:
     """Show flows that the allow-list does not hold: who called what, what became of it, and the deny ID that says why."""
     wanted: dict[str, str | int | None] = {
+        "q": query,
         "source": source,
         "destination": destination,
         "verdict": verdict,
@@ -69,12 +75,17 @@ def violations(
         show_json(found)
         return
     out = console()
-    total = session.get("/violations/count", wanted)["count"]
+    total = session.get("/violations/count", wanted)
     listed = found["violations"]
-    if not listed:
+    if not listed and not found["cut"]:
         out.print("no violations" if all(value is None for value in wanted.values()) else "no violations match")
         return
-    out.print(f"{plural(total, 'violation')} in all; {'the newest ' if len(listed) == limit else ''}{plural(len(listed), 'row')}")
+    least = "" if total["complete"] else "at least "
+    newest = "the newest " if found["before"] else ""
+    out.print(f"{least}{plural(total['count'], 'violation')} in all; {newest}{plural(len(listed), 'row')}")
+    if found["cut"]:
+        looked_ms = int(found["before"].partition("-")[0])
+        out.print(f"looked through back to {moment(looked_ms)}; narrow the query, or its time by until:")
     from controlplane.cli.listing import Listing  # noqa: PLC0415  # `picket --help` does not pay for rich
 
     listing = Listing("last seen", "source", "", "destination", "~asked for", "~deny ID or reason", "verdict", ">count")

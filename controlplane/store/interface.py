@@ -20,6 +20,8 @@ from controlplane.policy.rollouts import Rollout
 from controlplane.policy.rules import Mode
 from controlplane.policy.timeline import ModeSet
 from controlplane.topology.model import ServiceName
+from controlplane.violations.histogram import Point
+from controlplane.violations.query import Term
 
 
 class StoreError(Exception):
@@ -82,17 +84,46 @@ class SidecarRow:
 class ViolationFilter:
     """Which violations to read; empty fields match everything. ``after_id`` is exclusive.
 
-    ``before`` goes on, newest first, after the violation with this last use (Unix milliseconds) and ID.
+    ``before`` goes on, newest first, after the violation with this last use (Unix milliseconds) and ID. ``until_ms`` is not in the
+    span itself. All ``terms`` hold, beside the other fields.
     """
 
     after_id: int = 0
     since_ms: int = 0
+    until_ms: int = 0
     source: str = ""
     destination: str = ""
     verdict: Verdict | None = None
     port: int | None = None
     text: str = ""
     before: tuple[int, int] | None = None
+    terms: tuple[Term, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ViolationPage:
+    """Some violations, newest first. ``before`` is what the next page's filter gets; ``None`` after the last.
+
+    ``was_cut``: the page ended because enough was looked through, not because it is full.
+    """
+
+    violations: tuple[Violation, ...]
+    before: tuple[int, int] | None
+    was_cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ViolationCounts:
+    """How often violations were seen, by time; times are exact to ``width_ms``. Not complete: only the newest were counted."""
+
+    points: tuple[Point, ...]
+    width_ms: int
+    is_complete: bool
+
+    @property
+    def total(self) -> int:
+        """The sum."""
+        return sum(point.count for point in self.points)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +139,7 @@ class Prunable(enum.StrEnum):
     """What grows without end unless it is removed. Revisions, decided proposals and audit events are kept for ever."""
 
     VIOLATIONS = "violations"
+    VIOLATION_HOURS = "violation-hours"
     HISTORY = "history"
     EDGES = "edges"
     SUPERSEDED_PROPOSALS = "superseded-proposals"
@@ -225,8 +257,15 @@ class Store(Protocol):
     def violations(self, wanted: ViolationFilter, limit: int) -> Sequence[Violation]:
         """Matching violations, newest last seen first; with ``after_id``, in the order of their ids."""
 
-    def count_violations(self, wanted: ViolationFilter) -> int:
-        """Sum of the counts of matching violations."""
+    def violation_page(self, wanted: ViolationFilter, limit: int) -> ViolationPage:
+        """Matching violations, newest last seen first, in bounded time however many are stored; ``after_id`` is not asked for."""
+
+    def count_violations(self, wanted: ViolationFilter) -> ViolationCounts:
+        """Counts of matching violations, in bounded time however many are stored.
+
+        Beyond some thousand rows they are taken from hourly sums, where the filter asks only for source, destination, port,
+        protocol, verdict and times: then whole hours count.
+        """
 
     def revisions(self, limit: int) -> Sequence[StoredRevision]:
         """Newest first."""

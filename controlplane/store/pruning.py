@@ -14,8 +14,8 @@ from controlplane.graph.evidence import HOUR_MS
 from controlplane.store import tables
 from controlplane.store.interface import Prunable
 
-#: Keys of one statement: three columns of each are bound, and older SQLite takes 999 values.
-_CHUNK = 300
+#: Keys of one statement: six columns of each are bound at most, and older SQLite takes 999 values.
+_CHUNK = 150
 _MAX_INTEGER = 2**63 - 1
 _MAX_HOUR = 2**31 - 1  # the column is narrower
 _SUPERSEDED = "superseded"
@@ -61,6 +61,8 @@ def _stale(what: Prunable, bound: int) -> tuple[Table, ColumnElement[bool]]:
     match what:
         case Prunable.VIOLATIONS:
             return tables.violations, _before(tables.violations.c.last_seen_ms, bound)
+        case Prunable.VIOLATION_HOURS:
+            return tables.violation_hours, _before(tables.violation_hours.c.hour, max(0, min(bound // HOUR_MS, _MAX_HOUR)))
         case Prunable.HISTORY:
             return tables.history, _before(tables.history.c.hour, max(0, min(bound // HOUR_MS, _MAX_HOUR)))
         case Prunable.EDGES:

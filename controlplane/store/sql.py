@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, and_, func, not_, or_, select
+from sqlalchemy import Connection, Engine, and_, func, select
 
 from controlplane.flows.model import EdgeKey, HourlyFlow, LearnedEdge, Violation
 from controlplane.graph.evidence import Evidence
@@ -20,9 +19,10 @@ from controlplane.policy.leases import EdgeLease
 from controlplane.policy.rollouts import Rollout
 from controlplane.policy.rules import Mode
 from controlplane.policy.timeline import ModeSet
-from controlplane.store import tables
+from controlplane.store import finding, tables
 from controlplane.store.agreement import select_approvals, select_comments
 from controlplane.store.asks import select_asks
+from controlplane.store.conditions import violations_filtered
 from controlplane.store.engine import BUSY_TIMEOUT_SECONDS, open_engine, wrapped
 from controlplane.store.grants import select_grants
 from controlplane.store.history import select_history
@@ -32,7 +32,9 @@ from controlplane.store.interface import (
     StoredProposal,
     StoredRevision,
     StoreError,
+    ViolationCounts,
     ViolationFilter,
+    ViolationPage,
 )
 from controlplane.store.learning import select_evidence, select_overflowing
 from controlplane.store.leases import select_leases
@@ -128,16 +130,20 @@ class SqlStore:
     def violations(self, wanted: ViolationFilter, limit: int) -> Sequence[Violation]:
         """Matching violations, newest last seen first; with ``after_id``, in the order of their ids."""
         table = tables.violations
-        query = _filtered(select(table), wanted).limit(_limit(limit))
+        query = select(table).where(*violations_filtered(wanted)).limit(_limit(limit))
         query = query.order_by(table.c.id) if wanted.after_id else query.order_by(table.c.last_seen_ms.desc(), table.c.id.desc())
         with self._reading() as connection:
             return [violation_of(row._asdict()) for row in connection.execute(query)]
 
-    def count_violations(self, wanted: ViolationFilter) -> int:
-        """Sum of the counts of matching violations."""
-        query = _filtered(select(func.coalesce(func.sum(tables.violations.c.count), 0)), wanted)
+    def violation_page(self, wanted: ViolationFilter, limit: int) -> ViolationPage:
+        """Matching violations, newest last seen first, in bounded time."""
         with self._reading() as connection:
-            return int(connection.execute(query).scalar_one())
+            return finding.find_page(connection, wanted, _limit(limit))
+
+    def count_violations(self, wanted: ViolationFilter) -> ViolationCounts:
+        """Counts of matching violations, in bounded time; see `interface.Store.count_violations`."""
+        with self._reading() as connection:
+            return finding.count(connection, wanted)
 
     def revisions(self, limit: int) -> Sequence[StoredRevision]:
         """Newest first."""
@@ -281,28 +287,3 @@ def _held(lock: threading.Lock) -> Iterator[None]:
 def _limit(wanted: int) -> int:
     """A row limit that both databases take."""
     return min(max(wanted, 0), _MAX_INTEGER)
-
-
-def _filtered(query: Select[Any], wanted: ViolationFilter) -> Select[Any]:
-    """Texts are sought without regard to case (SQLite: of ASCII letters)."""
-    table = tables.violations
-    for column, value in ((table.c.source, wanted.source), (table.c.destination, wanted.destination)):
-        if value:
-            query = query.where(column == value)
-    if wanted.after_id:
-        query = query.where(table.c.id > min(wanted.after_id, _MAX_INTEGER))
-    if wanted.since_ms:
-        query = query.where(table.c.last_seen_ms >= min(wanted.since_ms, _MAX_INTEGER))
-    if wanted.verdict is not None:
-        query = query.where(table.c.verdict == str(wanted.verdict))
-    if wanted.port is not None:
-        query = query.where(table.c.port == wanted.port)
-    if wanted.before is not None:
-        last_seen_ms, number = (min(bound, _MAX_INTEGER) for bound in wanted.before)
-        # The first part alone is what the index by time answers.
-        later = and_(table.c.last_seen_ms == last_seen_ms, table.c.id >= number)
-        query = query.where(table.c.last_seen_ms <= last_seen_ms, not_(later))
-    if wanted.text:
-        names = ("source", "destination", "method", "path", "host", "server_name", "peer_address", "deny_id", "reason")
-        query = query.where(or_(*(table.c[name].icontains(wanted.text, autoescape=True) for name in names)))
-    return query

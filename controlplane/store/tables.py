@@ -89,9 +89,25 @@ violations = Table(
     Column("deny_id", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Index("violations_by_window", "fingerprint", "opened_ms"),
-    Index("violations_by_time", "last_seen_ms"),
-    Index("violations_by_destination", "destination", "last_seen_ms"),
-    Index("violations_by_source", "source", "last_seen_ms"),
+    # Each ends with the order in which they are read, so that what is passed over is passed over in the index.
+    Index("violations_newest", "last_seen_ms", "id"),
+    Index("violations_newest_to", "destination", "last_seen_ms", "id"),
+    Index("violations_newest_from", "source", "last_seen_ms", "id"),
+    Index("violations_newest_denied", "deny_id", "last_seen_ms", "id"),
+)
+
+#: How often violations were seen in an hour (counted from the epoch): what histograms read, and searches for what is rare.
+violation_hours = Table(
+    "violation_hours",
+    metadata,
+    Column("hour", Integer, primary_key=True, autoincrement=False),
+    Column("source", Text, primary_key=True),
+    Column("destination", Text, primary_key=True),
+    Column("port", Integer, primary_key=True, autoincrement=False),
+    Column("protocol", Text, primary_key=True),
+    Column("verdict", Text, primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 revisions = Table(

@@ -14,8 +14,9 @@ import msgspec
 from sqlalchemy import Connection, select
 
 from controlplane.flows.model import EdgeKey, Flow, Verdict, Violation
+from controlplane.graph.evidence import HOUR_MS
 from controlplane.store import tables
-from controlplane.store.statements import add_rows, change_rows, lock_number, set_number
+from controlplane.store.statements import add_rows, change_rows, lock_number, set_number, upsert
 
 _MAX_COUNT = 2**40
 #: Bound values of one query; older SQLite takes 999.
@@ -57,6 +58,7 @@ class ViolationRecording:
         self._opened: dict[int, tuple[bytes, int, _Tally]] = {}
         self._opened_windows: dict[bytes, list[_Window]] = {}
         self._continued: dict[int, _Tally] = {}
+        self._hours: dict[tuple[Any, ...], int] = {}
 
     def add(self, flows: Sequence[Flow]) -> tuple[Violation, ...]:
         """Take a batch's refused flows in; the rows they went to, by id, each with what this batch alone added."""
@@ -82,6 +84,9 @@ class ViolationRecording:
                 self._opened_windows.setdefault(fingerprint, []).append(window)
                 self._opened[number] = (fingerprint, flow.first_seen_ms, _tally(flow, 0))
             self._sums(number, flow).add(flow, count)
+            edge = flow.edge
+            hour = (flow.last_seen_ms // HOUR_MS, edge.source, edge.destination, edge.port, edge.protocol, str(flow.verdict))
+            self._hours[hour] = self._hours.get(hour, 0) + count
             touched.setdefault(number, _tally(flow, 0)).add(flow, count)
         return tuple(_violation(number, tally) for number, tally in sorted(touched.items()))
 
@@ -105,6 +110,10 @@ class ViolationRecording:
             for number, tally in sorted(self._continued.items())
         ]
         change_rows(self._connection, tables.violations, changed, _SUMS)
+        table = tables.violation_hours
+        names = [column.name for column in table.primary_key]
+        hours = [dict(zip(names, hour, strict=True)) | {"count": count} for hour, count in sorted(self._hours.items())]
+        upsert(self._connection, table, hours, {"count": "add"})
 
     def _sums(self, number: int, flow: Flow) -> _Tally:
         opened = self._opened.get(number)

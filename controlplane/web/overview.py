@@ -37,7 +37,7 @@ def blueprint(console: Console) -> flask.Blueprint:
         proposal = api.review.refresh_proposal()
         rows = load_proposal(proposal.document) if proposal is not None else ()
         counts = {
-            verdict: api.store.count_violations(ViolationFilter(since_ms=max(now_ms - DAY_MS, 1), verdict=verdict))
+            verdict: api.store.count_violations(ViolationFilter(since_ms=max(now_ms - DAY_MS, 1), verdict=verdict)).total
             for verdict in (Verdict.DENIED, Verdict.WOULD_DENY)
         }
         return flask.render_template(

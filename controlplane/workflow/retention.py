@@ -40,6 +40,7 @@ def bounds(keep: Keep, now_ms: int) -> dict[Prunable, int]:
     """What is removed, and up to where; see `store.interface.Store.prune`."""
     days = {
         Prunable.VIOLATIONS: keep.violations_days,
+        Prunable.VIOLATION_HOURS: keep.violations_days,
         Prunable.HISTORY: keep.history_days,
         Prunable.EDGES: keep.edges_days,
         Prunable.SIDECARS: keep.sidecars_days,

@@ -52,7 +52,7 @@ WRITES = st.sampled_from(
 READS = st.sampled_from(
     [
         "/map", "/proposals", "/proposals/1", "/modes", "/policy", "/policy/revisions", "/policy/revisions/1", "/policy/diff",
-        "/violations", "/violations/count", "/sidecars", "/audit", "/map/picture", "/preview",
+        "/violations", "/violations/count", "/violations/histogram", "/sidecars", "/audit", "/map/picture", "/preview",
         "/replay", "/parity", "/policy/revisions/1/replay", "/proposals/1/preview",
         "/break-glass",
     ]

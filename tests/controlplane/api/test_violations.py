@@ -8,6 +8,8 @@ from flask.testing import FlaskClient
 from controlplane.flows.model import Verdict
 from tests.harness.plane import PAY, REDIS, Plane
 
+NO_MORE = {"before": "", "cut": False}
+
 
 @pytest.fixture
 def refused(plane: Plane) -> Plane:
@@ -33,7 +35,7 @@ def test_a_violation_says_who_called_what_and_why_not(refused: Plane, api: Flask
                 "reason": "",
             }
         ],
-        "last_id": 1,
+        "last_id": 1, "before": "", "cut": False,
     }  # fmt: skip
 
 
@@ -57,12 +59,15 @@ def test_they_come_newest_first(refused: Plane, api: FlaskClient) -> None:
         ("since_ms=500", {2, 3}),
         ("text=%25", set()),
         ("source=frontend&port=6379", {3}),
+        ("q=from:frontend+port:6379", {3}),
+        ("q=from:frontend&port=443", {1}),
+        ("q=-verdict:denied", {2}),
     ],
 )
 def test_they_can_be_filtered_and_counted(refused: Plane, api: FlaskClient, query: str, wanted: set[int]) -> None:
     assert set(ids(api, f"?{query}")) == wanted
     count = sum(2 if number == 1 else 1 for number in wanted)
-    assert api.get(f"/api/v1/violations/count?{query}").get_json() == {"count": count}
+    assert api.get(f"/api/v1/violations/count?{query}").get_json() == {"count": count, "complete": True}
 
 
 def test_following_shows_each_once_in_the_order_of_ids(refused: Plane, api: FlaskClient) -> None:
@@ -78,5 +83,25 @@ def test_following_shows_each_once_in_the_order_of_ids(refused: Plane, api: Flas
 
 
 def test_nothing_to_follow_stays_where_it_was(api: FlaskClient) -> None:
-    assert api.get("/api/v1/violations?after_id=7").get_json() == {"violations": [], "last_id": 7}
-    assert api.get("/api/v1/violations").get_json() == {"violations": [], "last_id": 0}
+    assert api.get("/api/v1/violations?after_id=7").get_json() == {"violations": [], "last_id": 7} | NO_MORE
+    assert api.get("/api/v1/violations").get_json() == {"violations": [], "last_id": 0} | NO_MORE
+
+
+def test_pages_go_on_where_the_one_before_ended(refused: Plane, api: FlaskClient) -> None:
+    seen, before = [], ""
+    for _ in range(3):
+        page = api.get(f"/api/v1/violations?limit=1&before={before}").get_json()
+        seen += [item["id"] for item in page["violations"]]
+        before = page["before"]
+    assert (seen, before) == ([2, 3, 1], "")
+
+
+def test_a_line_that_does_not_read_is_a_problem_with_its_place(api: FlaskClient) -> None:
+    problem = api.get("/api/v1/violations?q=from:a+port:x").get_json()
+    assert (problem["status"], problem["where"], problem["detail"]) == (400, "query.q", "character 13: x is no port")
+
+
+def test_attempts_are_counted_by_time(refused: Plane, api: FlaskClient) -> None:
+    assert api.get("/api/v1/violations/histogram?q=verdict:denied").get_json() == {
+        "width_ms": 1000, "complete": True, "bins": [{"begin_ms": 0, "denied": 3, "would_deny": 0}],
+    }  # fmt: skip

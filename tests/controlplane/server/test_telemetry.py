@@ -124,7 +124,7 @@ async def test_a_denial_is_stored_as_a_violation_and_told(mesh: Mesh) -> None:
     await report(mesh, [batch(1, seen(verdict=DENIED, deny_id="deny:shop/cart@r3"))])
     assert mesh.store.edges() == []
     assert [violation.deny_id for violation in mesh.heard.violations] == ["deny:shop/cart@r3"]
-    assert mesh.store.count_violations(ViolationFilter(source="shop/web")) == 2
+    assert mesh.store.count_violations(ViolationFilter(source="shop/web")).total == 2
 
 
 async def test_who_reports_for_another_service_is_refused_and_logged(mesh: Mesh) -> None:

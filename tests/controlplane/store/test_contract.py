@@ -92,7 +92,7 @@ def test_a_repeated_batch_is_only_acknowledged(store: SqlStore) -> None:
     again = record(store, 1, flow(count=2), denied(2), lost=7, now_ms=9_000)
     assert again == BatchReceipt(stored=False)
     assert [edge.count for edge in store.edges()] == [2]
-    assert store.count_violations(ViolationFilter()) == 2
+    assert store.count_violations(ViolationFilter()).total == 2
     assert (sidecar(store).lost, sidecar(store).blind_since_ms, sidecar(store).last_report_ms) == (0, None, 9_000)
 
 
@@ -247,7 +247,7 @@ def test_violations_are_filtered(store: SqlStore) -> None:
     ]
     for narrowed, ids in wanted:
         assert [violation.id for violation in store.violations(narrowed, 10)] == ids, narrowed
-        assert store.count_violations(narrowed) == sum({1: 2, 2: 3}[number] for number in ids), narrowed
+        assert store.count_violations(narrowed).total == sum({1: 2, 2: 3}[number] for number in ids), narrowed
 
 
 def test_violations_after_an_id_come_in_the_order_of_ids(store: SqlStore) -> None:

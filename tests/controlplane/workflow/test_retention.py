@@ -41,12 +41,12 @@ async def test_a_sweep_removes_in_pieces_and_the_audit_log_says_how_much(store: 
     violations(store, PIECE_ROWS + 7, NOW_MS - 91 * DAY_MS, 1)
     violations(store, 3, NOW_MS - 89 * DAY_MS, 2)
     told: list[tuple[Prunable, int]] = []
-    assert await retention(store, told).sweep() == {Prunable.VIOLATIONS: PIECE_ROWS + 7}
-    assert told == [(Prunable.VIOLATIONS, PIECE_ROWS), (Prunable.VIOLATIONS, 7)]
-    assert store.count_violations(ViolationFilter()) == 3
+    assert await retention(store, told).sweep() == {Prunable.VIOLATIONS: PIECE_ROWS + 7, Prunable.VIOLATION_HOURS: 1}
+    assert told == [(Prunable.VIOLATIONS, PIECE_ROWS), (Prunable.VIOLATIONS, 7), (Prunable.VIOLATION_HOURS, 1)]
+    assert store.count_violations(ViolationFilter()).total == 3
     (event,) = store.audit(9)
     assert (event.actor, event.action) == ("picket", "retention:remove")
-    assert msgspec.json.decode(event.detail) == {"violations": PIECE_ROWS + 7}
+    assert msgspec.json.decode(event.detail) == {"violations": PIECE_ROWS + 7, "violation-hours": 1}
 
 
 async def test_a_sweep_that_finds_nothing_says_nothing(store: SqlStore) -> None:
