@@ -14,15 +14,15 @@ import msgspec
 from sidecar.join import SettingsError
 from sidecar.ports import OWN_PORTS
 
-MAX_BYTES = 64 * 1024
-MAX_PROBES = 64
+MAX_BYTES = 256 * 1024
+MAX_PROBES = 256
 MAX_HEADERS = 32
-MAX_TIMEOUT_SECONDS = 60
+MAX_TIMEOUT_SECONDS = 3600
 #: A path that the kubelet asks for: whose probe, and which.
 _PATH = re.compile(r"/app-health/[A-Za-z0-9._-]{1,253}/(livez|readyz|startupz)")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
 _VALUE = re.compile(r"[\x20-\x7e\t]{0,4096}")
-_TARGET = re.compile(r"/[\x21-\x7e]{0,4095}")
+_TARGET = re.compile(r"[\x21-\x7e]{1,4096}")
 
 
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -113,7 +113,7 @@ def _check_request(where: str, handler: HttpGet) -> None:
     if handler.scheme not in {"HTTP", "HTTPS"}:
         raise SettingsError(f"{where}: scheme: HTTP or HTTPS")
     if not _TARGET.fullmatch(handler.path):
-        raise SettingsError(f"{where}: path: it begins with '/' and has neither spaces nor control characters")
+        raise SettingsError(f"{where}: path: 1 to 4096 characters, neither spaces nor control characters")
     if len(handler.http_headers) > MAX_HEADERS:
         raise SettingsError(f"{where}: httpHeaders: more than {MAX_HEADERS}")
     for header in handler.http_headers:

@@ -141,7 +141,7 @@ def _request(asked: HttpGet, address: str) -> bytes:
     defaults = {"Host": f"{_bracketed(address)}:{asked.port}", "User-Agent": _USER_AGENT, "Accept": "*/*", "Connection": "close"}
     headers = [(header.name, header.value) for header in asked.http_headers]
     headers += [(name, value) for name, value in defaults.items() if name.lower() not in given]
-    lines = [f"GET {asked.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
+    lines = [f"GET /{asked.path.removeprefix('/')} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("ascii")
 
 

@@ -15,7 +15,7 @@ STATE_VOLUME, IDENTITY_VOLUME = "picket-state", "picket-identity"
 PROXY_ID = 1337
 OUTBOUND_PORT, INBOUND_PORT, HEALTH_PORT, METRICS_PORT = 15001, 15006, 15021, 15090
 OWN_PORTS = frozenset({OUTBOUND_PORT, INBOUND_PORT, AGENT_PORT, HEALTH_PORT, METRICS_PORT})
-READY_PATH = "/readyz"
+READY_PATH = "/healthz/ready"
 STATE, IDENTITY = "/var/lib/picket", "/var/run/secrets/picket"
 TOKEN_SECONDS = 3600
 #: Reports that wait while the control plane is away, the key and the last configuration: more than the spool's own bound.

@@ -16,7 +16,7 @@ from controlplane.kubernetes.injection.review import Json
 AGENT_PORT = 15020
 PREFIX = "/app-health"
 #: The sidecar's environment variable with the probes that it makes: a JSON object from path to probe.
-VARIABLE = "PICKET_APP_PROBES"
+VARIABLE = "PICKET_SIDECAR_APP_PROBES"
 KINDS: Mapping[str, str] = {"livenessProbe": "livez", "readinessProbe": "readyz", "startupProbe": "startupz"}
 MAX_RECORD_BYTES = 256 * 1024
 _HANDLERS = ("httpGet", "grpc", "tcpSocket", "exec")

@@ -10,7 +10,7 @@ from tests.controlplane.kubernetes.injection.reviews import container, creation,
 
 def recorded(name: str) -> dict[str, object]:
     """What the agent of a patched pod has to ask."""
-    found: dict[str, object] = json.loads(variables(patched(creation(name)))["PICKET_APP_PROBES"])
+    found: dict[str, object] = json.loads(variables(patched(creation(name)))[probes.VARIABLE])
     return found
 
 
@@ -66,7 +66,7 @@ def test_a_port_name_that_nobody_declared_stays_kubelets() -> None:
     """Kubelet says what is wrong with it."""
     asked = creation("deployment-http")
     del asked.pod["spec"]["containers"][0]["ports"]
-    assert "/app-health/server/livez" not in json.loads(variables(patched(asked))["PICKET_APP_PROBES"])
+    assert "/app-health/server/livez" not in json.loads(variables(patched(asked))[probes.VARIABLE])
 
 
 def test_a_record_of_others_is_not_believed() -> None:
