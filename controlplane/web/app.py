@@ -14,7 +14,20 @@ from controlplane.api.app import PREFIX
 from controlplane.api.problems import Problem
 from controlplane.api.services import ApiServices
 from controlplane.store.interface import StoreError
-from controlplane.web import blocked, check, guard, overview, review, revisions, roles, rollouts, signin
+from controlplane.web import (
+    blocked,
+    check,
+    documents,
+    enforcing,
+    guard,
+    overview,
+    review,
+    revisions,
+    roles,
+    rollouts,
+    services,
+    signin,
+)
 from controlplane.web.guard import Console
 from controlplane.web.sessions import Sessions
 
@@ -33,7 +46,8 @@ def create_console(api: ApiServices, sessions: Sessions) -> flask.Flask:
     app.jinja_env.globals["may"] = lambda endpoint: guard.may(roles.least(endpoint))
     console = Console(api, sessions)
     guard.install(app, console)
-    for page in (signin, overview, review, check, revisions, rollouts, blocked):
+    app.jinja_env.globals["has_page"] = lambda name: services.has_page(console, name)
+    for page in (signin, overview, review, check, revisions, rollouts, services, enforcing, documents, blocked):
         app.register_blueprint(page.blueprint(console))
 
     @app.errorhandler(404)

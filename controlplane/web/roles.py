@@ -15,6 +15,8 @@ SAME_AS: Mapping[str, str] = MappingProxyType(
         "review.comment": "proposals.comment",
         "revisions.go_back": "policy.rollback",
         "rollouts.go_back": "rollouts.roll_back",
+        "enforcing.set_mode": "modes.change",
+        "enforcing.roll_out": "rollouts.start",
     }
 )
 #: Forms about the reader's own session: anybody's.

@@ -121,13 +121,13 @@ class Plane:
 
 
 @contextmanager
-def plane() -> Iterator[Plane]:
-    """A new control plane with an empty store, in a directory that is short enough for a socket's path."""
+def plane(topology: bytes = SHOP) -> Iterator[Plane]:
+    """A new control plane with an empty store over a topology, in a directory that is short enough for a socket's path."""
     directory = Path(tempfile.mkdtemp(prefix="picket-plane-"))
     store = open_store(f"sqlite:///{directory}/picket.db")
     try:
-        topology = parse_topology(SHOP, "shop.yaml").topology
-        publisher = Publisher(store, topology, Compiler(Trust("picket.test", b"-----BEGIN CERTIFICATE-----\n")), Mode.LEARN)
+        services = parse_topology(topology, "topology.yaml").topology
+        publisher = Publisher(store, services, Compiler(Trust("picket.test", b"-----BEGIN CERTIFICATE-----\n")), Mode.LEARN)
         agreement = Agreement(store, lambda: made.now_ms, lambda: made.owners)
         review = Review(store, publisher, lambda: made.now_ms, agreement=agreement)
         made = Plane(store, publisher, review, directory)

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from controlplane.identity.spiffe import WorkloadId
 from controlplane.policy.evaluate import Allowed, Denied, Reason, Request, egress_mode, evaluate, may_reach, rule_matches
 from controlplane.policy.expectations.document import ALLOW, DENY, WOULD_DENY, Expectation, Sent, Source
+from controlplane.policy.explain import nearest
 from controlplane.policy.reports.junit import Case
-from controlplane.policy.rules import EXTERNAL_NAMESPACE, HttpMatch, Mode, Policy
+from controlplane.policy.rules import EXTERNAL_NAMESPACE, Mode, Policy
 from controlplane.policy.traffic_policy import TrafficPolicy
 from controlplane.topology.model import ServiceName, Topology
-
-_LISTED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ def _outcome(case: Expectation, source: Source, sent: Sent, policy: Policy, docu
     verdict = DENY if isinstance(found, Denied) else WOULD_DENY
     if found.deny_id.reason is Reason.QUARANTINE:
         return Outcome(case, source, sent, verdict, "the destination or the source is in quarantine")
-    return Outcome(case, source, sent, verdict, _nearest(policy, request))
+    return Outcome(case, source, sent, verdict, nearest(policy, request))
 
 
 def _outward(case: Expectation, workload: WorkloadId, policy: Policy) -> tuple[str, str]:
@@ -90,33 +89,6 @@ def _where(documents: list[TrafficPolicy], request: Request) -> str:
             if rule_matches(rule, request):
                 return f"{written.place.file}:{written.place.line}"
     return "a rule"
-
-
-def _nearest(policy: Policy, request: Request) -> str:
-    """What comes closest, so that a reader sees what is missing."""
-    rules = policy.of(request.destination).rules
-    if not rules:
-        return f"{request.destination} has no rules"
-    same = [rule for rule in rules if rule.source == request.source]
-    here = [rule for rule in same if rule.port == request.port]
-    if here:
-        return f"{request.source} may only {_some(_shown(match) for rule in here for match in rule.http)}"
-    if same:
-        return f"{request.source} may only call port {_some(str(rule.port) for rule in same)}"
-    callers = [rule for rule in rules if rule.port == request.port]
-    if callers:
-        return f"port {request.port} is for {_some(str(rule.source) for rule in callers)}"
-    return f"no rule opens port {request.port}"
-
-
-def _shown(match: HttpMatch) -> str:
-    return f"{match.method or 'any method'} {match.path or 'any path'}"
-
-
-def _some(names: Iterable[str]) -> str:
-    listed = list(dict.fromkeys(names))
-    more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
-    return ", ".join(listed[:_LISTED]) + more
 
 
 def _title(outcome: Outcome) -> str:

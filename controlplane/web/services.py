@@ -1,0 +1,138 @@
+"""Services: a list of them, and a page of each with who calls it, who may and why, its readiness, violations and sidecars.
+
+The explain box says what would become of a request. Writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from http import HTTPStatus
+from typing import Annotated, Literal
+
+import flask
+from msgspec import Meta, Struct
+
+from controlplane.api import shapes
+from controlplane.api.names import end_named, service_named
+from controlplane.api.problems import problem
+from controlplane.api.reading import read_query
+from controlplane.graph.chart import ChartedEdge, chart
+from controlplane.graph.evidence import DAY_MS
+from controlplane.policy.documents import parse_source
+from controlplane.policy.evaluate import Request
+from controlplane.policy.explain import Explanation, explain
+from controlplane.policy.rules import AddressSource, HttpMatch, Mode
+from controlplane.store.interface import ViolationFilter
+from controlplane.topology.model import Service, ServiceName
+from controlplane.web.guard import Console
+
+#: Services that the list shows; a text narrows it.
+LISTED = 500
+#: Violations of the last week that a service's page shows, of those to it and of those from it.
+RECENT = 8
+_WEEK_DAYS = 7
+_MAX_RUNNING = 1_000
+_Name = Annotated[str, Meta(max_length=300)]
+
+
+class ListQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """``text`` is a part of the name."""
+
+    text: _Name = ""
+    mode: Literal["", "learn", "audit", "enforce", "quarantine"] = ""
+
+
+class ExplainQuery(Struct, frozen=True, forbid_unknown_fields=True, rename={"source": "from"}):
+    """A request to explain; without a source there is none."""
+
+    source: _Name = ""
+    port: Annotated[str, Meta(pattern="^([1-9][0-9]{0,4})?$")] = ""
+    method: Annotated[str, Meta(max_length=64)] = ""
+    path: Annotated[str, Meta(max_length=1024)] = ""
+
+
+def blueprint(console: Console) -> flask.Blueprint:
+    """The pages."""
+    routes = flask.Blueprint("services", __name__)
+    api = console.api
+
+    @routes.get("/services")
+    def several() -> str:
+        query = read_query(ListQuery)
+        now = api.publisher.in_force
+        edges = chart(now.policy, api.review.learned(), now.topology)
+        callers, callees = Counter(c.edge.destination for c in edges), Counter(c.edge.source for c in edges)
+        readiness = {found.subject: (found, lacking) for found, lacking in api.review.modes.verdicts()[1]}
+        names = [
+            name for name in sorted(now.topology.services)
+            if query.text.strip() in str(name) and (not query.mode or now.policy.mode(name) == query.mode)
+        ]  # fmt: skip
+        listed = [
+            (shapes.map_service(now.topology.services[name], now.policy), callers[shown], callees[shown], readiness.get(shown))
+            for name in names[:LISTED]
+            for shown in (str(name),)
+        ]
+        return flask.render_template("services.html", query=query, services=listed, total=len(names), modes=list(Mode))
+
+    @routes.get("/services/<namespace>/<name>")
+    def one(namespace: str, name: str) -> str:
+        query = read_query(ExplainQuery)
+        service = service_at(console, namespace, name)
+        now, shown = api.publisher.in_force, str(service.name)
+        edges = [c for c in chart(now.policy, api.review.learned(), now.topology) if shown in {c.edge.source, c.edge.destination}]
+        since_ms = max(api.clock_ms() - _WEEK_DAYS * DAY_MS, 1)
+        violations = [
+            *api.store.violations(ViolationFilter(since_ms=since_ms, destination=shown), RECENT),
+            *api.store.violations(ViolationFilter(since_ms=since_ms, source=shown), RECENT),
+        ]
+        running = [one for one in api.store.rollouts(_MAX_RUNNING, running=True) if one.service == service.name]
+        mode = now.policy.mode(service.name)
+        return flask.render_template(
+            "service.html", service=service, name=shown, mode=mode, listed=now.policy.of(service.name),
+            callers=_by(edges, shown, "destination"), callees=_by(edges, shown, "source"),
+            readiness=api.review.modes.verdicts(shown)[1][0], modes=[other for other in Mode if other is not mode],
+            held=[edge for edge in api.review.leases.held() if edge.service == service.name],
+            violations=sorted({v.id: v for v in violations}.values(), key=lambda v: -v.last_seen_ms), running=running,
+            sidecars=[shapes.sidecar(row) for row in api.store.sidecars() if row.workload == str(service.workload)],
+            query=query, explained=_explained(service, query) if query.source else None,
+        )  # fmt: skip
+
+    def _explained(service: Service, query: ExplainQuery) -> Explanation:
+        now = api.publisher.in_force
+        try:
+            source = parse_source(end_named(now.topology, query.source.strip()))
+            HttpMatch(query.method, query.path)
+        except ValueError as error:
+            remedy = "write namespace/name, or ip:ADDRESS for a caller without identity"
+            raise problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", str(error), where="query.from", remedy=remedy) from error
+        port = int(query.port or (service.ports[0].number if service.ports else 0))
+        path = query.path or ("/" if query.method else "")
+        if isinstance(source, AddressSource):
+            request = Request(service.name, port, None, source.cidr.partition("/")[0], query.method, path)
+        else:
+            request = Request(service.name, port, source, "", query.method, path)
+        return explain(now.policy, request, is_guarded=service.meshed)
+
+    return routes
+
+
+def service_at(console: Console, namespace: str, name: str) -> Service:
+    """The service that an address names.
+
+    Raises:
+        ApiProblemError: there is none.
+    """
+    topology = console.api.publisher.topology
+    return topology.services[service_named(topology, f"{namespace}/{name}", "path")]
+
+
+def has_page(console: Console, name: str) -> bool:
+    """Whether a name of an edge's end is that of a service."""
+    namespace, _, rest = name.partition("/")
+    return ServiceName(namespace, rest) in console.api.publisher.topology.services
+
+
+def _by(edges: list[ChartedEdge], name: str, end: str) -> list[ChartedEdge]:
+    """The edges with this end, those in use first."""
+    found = [charted for charted in edges if getattr(charted.edge, end) == name]
+    return sorted(found, key=lambda charted: (charted.approved, -charted.edge.count))

@@ -1,0 +1,127 @@
+"""Services: the list, a page of each, what becomes of a request, and the forms that set its mode."""
+
+from __future__ import annotations
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from controlplane.policy.roles import Role
+from controlplane.policy.rules import Mode
+from controlplane.store.interface import SidecarRow
+from controlplane.topology.model import ServiceName
+from tests.controlplane.web.browsing import form_key, sign_in
+from tests.harness.plane import GET_CART, PAY, REDIS, Plane
+
+CART = ServiceName("shop", "cart")
+
+
+def shown(browser: FlaskClient, path: str) -> str:
+    answer = browser.get(path)
+    assert answer.status_code == 200
+    return answer.get_data(as_text=True)
+
+
+def send(browser: FlaskClient, path: str, **fields: str) -> TestResponse:
+    return browser.post(path, data={"form_key": form_key(browser, "/"), **fields})
+
+
+def approve(plane: Plane) -> None:
+    plane.learn(GET_CART, REDIS)
+    plane.review.refresh_proposal()
+    plane.review.approve(1, "ann", "the shop needs it", rows=[1, 2])
+
+
+def test_the_list_is_filtered_by_name_and_mode(plane: Plane, browser: FlaskClient) -> None:
+    plane.review.modes.change([CART], Mode.AUDIT, "ann")
+    assert "6 services" in shown(browser, "/services")
+    assert "2 services" in shown(browser, "/services?text=redis")
+    assert "1 service." in shown(browser, "/services?mode=audit&text=")
+    assert "No service matches" in shown(browser, "/services?text=nobody")
+    assert browser.get("/services?mode=off").status_code == 400
+
+
+def test_a_page_tells_who_calls_who_may_and_why(plane: Plane, browser: FlaskClient) -> None:
+    approve(plane)
+    plane.violate(PAY._replace(destination="shop/cart"), count=3)
+    plane.sidecar(SidecarRow("shop/cart", "cart-0", connected=True, sent_version="a", acked_version="a"))
+    page = shown(browser, "/services/shop/cart")
+    for text in (
+        'href="/services/default/frontend"', "the shop needs it", "approved by ann", "shop/redis", "/shop.Cart/Get", "cart-0",
+        "up to date", "whole days watched", "denied", "revision 1",
+    ):  # fmt: skip
+        assert text in page
+
+
+def test_a_service_that_nobody_may_call_says_so(browser: FlaskClient) -> None:
+    page = shown(browser, "/services/shop/pay")
+    assert "Nobody: no edge to it is approved" in page
+    assert "picket token shop/pay" in page
+
+
+@pytest.mark.parametrize(
+    ("query", "verdict", "why"),
+    [
+        ("from=frontend&method=POST&path=/shop.Cart/Get", "allowed", "may call port 7070"),
+        ("from=default/frontend&method=POST&path=/other", "denied", "may only POST /shop.Cart/Get"),
+        ("from=shop/pay", "denied", "port 7070 is for default/frontend"),
+        ("from=ip:10.9.9.9&port=1", "denied", "no rule opens port 1"),
+    ],
+)
+def test_a_request_is_explained(plane: Plane, browser: FlaskClient, query: str, verdict: str, why: str) -> None:
+    approve(plane)
+    plane.review.modes.change([CART], Mode.ENFORCE, "ann")
+    page = shown(browser, f"/services/shop/cart?{query}")
+    assert f": {verdict}</strong>" in page
+    assert why in page
+
+
+@pytest.mark.parametrize("query", ["from=ip:x", "from=a/b/c/d", "from=shop/pay&method=x y", "from=shop/pay&path=nowhere"])
+def test_a_request_that_cannot_be_is_refused_in_words(browser: FlaskClient, query: str) -> None:
+    answer = browser.get(f"/services/shop/cart?{query}")
+    assert answer.status_code == 422
+    assert "What to do" in answer.get_data(as_text=True)
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("policy.yaml", "kind: TrafficPolicy"), ("networkpolicy.yaml", "kind: NetworkPolicy"),
+        ("cilium.yaml", "kind: CiliumNetworkPolicy"), ("istio.yaml", "kind: AuthorizationPolicy"),
+    ],
+)  # fmt: skip
+def test_the_allow_list_comes_as_a_file(plane: Plane, browser: FlaskClient, file: str, text: str) -> None:
+    approve(plane)
+    page = shown(browser, f"/services/shop/cart/{file}")
+    assert text in page
+    assert "shop/redis" not in page
+
+
+@pytest.mark.parametrize("path", ["/services/shop/none", "/services/shop/cart/word.yaml", "/services/shop/none/policy.yaml"])
+def test_what_is_not_there_is_told(browser: FlaskClient, path: str) -> None:
+    assert browser.get(path).status_code == 404
+
+
+def test_a_mode_is_set_with_who_did_it(plane: Plane, browser: FlaskClient) -> None:
+    assert send(browser, "/services/shop/cart/mode", mode="audit", comment="to see").headers["Location"] == "/services/shop/cart"
+    assert plane.publisher.policy.mode(CART) is Mode.AUDIT
+    assert plane.store.audit(1)[0].actor == "owner (via console)"
+    assert send(browser, "/services/shop/cart/mode", mode="off").status_code == 400
+
+
+def test_a_responder_quarantines_and_sets_no_other_mode(plane: Plane, stranger: FlaskClient) -> None:
+    users = plane.services().users
+    assert users is not None
+    sign_in(stranger, users.add("rex", Role.RESPONDER, 1))
+    assert "<option>audit</option>" not in shown(stranger, "/services/shop/cart")
+    assert send(stranger, "/services/shop/cart/mode", mode="audit").status_code == 403
+    assert send(stranger, "/services/shop/cart/mode", mode="quarantine").status_code == 303
+    assert plane.publisher.policy.mode(CART) is Mode.QUARANTINE
+
+
+def test_a_rollout_begins_with_one_sidecar(plane: Plane, browser: FlaskClient) -> None:
+    assert send(browser, "/services/shop/cart/rollout").status_code == 409
+    plane.sidecar(SidecarRow("shop/cart", "cart-0", connected=True, sent_version="a", acked_version="a"))
+    assert send(browser, "/services/shop/cart/rollout", share_percent="50").headers["Location"] == "/rollouts"
+    assert send(browser, "/services/shop/cart/rollout", share_percent="0").status_code == 400
+    assert "A rollout" in shown(browser, "/services/shop/cart")
