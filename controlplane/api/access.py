@@ -18,6 +18,7 @@ import flask
 import structlog
 
 from controlplane.api.problems import problem
+from controlplane.api.reading import SAFE_METHODS
 from controlplane.api.roles import least
 from controlplane.api.users import User, Users, UsersError
 from controlplane.policy.actors import claimed
@@ -25,14 +26,14 @@ from controlplane.policy.roles import Role
 
 #: The user behind a Unix socket's peer, put into the WSGI environment by `listen`; headers cannot make this key.
 PEER_USER = "picket.peer_user"
-_CALLER = "picket.caller"
+#: The user whom the console has signed in, put there by it in the same way.
+CALLER = "picket.caller"
 _log = structlog.get_logger("picket.api")
 ACTOR_HEADER = "X-Picket-Actor"
 #: Served without a token and under any name: probes have neither.
 PUBLIC_PATHS = frozenset({"/healthz", "/readyz"})
 #: Where to listen, and never where to call.
 _ANYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  # nothing is bound here
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _ACTOR = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,62}[\x21-\x7e])?")
 
 
@@ -46,12 +47,12 @@ def install(app: flask.Flask, token: str | None, host_names: tuple[str, ...], us
         refuse_cross_site()
         if request.path in PUBLIC_PATHS:
             return
-        if PEER_USER not in request.environ:
+        if not {PEER_USER, CALLER} & request.environ.keys():
             check_host(host_names)
             _check_token(expected, users)
         if request.endpoint is not None:
             require(least(request.endpoint))
-        if request.method not in _SAFE_METHODS and request.mimetype != "application/json":
+        if request.method not in SAFE_METHODS and request.mimetype != "application/json":
             raise problem(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "media-type", "a call that changes something is sent as JSON",
                 where="Content-Type", remedy="send Content-Type: application/json",
@@ -104,7 +105,7 @@ def require(wanted: Role) -> None:
 
 def _caller() -> User | None:
     """Who a named token belongs to; ``None`` for the owner, by the Unix socket or the control plane's own token."""
-    caller = flask.request.environ.get(_CALLER)
+    caller = flask.request.environ.get(CALLER)
     return caller if isinstance(caller, User) else None
 
 
@@ -121,7 +122,7 @@ def _check_token(expected: bytes | None, users: Users | None) -> None:
     if expected is not None and scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), expected):
         return
     if scheme.lower() == "bearer" and (user := _named(given.strip(), users)) is not None:
-        flask.request.environ[_CALLER] = user
+        flask.request.environ[CALLER] = user
         return
     raise problem(
         HTTPStatus.UNAUTHORIZED, "token", "the API's token is missing or wrong",

@@ -10,11 +10,14 @@ from controlplane.api import (
     asks,
     audit,
     breakglass,
+    etags,
     graph,
     health,
+    idempotency,
     imports,
     leases,
     modes,
+    openapi,
     owners,
     parity,
     policy,
@@ -22,6 +25,7 @@ from controlplane.api import (
     problems,
     proposals,
     readiness,
+    reading,
     replay,
     rollouts,
     sidecars,
@@ -29,7 +33,6 @@ from controlplane.api import (
     users_routes,
     violations,
 )
-from controlplane.api.reading import MAX_BODY_BYTES
 from controlplane.api.services import ApiServices, HealthReport
 
 PREFIX = "/api/v1"
@@ -40,12 +43,15 @@ __all__ = ["ApiServices", "HealthReport", "create_app"]
 def create_app(services: ApiServices) -> flask.Flask:
     """Put the routes together, behind one check of who calls."""
     app = flask.Flask("picket", static_folder=None, template_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    reading.install(app)
     problems.install(app)
     access.install(app, services.token, services.host_names, services.users)
+    idempotency.install(app, services)
+    etags.install(app)
     app.register_blueprint(health.blueprint(services))
     learning = (graph, imports, readiness, proposals, owners, preview, replay, parity, asks)
     enforcing = (policy, applying, modes, rollouts, leases, breakglass)
     for topic in (*learning, *enforcing, violations, sidecars, tokens, users_routes, audit):
         app.register_blueprint(topic.blueprint(services), url_prefix=PREFIX)
+    app.register_blueprint(openapi.blueprint(), url_prefix=PREFIX)
     return app

@@ -6,7 +6,6 @@ import flask
 
 from controlplane.api import outcomes
 from controlplane.api.access import actor, require
-from controlplane.api.imports import MAX_BODY_BYTES
 from controlplane.api.reading import read_body, write
 from controlplane.api.requests import ApplyBody
 from controlplane.api.services import ApiServices
@@ -23,7 +22,6 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
 
     @routes.post("/policy/apply")
     def apply() -> flask.Response:
-        flask.request.max_content_length = MAX_BODY_BYTES
         body = read_body(ApplyBody)
         if body.override_review:
             require(Role.ADMIN)

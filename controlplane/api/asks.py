@@ -7,13 +7,13 @@ import flask
 from controlplane.api import outcomes, shapes
 from controlplane.api.access import actor
 from controlplane.api.names import destination_named, rule_named
+from controlplane.api.paging import number_of, page
 from controlplane.api.reading import read_body, read_query, write
-from controlplane.api.requests import AskBody, Nothing
+from controlplane.api.requests import AskBody, AsksQuery
 from controlplane.api.review_schemas import Ask, Asked, Asks
 from controlplane.api.services import ApiServices
 from controlplane.policy import asks
 from controlplane.workflow.asking import Asking
-from controlplane.workflow.proposing import MAX_ASKS
 from controlplane.workflow.revisions import Done, Refused
 
 
@@ -24,8 +24,10 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
 
     @routes.get("/asks")
     def several() -> flask.Response:
-        read_query(Nothing)
-        return write(Asks([_ask(ask) for ask in services.store.asks(MAX_ASKS)]))
+        query = read_query(AsksQuery)
+        found = services.store.asks(query.limit + 1, number_of(query.cursor) or 0)
+        shown, cursor = page(found, query.limit, lambda ask: ask.id)
+        return write(Asks([_ask(ask) for ask in shown], cursor))
 
     @routes.post("/asks")
     def ask() -> flask.Response:

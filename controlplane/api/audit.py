@@ -7,6 +7,7 @@ from http import HTTPStatus
 import flask
 
 from controlplane.api import shapes
+from controlplane.api.paging import number_of, page
 from controlplane.api.problems import problem
 from controlplane.api.reading import read_query, write
 from controlplane.api.requests import AuditQuery, AuditVerifyQuery
@@ -27,8 +28,12 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
     def several() -> flask.Response:
         query = read_query(AuditQuery)
         store = services.store
-        events = store.audit(query.limit) if query.after_id is None else store.audit_after(query.after_id, query.limit)
-        return write(Audit([shapes.audit_event(event) for event in events]))
+        if query.after_id is None:
+            events, cursor = page(store.audit(query.limit + 1, number_of(query.cursor)), query.limit, lambda event: event.id)
+        else:
+            after = number_of(query.cursor) or query.after_id
+            events, cursor = page(store.audit_after(after, query.limit + 1), query.limit, lambda event: event.id)
+        return write(Audit([shapes.audit_event(event) for event in events], cursor))
 
     @routes.get("/audit/verify")
     def verify() -> flask.Response:

@@ -7,6 +7,7 @@ import flask
 from controlplane.api import outcomes, shapes
 from controlplane.api.access import actor
 from controlplane.api.names import destination_named, rule_named
+from controlplane.api.paging import number_of, page
 from controlplane.api.reading import read_body, read_number, read_query, write
 from controlplane.api.requests import GrantBody, Nothing, OpenQuery
 from controlplane.api.review_schemas import Grant, Granted, Grants
@@ -26,8 +27,9 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
     @routes.get("/break-glass")
     def several() -> flask.Response:
         query = read_query(OpenQuery)
-        found = services.store.grants(query.limit, active=not query.all)
-        return write(Grants([_grant(grant) for grant in found]))
+        found = services.store.grants(query.limit + 1, number_of(query.cursor), active=not query.all)
+        shown, cursor = page(found, query.limit, lambda grant: grant.id)
+        return write(Grants([_grant(grant) for grant in shown], cursor))
 
     @routes.post("/break-glass")
     def begin() -> flask.Response:

@@ -8,15 +8,21 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
+import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
 TIMEOUT_SECONDS = 30.0
+#: Before a write that was cut off is sent again, under the same key.
+RETRY_PAUSES_SECONDS = (0.2, 1.0)
 MAX_RESPONSE_BYTES = 256 * 1024 * 1024
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _ADDRESS = "write unix:/path, http://localhost:port or https://host:port"
 
 
@@ -26,6 +32,10 @@ class ServerAddressError(ValueError):
 
 class UnreachableError(Exception):
     """Nobody answers there; the message says where it looked and why not."""
+
+
+class CutOffError(UnreachableError):
+    """It was reached, and the connection ended before its answer: nobody knows whether anything was done."""
 
 
 class ApiError(Exception):
@@ -72,30 +82,45 @@ class Client:
             ApiError: the control plane refused.
             UnreachableError: it did not answer.
         """
-        return self._call("GET", f"{path}?{urlencode(query)}" if query else path, None)
+        return self._call("GET", f"{path}?{urlencode(query)}" if query else path)
 
     def post(self, path: str, body: Mapping[str, object]) -> Any:
         """Do something; raises as `get` does."""
-        return self._call("POST", path, body)
+        return self._write("POST", path, body)
 
     def put(self, path: str, body: Mapping[str, object]) -> Any:
         """Set something; raises as `get` does."""
-        return self._call("PUT", path, body)
+        return self._write("PUT", path, body)
 
-    def _call(self, method: str, path: str, body: Mapping[str, object] | None) -> Any:
-        headers = dict(self._headers)
-        content = None
-        if body is not None:
-            content = msgspec.json.encode(body)
-            headers["Content-Type"] = "application/json"
+    def _write(self, method: str, path: str, body: Mapping[str, object]) -> Any:
+        """Do something once: the key lets it be sent again where it was cut off or not possible for a moment."""
+        content, headers = msgspec.json.encode(body), {"Content-Type": "application/json", "Idempotency-Key": str(uuid.uuid4())}
+        for pause_seconds in RETRY_PAUSES_SECONDS:
+            try:
+                return self._call(method, path, content, headers)
+            except CutOffError:
+                pass
+            except ApiError as error:
+                if error.status != http.HTTPStatus.SERVICE_UNAVAILABLE:
+                    raise
+            time.sleep(pause_seconds)
+        return self._call(method, path, content, headers)
+
+    def _call(self, method: str, path: str, content: bytes | None = None, further: Mapping[str, str] = _NO_HEADERS) -> Any:
+        headers = {**self._headers, **further}
         connection = _connection(self._server, self._timeout_seconds)
+        reached = False
         try:
+            connection.connect()
+            reached = True
             connection.request(method, path, body=content, headers=headers)
             response = connection.getresponse()
             answer = response.read(MAX_RESPONSE_BYTES + 1)
         except (OSError, http.client.HTTPException) as error:
             why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise UnreachableError(f"no control plane answers at {self.server}: {why}") from error
+            cut_off = reached and isinstance(error, (ConnectionError, http.client.BadStatusLine))
+            kind = CutOffError if cut_off else UnreachableError
+            raise kind(f"no control plane answers at {self.server}: {why}") from error
         finally:
             connection.close()
         if len(answer) > MAX_RESPONSE_BYTES:

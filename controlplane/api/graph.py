@@ -8,6 +8,7 @@ import flask
 
 from controlplane.api import shapes
 from controlplane.api.names import service_named
+from controlplane.api.paging import page_after
 from controlplane.api.reading import read_query, write
 from controlplane.api.requests import MapQuery, PictureQuery
 from controlplane.api.schemas import Map, Picture
@@ -36,12 +37,14 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
         now = services.publisher.in_force
         policy, topology = now.policy, now.topology
         edges = _around(chart(policy, services.review.learned(), topology), topology, query.service)
+        shown, cursor = page_after(edges, query.limit, query.cursor, _key, tuple[str, str, int, str])
         return write(
             Map(
                 revision=policy.revision,
                 services=[shapes.map_service(topology.services[name], policy) for name in sorted(topology.services)],
-                edges=[shapes.map_edge(charted) for charted in edges[: query.limit]],
+                edges=[shapes.map_edge(charted) for charted in shown],
                 edge_count=len(edges),
+                next_cursor=cursor,
             )
         )
 
@@ -65,6 +68,11 @@ def _around(edges: Iterable[ChartedEdge], topology: Topology, service: str) -> l
         return list(edges)
     name = str(service_named(topology, service, "query.service"))
     return [charted for charted in edges if name in _ends(charted)]
+
+
+def _key(charted: ChartedEdge) -> tuple[str, str, int, str]:
+    edge = charted.edge
+    return edge.source, edge.destination, edge.port, edge.protocol
 
 
 def _ends(charted: ChartedEdge) -> tuple[str, str]:

@@ -16,8 +16,6 @@ from controlplane.flows.imports.model import End, Imported, Unused, checked
 from controlplane.flows.model import Verdict
 from controlplane.workflow.importing import Import, Imports
 
-MAX_BODY_BYTES = 8 * 1024 * 1024
-
 
 def blueprint(services: ApiServices) -> flask.Blueprint:
     """The routes."""
@@ -26,7 +24,6 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
 
     @routes.post("/learn/import")
     def take() -> flask.Response:
-        flask.request.max_content_length = MAX_BODY_BYTES
         body = read_body(ImportBody)
         flows = [_flow(flow, index) for index, flow in enumerate(body.flows)]
         stored = imports.take(Import(body.epoch, body.log, body.format), body.number, flows, actor())

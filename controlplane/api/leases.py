@@ -9,6 +9,7 @@ import flask
 from controlplane.api import outcomes, shapes
 from controlplane.api.access import actor
 from controlplane.api.names import end_named, service_named
+from controlplane.api.paging import page_after
 from controlplane.api.problems import problem
 from controlplane.api.reading import read_body, read_query, write
 from controlplane.api.requests import LeaseBody, LeasesQuery
@@ -30,12 +31,13 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
         query = read_query(LeasesQuery)
         wanted = service_named(services.publisher.topology, query.service, "query.service") if query.service else None
         now_ms = services.clock_ms()
-        held = [edge for edge in services.review.leases.held() if wanted in {None, edge.service}]
+        held = sorted((edge for edge in services.review.leases.held() if wanted in {None, edge.service}), key=_key)
         if query.expiring is not None:
             held = [edge for edge in held if _ends_by(edge, now_ms + query.expiring * DAY_MS)]
         if query.unused is not None:
             held = [edge for edge in held if (edge.last_used_ms or 0) <= now_ms - query.unused * DAY_MS]
-        return write(Leases([_held(edge) for edge in held]))
+        shown, cursor = page_after(held, query.limit, query.cursor, _key, tuple[str, str, int])
+        return write(Leases([_held(edge) for edge in shown], cursor))
 
     @routes.put("/leases")
     def renew() -> flask.Response:
@@ -57,6 +59,10 @@ def lease_of(owner: str, reason: str, ticket: str, expires_ms: int | None) -> Le
     if not (owner or reason or ticket or expires_ms):
         return None
     return Lease(owner, reason, ticket, None if expires_ms is None else from_ms(expires_ms))
+
+
+def _key(edge: upkeep.HeldEdge) -> tuple[str, str, int]:
+    return str(edge.service), str(edge.rule.source), edge.rule.port
 
 
 def _ends_by(edge: upkeep.HeldEdge, at_ms: int) -> bool:

@@ -16,7 +16,7 @@ from waitress.server import UnixWSGIServer, create_server
 from waitress.task import WSGITask
 
 from controlplane.api.access import PEER_USER
-from controlplane.api.imports import MAX_BODY_BYTES
+from controlplane.api.reading import MAX_LARGE_BODY_BYTES
 from controlplane.settings import Listen
 
 THREADS = 8
@@ -72,7 +72,7 @@ class ApiServer:
             ident="picket",
             max_request_header_size=32 * 1024,
             # The application refuses larger bodies with a problem document; this only bounds what is read before.
-            max_request_body_size=2 * MAX_BODY_BYTES,
+            max_request_body_size=2 * MAX_LARGE_BODY_BYTES,
             channel_timeout=60,
         )
         if isinstance(self._server, UnixWSGIServer):

@@ -8,6 +8,7 @@ import flask
 
 from controlplane.api import outcomes, revisions, shapes
 from controlplane.api.access import actor
+from controlplane.api.paging import number_of, page
 from controlplane.api.problems import problem
 from controlplane.api.reading import read_body, read_number, read_query, write
 from controlplane.api.requests import DiffQuery, Nothing, RevisionsQuery, RollbackBody
@@ -46,13 +47,15 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
     def several() -> flask.Response:
         query = read_query(RevisionsQuery)
         current = services.publisher.policy
+        found = services.store.revisions(query.limit + 1, number_of(query.cursor))
+        shown, cursor = page(found, query.limit, lambda stored: stored.number)
         listed = [
             shapes.revision_summary(
                 stored, load_policy(stored.document, stored.number, current.modes, current.default_mode), current.revision
             )
-            for stored in services.store.revisions(query.limit)
+            for stored in shown
         ]
-        return write(revisions.Revisions(current.revision, listed))
+        return write(revisions.Revisions(current.revision, listed, cursor))
 
     @routes.get("/policy/revisions/<number>")
     def one(number: str) -> flask.Response:

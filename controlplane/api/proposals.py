@@ -9,6 +9,7 @@ import flask
 from controlplane.api import outcomes, proposal_shapes
 from controlplane.api.access import actor, require
 from controlplane.api.leases import lease_of
+from controlplane.api.paging import number_of, page
 from controlplane.api.problems import problem
 from controlplane.api.reading import read_body, read_number, read_query, write
 from controlplane.api.requests import ApproveBody, CommentBody, Nothing, ProposalsQuery, RejectBody
@@ -28,8 +29,10 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
     def several() -> flask.Response:
         query = read_query(ProposalsQuery)
         services.review.refresh_proposal()
-        found = services.store.proposals(query.status, query.limit)
-        return write(Proposals([proposal_shapes.summary(stored, load_proposal(stored.document)) for stored in found]))
+        found = services.store.proposals(query.status, query.limit + 1, number_of(query.cursor))
+        shown, cursor = page(found, query.limit, lambda stored: stored.number)
+        listed = [proposal_shapes.summary(stored, load_proposal(stored.document)) for stored in shown]
+        return write(Proposals(listed, cursor))
 
     @routes.get("/proposals/<number>")
     def one(number: str) -> flask.Response:

@@ -12,11 +12,26 @@ import msgspec
 
 from controlplane.api.problems import ApiProblemError, problem
 
-#: The largest body that any route takes.
+#: Methods that change nothing.
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+#: The largest body that most routes take.
 MAX_BODY_BYTES = 64 * 1024
+#: The largest body of those that take files or logs.
+MAX_LARGE_BODY_BYTES = 8 * 1024 * 1024
+_LARGE = frozenset({"imports.take", "applying.apply", "replay.of_files"})
 _AT = re.compile(r"(?s)(.*?)(?: - at `(?:key in )?\$(.*)`)?\Z")
 _NUMBER = re.compile(r"[1-9][0-9]{0,14}")
 Schema = TypeVar("Schema", bound=msgspec.Struct)
+
+
+def install(app: flask.Flask) -> None:
+    """Bound bodies before anything reads one."""
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+
+    @app.before_request
+    def bound() -> None:
+        if flask.request.endpoint in _LARGE:
+            flask.request.max_content_length = MAX_LARGE_BODY_BYTES
 
 
 def read_body(schema: type[Schema]) -> Schema:

@@ -10,7 +10,6 @@ from http import HTTPStatus
 import flask
 
 from controlplane.api import outcomes
-from controlplane.api.imports import MAX_BODY_BYTES
 from controlplane.api.problems import problem
 from controlplane.api.reading import read_body, read_number, read_query, write
 from controlplane.api.requests import PreviewQuery, ReplayBody, ReplayQuery
@@ -37,7 +36,6 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
 
     @routes.post("/replay")
     def of_files() -> flask.Response:
-        flask.request.max_content_length = MAX_BODY_BYTES
         body = read_body(ReplayBody)
         candidate = services.review.with_documents(documents_of(body.files), prune=body.prune)
         if isinstance(candidate, Refused):

@@ -19,6 +19,10 @@ _Name = Annotated[str, Meta(max_length=300)]
 _Limit = Annotated[int, Meta(ge=1, le=1000)]
 #: Each may hold the whole mesh.
 _FewDocuments = Annotated[int, Meta(ge=1, le=200)]
+#: Rows of a list that is short in most meshes.
+_Rows = Annotated[int, Meta(ge=1, le=10_000)]
+#: A page's ``next_cursor``; empty: from the beginning.
+_Cursor = Annotated[str, Meta(max_length=1000, pattern="^[A-Za-z0-9_=-]*$")]
 ModeName = Literal["learn", "audit", "enforce", "quarantine"]
 
 
@@ -31,6 +35,7 @@ class MapQuery(Struct, frozen=True, forbid_unknown_fields=True):
 
     service: _Name = ""
     limit: Annotated[int, Meta(ge=1, le=100_000)] = 10_000
+    cursor: _Cursor = ""
 
 
 class PictureQuery(Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,6 +51,7 @@ class ProposalsQuery(Struct, frozen=True, forbid_unknown_fields=True):
 
     status: Literal["open", "approved", "rejected", "superseded"] | None = None
     limit: _FewDocuments = 20
+    cursor: _Cursor = ""
 
 
 class MatchBody(Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,6 +78,7 @@ class OpenQuery(Struct, frozen=True, forbid_unknown_fields=True):
 
     all: bool = False
     limit: _Limit = 50
+    cursor: _Cursor = ""
 
 
 class RolloutBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -183,6 +190,7 @@ class AuditQuery(Struct, frozen=True, forbid_unknown_fields=True):
 
     after_id: _Id | None = None
     limit: _Limit = 50
+    cursor: _Cursor = ""
 
 
 class AuditVerifyQuery(Struct, frozen=True, forbid_unknown_fields=True):
@@ -195,6 +203,7 @@ class RevisionsQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """How many, newest first."""
 
     limit: _FewDocuments = 20
+    cursor: _Cursor = ""
 
 
 class ConfigQuery(Struct, frozen=True, forbid_unknown_fields=True):
@@ -268,12 +277,12 @@ class ViolationCountQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_on
 class ViolationsQuery(ViolationCountQuery, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """With ``after_id`` (0 for all), violations come in the order of their ids, to follow them.
 
-    ``before`` is that of the page before.
+    ``cursor`` goes on with older ones.
     """
 
     after_id: _Id | None = None
-    before: Annotated[str, Meta(pattern=PLACE)] = ""
     limit: Annotated[int, Meta(ge=1, le=5000)] = 100
+    cursor: Annotated[str, Meta(pattern=PLACE)] = ""
 
 
 class TokenBody(Struct, frozen=True, forbid_unknown_fields=True):
@@ -296,12 +305,35 @@ class RevokeBody(Struct, frozen=True, forbid_unknown_fields=True):
     name: _Name
 
 
+class SidecarsQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """How many, by workload and instance."""
+
+    limit: _Rows = 10_000
+    cursor: _Cursor = ""
+
+
+class AsksQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """How many, oldest first."""
+
+    limit: _Rows = 10_000
+    cursor: _Cursor = ""
+
+
+class UsersQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """How many, by name."""
+
+    limit: _Rows = 1000
+    cursor: _Cursor = ""
+
+
 class LeasesQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """Only of one service; only leases that end within ``expiring`` days; only edges that were not used for ``unused`` days."""
 
     service: _Name = ""
     expiring: Annotated[int, Meta(ge=0, le=36_500)] | None = None
     unused: Annotated[int, Meta(ge=0, le=36_500)] | None = None
+    limit: _Rows = 10_000
+    cursor: _Cursor = ""
 
 
 class LeaseBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -28,6 +28,7 @@ class Grants(msgspec.Struct, frozen=True):
     """Newest first."""
 
     grants: list[Grant]
+    next_cursor: str | None = None
 
 
 class Granted(msgspec.Struct, frozen=True):
@@ -66,6 +67,7 @@ class Rollouts(msgspec.Struct, frozen=True):
     """Newest first."""
 
     rollouts: list[Rollout]
+    next_cursor: str | None = None
 
 
 class Interval(msgspec.Struct, frozen=True):
@@ -144,6 +146,7 @@ class Leases(msgspec.Struct, frozen=True):
     """By service, source and port."""
 
     leases: list[HeldEdge]
+    next_cursor: str | None = None
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,6 +168,7 @@ class Asks(msgspec.Struct, frozen=True):
     """Oldest first."""
 
     asks: list[Ask]
+    next_cursor: str | None = None
 
 
 class Asked(msgspec.Struct, frozen=True):

@@ -46,6 +46,7 @@ class Revisions(msgspec.Struct, frozen=True):
 
     active: int
     revisions: list[RevisionSummary]
+    next_cursor: str | None = None
 
 
 class RuleChange(msgspec.Struct, frozen=True, kw_only=True):

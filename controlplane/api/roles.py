@@ -16,6 +16,7 @@ LEAST: Mapping[str, Role] = MappingProxyType(
         "health.live": Role.VIEWER,
         "health.ready": Role.VIEWER,
         "health.metrics": Role.VIEWER,
+        "openapi.show": Role.VIEWER,
         "map.show": Role.VIEWER,
         "map.draw": Role.VIEWER,
         "preview.in_force": Role.VIEWER,

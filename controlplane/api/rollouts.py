@@ -7,6 +7,7 @@ import flask
 from controlplane.api import outcomes
 from controlplane.api.access import actor
 from controlplane.api.names import service_named
+from controlplane.api.paging import number_of, page
 from controlplane.api.reading import read_body, read_number, read_query, write
 from controlplane.api.requests import Nothing, OpenQuery, RolloutBody
 from controlplane.api.review_schemas import Rollout, Rollouts
@@ -25,8 +26,9 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
     @routes.get("/rollouts")
     def several() -> flask.Response:
         query = read_query(OpenQuery)
-        found = services.store.rollouts(query.limit, running=not query.all)
-        return write(Rollouts([_rollout(rollout) for rollout in found]))
+        found = services.store.rollouts(query.limit + 1, number_of(query.cursor), running=not query.all)
+        shown, cursor = page(found, query.limit, lambda rollout: rollout.id)
+        return write(Rollouts([_rollout(rollout) for rollout in shown], cursor))
 
     @routes.post("/rollouts")
     def start() -> flask.Response:

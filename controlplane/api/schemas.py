@@ -63,6 +63,7 @@ class Map(msgspec.Struct, frozen=True, kw_only=True):
     services: list[MapService]
     edges: list[MapEdge]
     edge_count: int
+    next_cursor: str | None = None
 
 
 class Picture(msgspec.Struct, frozen=True):
@@ -201,6 +202,7 @@ class Proposals(msgspec.Struct, frozen=True):
     """Newest first."""
 
     proposals: list[ProposalSummary]
+    next_cursor: str | None = None
 
 
 class WaitingRow(msgspec.Struct, frozen=True):
@@ -295,8 +297,8 @@ class Violations(msgspec.Struct, frozen=True):
 
     violations: list[Violation]
     last_id: int
-    before: str = ""
     cut: bool = False
+    next_cursor: str | None = None
 
 
 class ViolationCount(msgspec.Struct, frozen=True):
@@ -360,6 +362,7 @@ class Sidecars(msgspec.Struct, frozen=True):
 
     revision: int
     sidecars: list[Sidecar]
+    next_cursor: str | None = None
 
 
 class Resource(msgspec.Struct, frozen=True):
@@ -396,6 +399,7 @@ class Audit(msgspec.Struct, frozen=True):
     """Newest first, or after ``after_id`` oldest first."""
 
     events: list[AuditEvent]
+    next_cursor: str | None = None
 
 
 class ImportReceipt(msgspec.Struct, frozen=True):
@@ -429,6 +433,7 @@ class NamedUsers(msgspec.Struct, frozen=True):
     """All of them, by name."""
 
     users: list[NamedUser]
+    next_cursor: str | None = None
 
 
 class NewUser(msgspec.Struct, frozen=True):

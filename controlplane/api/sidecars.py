@@ -8,9 +8,10 @@ import flask
 
 from controlplane.api import schemas, shapes
 from controlplane.api.names import service_named
+from controlplane.api.paging import page_after
 from controlplane.api.problems import problem
 from controlplane.api.reading import read_query, write
-from controlplane.api.requests import ConfigQuery, Nothing
+from controlplane.api.requests import ConfigQuery, SidecarsQuery
 from controlplane.api.services import ApiServices
 
 
@@ -20,9 +21,10 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
 
     @routes.get("/sidecars")
     def several() -> flask.Response:
-        read_query(Nothing)
-        listed = [shapes.sidecar(row) for row in services.store.sidecars()]
-        return write(schemas.Sidecars(services.publisher.policy.revision, listed))
+        query = read_query(SidecarsQuery)
+        rows = services.store.sidecars()
+        shown, cursor = page_after(rows, query.limit, query.cursor, lambda row: (row.workload, row.instance), tuple[str, str])
+        return write(schemas.Sidecars(services.publisher.policy.revision, [shapes.sidecar(row) for row in shown], cursor))
 
     @routes.get("/sidecars/<path:name>/config")
     def config(name: str) -> flask.Response:

@@ -8,9 +8,10 @@ import flask
 import msgspec
 
 from controlplane.api.access import actor
+from controlplane.api.paging import page_after
 from controlplane.api.problems import ApiProblemError, problem
 from controlplane.api.reading import read_body, read_query, write
-from controlplane.api.requests import Nothing, RevokeBody, UserBody
+from controlplane.api.requests import RevokeBody, UserBody, UsersQuery
 from controlplane.api.schemas import NamedUser, NamedUsers, NewUser
 from controlplane.api.services import ApiServices
 from controlplane.api.users import Users, UsersError
@@ -27,12 +28,13 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
 
     @routes.get("/users")
     def several() -> flask.Response:
-        read_query(Nothing)
+        query = read_query(UsersQuery)
         try:
             known = users().known()
         except UsersError as error:
             raise _refused(error) from error
-        return write(NamedUsers([NamedUser(user.name, str(user.role), user.created_ms) for user in known]))
+        shown, cursor = page_after(known, query.limit, query.cursor, lambda user: user.name, str)
+        return write(NamedUsers([NamedUser(user.name, str(user.role), user.created_ms) for user in shown], cursor))
 
     @routes.post("/users")
     def create() -> flask.Response:

@@ -41,12 +41,12 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
     @routes.get("/violations")
     def several() -> flask.Response:
         query = read_query(ViolationsQuery)
-        narrowed = wanted(query, query.before)
+        narrowed = wanted(query, query.cursor)
         if query.after_id is None:
             page = services.store.violation_page(narrowed, query.limit)
             last_id = max([violation.id for violation in page.violations], default=0)
             listed = [shapes.violation(violation) for violation in page.violations]
-            return write(Violations(listed, last_id, place(page.before), page.was_cut))
+            return write(Violations(listed, last_id, page.was_cut, place(page.before) or None))
         found = services.store.violations(replace(narrowed, after_id=query.after_id or _FROM_THE_FIRST), query.limit)
         last_id = max([violation.id for violation in found], default=query.after_id)
         return write(Violations([shapes.violation(violation) for violation in found], last_id))

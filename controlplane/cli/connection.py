@@ -39,6 +39,14 @@ class Session:
         """The answer at a path below the API; parameters that are ``None`` or empty are left out."""
         return self.client.get(PREFIX + path, {k: v for k, v in (query or {}).items() if v not in {None, ""}})
 
+    def every(self, path: str, rows: str, query: Mapping[str, str | int | None] | None = None) -> Any:
+        """As `get`, with all pages of its list ``rows``."""
+        found = self.get(path, query)
+        while (cursor := found.pop("next_cursor", None)) is not None:
+            further = self.get(path, {**(query or {}), "cursor": cursor})
+            found = {**further, rows: found[rows] + further[rows]}
+        return found
+
     def post(self, path: str, body: Mapping[str, object]) -> Any:
         """Do something."""
         return self.client.post(PREFIX + path, body)

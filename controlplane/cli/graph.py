@@ -36,7 +36,7 @@ def show_map(
         return
     if namespace or file:
         raise click.UsageError("--namespace and --file go with a drawing: say --format dot, mermaid, graphml, json or svg")
-    found = session.get("/map", {"service": service, "limit": 100_000})
+    found = session.every("/map", "edges", {"service": service, "limit": 100_000})
     if only_new:
         found["edges"] = [edge for edge in found["edges"] if not edge["approved"]]
     if session.output == "json":

@@ -23,7 +23,7 @@ def leases() -> None:
 @connected
 def show(session: Session, service: str | None, expiring: int | None, unused: int | None) -> None:
     """List approved edges with their leases."""
-    found = session.get("/leases", {"service": service, "expiring": expiring, "unused": unused})
+    found = session.every("/leases", "leases", {"service": service, "expiring": expiring, "unused": unused})
     if session.output == "json":
         show_json(found)
         return

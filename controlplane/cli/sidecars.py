@@ -22,7 +22,7 @@ def sidecars(session: Session) -> None:
 
 
 def _show(session: Session) -> None:
-    found = session.get("/sidecars")
+    found = session.every("/sidecars", "sidecars")
     if session.output == "json":
         show_json(found)
         return

@@ -42,7 +42,7 @@ def add(session: Session, name: str, role: str, output_file: Path | None) -> Non
 @connected
 def several(session: Session) -> None:
     """Show who has a token."""
-    document = session.get("/users")
+    document = session.every("/users", "users")
     if session.output == "json":
         show_json(document)
         return

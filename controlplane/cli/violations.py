@@ -81,10 +81,10 @@ def violations(
         out.print("no violations" if all(value is None for value in wanted.values()) else "no violations match")
         return
     least = "" if total["complete"] else "at least "
-    newest = "the newest " if found["before"] else ""
+    newest = "the newest " if found["next_cursor"] else ""
     out.print(f"{least}{plural(total['count'], 'violation')} in all; {newest}{plural(len(listed), 'row')}")
     if found["cut"]:
-        looked_ms = int(found["before"].partition("-")[0])
+        looked_ms = int(found["next_cursor"].partition("-")[0])
         out.print(f"looked through back to {moment(looked_ms)}; narrow the query, or its time by until:")
     from controlplane.cli.listing import Listing  # noqa: PLC0415  # `picket --help` does not pay for rich
 

@@ -97,13 +97,13 @@ def _look(way: Way, conditions: list[_Condition]) -> list[_Seen]:
 
 
 def _sidecars(session: Session, wanted: int) -> _Seen:
-    found = session.get("/sidecars")
+    found = session.every("/sidecars", "sidecars")
     fine = sum(1 for item in found["sidecars"] if item["state"] == "ack" and item["revision"] == found["revision"])
     return _Seen(fine >= wanted, f"{plural(fine, 'sidecar')} of {wanted} with revision {found['revision']}")
 
 
 def _edges(session: Session, wanted: int) -> _Seen:
-    seen = sum(1 for edge in session.get("/map")["edges"] if edge["learned"])
+    seen = sum(1 for edge in session.every("/map", "edges")["edges"] if edge["learned"])
     return _Seen(seen >= wanted, f"{plural(seen, 'edge')} of {wanted} seen")
 
 

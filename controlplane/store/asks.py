@@ -36,9 +36,10 @@ def close_asks(connection: Connection, asks: Sequence[int], closed_by: str, now_
     connection.execute(statement.values(closed_ms=now_ms, closed_by=closed_by))
 
 
-def select_asks(connection: Connection, limit: int) -> list[Ask]:
+def select_asks(connection: Connection, limit: int, after: int = 0) -> list[Ask]:
     """Those that are open, oldest first."""
-    query = select(tables.asks).where(tables.asks.c.closed_ms.is_(None)).order_by(tables.asks.c.id).limit(limit)
+    table = tables.asks.c
+    query = select(tables.asks).where(table.closed_ms.is_(None), table.id > after).order_by(table.id).limit(limit)
     return [
         Ask(
             row.id, parse_service_name(row.service), Rule(parse_source(row.source), row.port, load_matches(row.http)),

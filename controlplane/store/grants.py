@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, update
 
 from controlplane.policy.documents import parse_source
 from controlplane.policy.grants import Grant
 from controlplane.policy.rules import Rule
 from controlplane.store import tables
 from controlplane.store.matches import dump_matches, load_matches
-from controlplane.store.statements import next_number
+from controlplane.store.statements import newest, next_number
 from controlplane.topology.model import parse_service_name
 
 
@@ -38,9 +38,9 @@ def end_grant(connection: Connection, grant_id: int, ended_by: str, now_ms: int)
     return connection.execute(statement).rowcount == 1
 
 
-def select_grants(connection: Connection, limit: int, *, active: bool) -> list[Grant]:
+def select_grants(connection: Connection, limit: int, before: int | None, *, active: bool) -> list[Grant]:
     """Newest first."""
-    query = select(tables.grants).order_by(tables.grants.c.id.desc()).limit(limit)
+    query = newest(tables.grants.c.id, limit, before)
     if active:
         query = query.where(tables.grants.c.ended_ms.is_(None))
     return [_grant(row) for row in connection.execute(query).mappings()]

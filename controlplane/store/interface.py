@@ -127,6 +127,16 @@ class ViolationCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredCall:
+    """A call that is done once. ``status`` is ``None`` until it ended, ``body`` where its answer is not kept."""
+
+    fingerprint: str
+    status: int | None = None
+    media_type: str = ""
+    body: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class BatchReceipt:
     """What became of a telemetry batch."""
 
@@ -146,6 +156,7 @@ class Prunable(enum.StrEnum):
     SIDECARS = "sidecars"  # that are not connected, with what their reports said of them
     EPOCHS = "epochs"  # the numbers by which a batch that comes again is known
     JOIN_TOKENS = "join-tokens"  # that are used or expired
+    CALLS = "calls"  # whose keys are kept, so that they are done once
 
 
 class Transaction(Protocol):
@@ -227,6 +238,15 @@ class Transaction(Protocol):
     def use_join_token(self, token_hash: str, now_ms: int) -> str | None:
         """Use a token up; the workload it is for, or None when unknown, used or expired."""
 
+    def begin_call(self, actor: str, key: str, fingerprint: str, now_ms: int, keep: int) -> StoredCall | None:
+        """Take a key for a call, and drop all but the actor's newest ``keep``; the call that has it, ``None`` when it was free."""
+
+    def end_call(self, actor: str, key: str, status: int, media_type: str, body: bytes | None) -> None:
+        """Keep how a call ended."""
+
+    def forget_call(self, actor: str, key: str) -> None:
+        """Give a call's key back."""
+
     def save_sidecars(self, rows: Iterable[SidecarRow]) -> None:
         """Insert or replace sidecar states by (workload, instance)."""
 
@@ -267,8 +287,8 @@ class Store(Protocol):
         protocol, verdict and times: then whole hours count.
         """
 
-    def revisions(self, limit: int) -> Sequence[StoredRevision]:
-        """Newest first."""
+    def revisions(self, limit: int, before: int | None = None) -> Sequence[StoredRevision]:
+        """Newest first; with ``before`` those of lower numbers, here and below."""
 
     def revision(self, number: int) -> StoredRevision | None:
         """One revision."""
@@ -285,17 +305,17 @@ class Store(Protocol):
     def mode_changes(self) -> Sequence[ModeSet]:
         """Since when each mode holds, in the order of time."""
 
-    def proposals(self, status: str | None, limit: int) -> Sequence[StoredProposal]:
+    def proposals(self, status: str | None, limit: int, before: int | None = None) -> Sequence[StoredProposal]:
         """Newest first."""
 
     def proposal(self, number: int) -> StoredProposal | None:
         """One proposal."""
 
-    def grants(self, limit: int, *, active: bool) -> Sequence[Grant]:
+    def grants(self, limit: int, before: int | None = None, *, active: bool) -> Sequence[Grant]:
         """Timed exceptions, newest first; with ``active`` those that have not ended."""
 
-    def asks(self, limit: int) -> Sequence[Ask]:
-        """Edges that are asked for and await a decision, oldest first."""
+    def asks(self, limit: int, after: int = 0) -> Sequence[Ask]:
+        """Edges that are asked for and await a decision, oldest first; with ``after`` those of higher numbers."""
 
     def approvals(self, questions: Collection[str], since_ms: int) -> Sequence[Approval]:
         """Who agreed to some questions since then, in the order in which they did."""
@@ -306,13 +326,13 @@ class Store(Protocol):
     def leases(self) -> Sequence[EdgeLease]:
         """All leases that were ever set, also of edges that are not approved any more; by service, source and port."""
 
-    def rollouts(self, limit: int, *, running: bool) -> Sequence[Rollout]:
+    def rollouts(self, limit: int, before: int | None = None, *, running: bool) -> Sequence[Rollout]:
         """Staged rollouts, newest first; with ``running`` those that have not ended."""
 
     def sidecars(self) -> Sequence[SidecarRow]:
         """All sidecars ever seen, ordered by workload and instance."""
 
-    def audit(self, limit: int) -> Sequence[AuditEvent]:
+    def audit(self, limit: int, before: int | None = None) -> Sequence[AuditEvent]:
         """Newest first."""
 
     def audit_after(self, event_id: int, limit: int) -> Sequence[AuditEvent]:

@@ -72,6 +72,8 @@ def _stale(what: Prunable, bound: int) -> tuple[Table, ColumnElement[bool]]:
         case Prunable.JOIN_TOKENS:
             table = tables.join_tokens.c
             return tables.join_tokens, or_(_before(table.expires_ms, bound), _before(table.used_ms, bound))
+        case Prunable.CALLS:
+            return tables.calls, _before(tables.calls.c.begun_ms, bound)
         case Prunable.SUPERSEDED_PROPOSALS:
             return tables.proposals, _beyond_the_newest(bound)
         case Prunable.SIDECARS:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, update
 
 from controlplane.policy.rollouts import Plan, Rollout, Stage, Status
 from controlplane.policy.rules import Mode
 from controlplane.store import tables
-from controlplane.store.statements import next_number
+from controlplane.store.statements import newest, next_number
 from controlplane.topology.model import parse_service_name
 
 
@@ -38,9 +38,9 @@ def move_rollout(connection: Connection, before: Rollout, after: Rollout) -> boo
     return connection.execute(statement.values(**_moving(after))).rowcount == 1
 
 
-def select_rollouts(connection: Connection, limit: int, *, running: bool) -> list[Rollout]:
+def select_rollouts(connection: Connection, limit: int, before: int | None, *, running: bool) -> list[Rollout]:
     """Newest first."""
-    query = select(tables.rollouts).order_by(tables.rollouts.c.id.desc()).limit(limit)
+    query = newest(tables.rollouts.c.id, limit, before)
     if running:
         query = query.where(tables.rollouts.c.status == str(Status.RUNNING))
     return [_rollout(row) for row in connection.execute(query).mappings()]

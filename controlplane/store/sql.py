@@ -42,6 +42,7 @@ from controlplane.store.pruning import find_stale, remove_stale
 from controlplane.store.recording import Stored
 from controlplane.store.rollouts import select_rollouts
 from controlplane.store.schema import begin_write
+from controlplane.store.statements import newest
 from controlplane.store.violations import violation_of
 from controlplane.store.watching import select_watches
 from controlplane.store.write import REPORT_FIELDS, SqlTransaction
@@ -145,9 +146,9 @@ class SqlStore:
         with self._reading() as connection:
             return finding.count(connection, wanted)
 
-    def revisions(self, limit: int) -> Sequence[StoredRevision]:
-        """Newest first."""
-        query = select(tables.revisions).order_by(tables.revisions.c.number.desc()).limit(_limit(limit))
+    def revisions(self, limit: int, before: int | None = None) -> Sequence[StoredRevision]:
+        """Newest first; with ``before`` those of lower numbers."""
+        query = newest(tables.revisions.c.number, _limit(limit), before)
         with self._reading() as connection:
             return [StoredRevision(**row) for row in connection.execute(query).mappings()]
 
@@ -184,9 +185,9 @@ class SqlStore:
                 for row in connection.execute(query)
             ]
 
-    def proposals(self, status: str | None, limit: int) -> Sequence[StoredProposal]:
+    def proposals(self, status: str | None, limit: int, before: int | None = None) -> Sequence[StoredProposal]:
         """Newest first."""
-        query = select(tables.proposals).order_by(tables.proposals.c.number.desc()).limit(_limit(limit))
+        query = newest(tables.proposals.c.number, _limit(limit), before)
         if status is not None:
             query = query.where(tables.proposals.c.status == status)
         with self._reading() as connection:
@@ -200,15 +201,15 @@ class SqlStore:
             row = connection.execute(select(tables.proposals).where(tables.proposals.c.number == number)).mappings().first()
         return None if row is None else StoredProposal(**row)
 
-    def grants(self, limit: int, *, active: bool) -> Sequence[Grant]:
+    def grants(self, limit: int, before: int | None = None, *, active: bool) -> Sequence[Grant]:
         """Timed exceptions, newest first; with ``active`` those that have not ended."""
         with self._reading() as connection:
-            return select_grants(connection, _limit(limit), active=active)
+            return select_grants(connection, _limit(limit), before, active=active)
 
-    def asks(self, limit: int) -> Sequence[Ask]:
+    def asks(self, limit: int, after: int = 0) -> Sequence[Ask]:
         """Edges that are asked for and await a decision, oldest first."""
         with self._reading() as connection:
-            return select_asks(connection, _limit(limit))
+            return select_asks(connection, _limit(limit), after)
 
     def approvals(self, questions: Collection[str], since_ms: int) -> Sequence[Approval]:
         """Who agreed to some questions since then, in the order in which they did."""
@@ -225,10 +226,10 @@ class SqlStore:
         with self._reading() as connection:
             return select_leases(connection)
 
-    def rollouts(self, limit: int, *, running: bool) -> Sequence[Rollout]:
+    def rollouts(self, limit: int, before: int | None = None, *, running: bool) -> Sequence[Rollout]:
         """Staged rollouts, newest first; with ``running`` those that have not ended."""
         with self._reading() as connection:
-            return select_rollouts(connection, _limit(limit), running=running)
+            return select_rollouts(connection, _limit(limit), before, running=running)
 
     def sidecars(self) -> Sequence[SidecarRow]:
         """All sidecars ever seen, ordered by workload and instance."""
@@ -240,10 +241,10 @@ class SqlStore:
             found = [SidecarRow(**row) for row in connection.execute(query).mappings()]
         return sorted(found, key=lambda row: (row.workload, row.instance))
 
-    def audit(self, limit: int) -> Sequence[AuditEvent]:
+    def audit(self, limit: int, before: int | None = None) -> Sequence[AuditEvent]:
         """Newest first."""
+        query = newest(tables.audit.c.id, _limit(limit), before)
         with self._reading() as connection:
-            query = select(tables.audit).order_by(tables.audit.c.id.desc()).limit(_limit(limit))
             return [AuditEvent(**row) for row in connection.execute(query).mappings()]
 
     def audit_after(self, event_id: int, limit: int) -> Sequence[AuditEvent]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, bindparam, func, insert, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Select, Table, bindparam, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from controlplane.store import tables
@@ -82,6 +82,12 @@ def _changed(how: str, old: ColumnElement[Any], new: ColumnElement[Any], *, post
         case "first":
             return func.coalesce(old, new)
     raise ValueError(f"{how!r} is no way to change a column")
+
+
+def newest(number: Column[Any], limit: int, before: int | None) -> Select[Any]:
+    """Rows of a numbered table, newest first; with ``before`` those of lower numbers."""
+    query = select(number.table).order_by(number.desc()).limit(limit)
+    return query if before is None else query.where(number < before)
 
 
 def lock_number(connection: Connection, series: str) -> int:

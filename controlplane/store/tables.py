@@ -310,6 +310,19 @@ rollouts = Table(
     Column("ended_by", Text, nullable=False),
 )
 
+#: Calls that are done once. ``status`` is null until it ended, ``body`` where the answer is not kept.
+calls = Table(
+    "calls",
+    metadata,
+    Column("actor", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("begun_ms", BigInteger, nullable=False),
+    Column("status", Integer),
+    Column("media_type", Text, nullable=False),
+    Column("body", LargeBinary),
+)
+
 join_tokens = Table(
     "join_tokens",
     metadata,

@@ -18,8 +18,9 @@ from controlplane.policy.rules import Mode
 from controlplane.store import tables
 from controlplane.store.agreement import delete_approvals, insert_comment, upsert_approvals
 from controlplane.store.asks import close_asks, insert_ask
+from controlplane.store.calls import begin_call, end_call, forget_call
 from controlplane.store.grants import end_grant, insert_grant
-from controlplane.store.interface import BatchReceipt, SidecarRow, StoredProposal, StoredRevision, StoreError
+from controlplane.store.interface import BatchReceipt, SidecarRow, StoredCall, StoredProposal, StoredRevision, StoreError
 from controlplane.store.leases import upsert_leases
 from controlplane.store.recording import Recording, Stored
 from controlplane.store.rollouts import insert_rollout, move_rollout
@@ -187,6 +188,18 @@ class SqlTransaction:
             return None
         query = select(table.c.workload).where(table.c.token_hash == token_hash)
         return str(self._connection.execute(query).scalar_one())
+
+    def begin_call(self, actor: str, key: str, fingerprint: str, now_ms: int, keep: int) -> StoredCall | None:
+        """Take a key for a call; the call that has it, ``None`` when it was free."""
+        return begin_call(self._connection, actor, key, fingerprint, now_ms, keep)
+
+    def end_call(self, actor: str, key: str, status: int, media_type: str, body: bytes | None) -> None:
+        """Keep how a call ended."""
+        end_call(self._connection, actor, key, status, media_type, body)
+
+    def forget_call(self, actor: str, key: str) -> None:
+        """Give a call's key back."""
+        forget_call(self._connection, actor, key)
 
     def save_sidecars(self, rows: Iterable[SidecarRow]) -> None:
         """Insert or replace what the control plane says of sidecars.

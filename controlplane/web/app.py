@@ -21,6 +21,7 @@ from controlplane.web import (
     enforcing,
     guard,
     overview,
+    reference,
     review,
     revisions,
     roles,
@@ -47,7 +48,8 @@ def create_console(api: ApiServices, sessions: Sessions) -> flask.Flask:
     console = Console(api, sessions)
     guard.install(app, console)
     app.jinja_env.globals["has_page"] = lambda name: services.has_page(console, name)
-    for page in (signin, overview, review, check, revisions, rollouts, services, enforcing, documents, blocked):
+    pages = (signin, overview, review, check, revisions, rollouts, services, enforcing, documents, blocked, reference)
+    for page in pages:
         app.register_blueprint(page.blueprint(console))
 
     @app.errorhandler(404)

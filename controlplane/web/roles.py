@@ -19,8 +19,8 @@ SAME_AS: Mapping[str, str] = MappingProxyType(
         "enforcing.roll_out": "rollouts.start",
     }
 )
-#: Forms about the reader's own session: anybody's.
-OWN = frozenset({"signin.enter", "signin.leave"})
+#: Anybody's forms: about the reader's own session, and that which calls the API, where the API asks for the role itself.
+OWN = frozenset({"signin.enter", "signin.leave", "reference.call"})
 
 
 def least(endpoint: str) -> Role:

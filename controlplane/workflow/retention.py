@@ -22,6 +22,7 @@ SUPERSEDED_PROPOSALS_KEPT = 100
 #: A sidecar that was away for longer may have the reports counted twice that it could not see acknowledged.
 EPOCHS_KEPT_DAYS = 365
 JOIN_TOKENS_KEPT_DAYS = 1
+CALLS_KEPT_DAYS = 1
 _DAY_MS = 86_400_000
 _log = structlog.get_logger("picket.retention")
 
@@ -46,6 +47,7 @@ def bounds(keep: Keep, now_ms: int) -> dict[Prunable, int]:
         Prunable.SIDECARS: keep.sidecars_days,
         Prunable.EPOCHS: EPOCHS_KEPT_DAYS,
         Prunable.JOIN_TOKENS: JOIN_TOKENS_KEPT_DAYS,
+        Prunable.CALLS: CALLS_KEPT_DAYS,
     }
     return {Prunable.SUPERSEDED_PROPOSALS: SUPERSEDED_PROPOSALS_KEPT} | {
         what: now_ms - count * _DAY_MS for what, count in days.items() if count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from controlplane.api.client import ApiError, Client, ServerAddressError, UnreachableError
+from controlplane.api import client
+from controlplane.api.client import ApiError, Client, CutOffError, ServerAddressError, UnreachableError
 
 
 @contextmanager
@@ -70,6 +72,51 @@ def test_an_error_without_a_problem_document_tells_its_status(body: bytes) -> No
 def test_another_kind_of_server_is_told(body: bytes) -> None:
     with answering(200, body) as (address, _), pytest.raises(ApiError, match="is not a control plane"):
         Client(address).get("/")
+
+
+@contextmanager
+def cutting(answers: list[bytes]) -> Iterator[tuple[str, list[bytes]]]:
+    """A server that gives each connection the next of these answers, nothing where one is empty; and what it was sent."""
+    received: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            for answer in answers:
+                connection, _ = listening.accept()
+                with connection:
+                    received.append(connection.recv(65536))
+                    connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}", received
+        thread.join()
+
+
+_FINE = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}'
+_BUSY = b'HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\n{}'
+
+
+@pytest.mark.parametrize("first", [b"", _BUSY])
+def test_a_write_that_was_cut_off_is_sent_again_under_its_key(first: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "RETRY_PAUSES_SECONDS", (0.0, 0.0))
+    with cutting([first, first, _FINE]) as (address, received):
+        assert Client(address).post("/x", {"a": 1}) == {}
+    keys = [line for sent in received for line in sent.split(b"\r\n") if line.startswith(b"Idempotency-Key: ")]
+    assert len(keys) == 3
+    assert len(set(keys)) == 1
+
+
+def test_a_read_is_not_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with cutting([b""]) as (address, _), pytest.raises(CutOffError):
+        Client(address).get("/x")
+
+
+def test_two_writes_have_keys_of_their_own() -> None:
+    with answering(200, b"{}") as (address, asked):
+        Client(address).post("/x", {})
+        Client(address).post("/x", {})
+    assert asked[0][1]["Idempotency-Key"] != asked[1][1]["Idempotency-Key"]
 
 
 def test_a_redirect_is_not_followed() -> None:

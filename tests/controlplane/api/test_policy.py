@@ -24,7 +24,7 @@ def test_before_the_first_there_is_the_empty_policy(api: FlaskClient) -> None:
         "revision": 0, "active": True, "created_ms": None, "author": "", "note": "", "service_count": 0, "rule_count": 0,
         "services": [],
     }  # fmt: skip
-    assert api.get("/api/v1/policy/revisions").get_json() == {"active": 0, "revisions": []}
+    assert api.get("/api/v1/policy/revisions").get_json() == {"active": 0, "revisions": [], "next_cursor": None}
     assert api.get("/api/v1/policy/diff").get_json() == {"before": 0, "after": 0, "changes": [], "text": ""}
 
 

@@ -19,7 +19,7 @@ def learned(plane: Plane) -> Plane:
 
 
 def test_nothing_learned_is_nothing_to_review(api: FlaskClient) -> None:
-    assert api.get("/api/v1/proposals").get_json() == {"proposals": []}
+    assert api.get("/api/v1/proposals").get_json() == {"proposals": [], "next_cursor": None}
 
 
 def test_listing_proposes_what_was_learned(learned: Plane, api: FlaskClient) -> None:

@@ -79,7 +79,7 @@ def test_the_name_is_the_tokens_and_not_the_claim(plane: Plane, api: FlaskClient
 def test_a_revoked_token_is_out_at_once(plane: Plane, api: FlaskClient) -> None:
     client = named(api, plane, Role.ADMIN)
     assert client.get("/api/v1/map").status_code == 200
-    assert api.post("/api/v1/users/revoke", json={"name": "bob"}).get_json() == {"users": []}
+    assert api.post("/api/v1/users/revoke", json={"name": "bob"}).get_json() == {"users": [], "next_cursor": None}
     assert client.get("/api/v1/map").status_code == 401
     assert [event.action for event in plane.store.audit(2)] == ["user:revoke", "user:create"]
 

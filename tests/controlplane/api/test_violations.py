@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from controlplane.flows.model import Verdict
 from tests.harness.plane import PAY, REDIS, Plane
 
-NO_MORE = {"before": "", "cut": False}
+NO_MORE = {"cut": False, "next_cursor": None}
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_a_violation_says_who_called_what_and_why_not(refused: Plane, api: Flask
                 "reason": "",
             }
         ],
-        "last_id": 1, "before": "", "cut": False,
+        "last_id": 1, "cut": False, "next_cursor": None,
     }  # fmt: skip
 
 
@@ -88,12 +88,14 @@ def test_nothing_to_follow_stays_where_it_was(api: FlaskClient) -> None:
 
 
 def test_pages_go_on_where_the_one_before_ended(refused: Plane, api: FlaskClient) -> None:
-    seen, before = [], ""
+    seen: list[int] = []
+    cursor: str | None = ""
     for _ in range(3):
-        page = api.get(f"/api/v1/violations?limit=1&before={before}").get_json()
+        page = api.get(f"/api/v1/violations?limit=1&cursor={cursor}").get_json()
         seen += [item["id"] for item in page["violations"]]
-        before = page["before"]
-    assert (seen, before) == ([2, 3, 1], "")
+        cursor = page["next_cursor"]
+    assert seen == [2, 3, 1]
+    assert cursor is None
 
 
 def test_a_line_that_does_not_read_is_a_problem_with_its_place(api: FlaskClient) -> None:

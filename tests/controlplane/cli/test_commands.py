@@ -60,7 +60,7 @@ def test_the_review_from_proposal_to_revision(learned: Plane, picket: Picket) ->
 
 def test_nothing_to_review_is_said(plane: Plane, picket: Picket) -> None:
     assert picket("proposals").out.startswith("nothing to review")
-    assert picket("proposals", "-o", "json").json == {"proposals": []}
+    assert picket("proposals", "-o", "json").json == {"proposals": [], "next_cursor": None}
 
 
 @pytest.mark.parametrize("rows", ["0", "a", "3-1", "1-", "1-20000", "", "1,,2", "1;2", "-1"])

@@ -17,6 +17,6 @@ def test_a_token_is_made_listed_and_revoked(plane: Plane, picket: Picket, tmp_pa
     assert file.read_text().strip() not in made.out + made.err
     assert picket("user", "list").out == "bob  viewer\n"
     assert picket("user", "add", "bob", "--role", "admin", "--output-file", str(file)).code != 0
-    assert picket("user", "revoke", "bob", "--output", "json").json == {"users": []}
+    assert picket("user", "revoke", "bob", "--output", "json").json == {"users": [], "next_cursor": None}
     assert picket("user", "revoke", "bob").code != 0
     assert [event.action for event in plane.store.audit(10)] == ["user:revoke", "user:create"]

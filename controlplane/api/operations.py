@@ -1,0 +1,99 @@
+"""What each endpoint takes and answers, by which the API is described. Runs none of them; a test holds the table complete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from types import MappingProxyType
+
+from msgspec import Struct
+
+from controlplane.api import requests as asked
+from controlplane.api import review_schemas as review
+from controlplane.api import revisions, schemas
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One endpoint. ``answers`` are the bodies of a success with ``status``; without one, it is a text or free JSON.
+
+    ``names`` is whether it looks for something by a name, so that it may be missing, ``conflicts`` whether a
+    read may be refused as things stand.
+    """
+
+    summary: str
+    query: type[Struct] | None = None
+    body: type[Struct] | None = None
+    answers: tuple[type[Struct], ...] = ()
+    status: HTTPStatus = HTTPStatus.OK
+    names: bool = False
+    conflicts: bool = False
+    media_type: str = "application/json"
+
+
+def _read(
+    summary: str, query: type[Struct], answer: type[Struct], *, names: bool = False, conflicts: bool = False
+) -> Operation:
+    return Operation(summary=summary, query=query, answers=(answer,), names=names, conflicts=conflicts)
+
+
+def _write(summary: str, body: type[Struct], *answers: type[Struct], status: HTTPStatus = HTTPStatus.OK) -> Operation:
+    return Operation(summary=summary, body=body, answers=answers, status=status, names=True)
+
+
+#: By Flask endpoint ("blueprint.function").
+OPERATIONS: Mapping[str, Operation] = MappingProxyType(
+    {
+        "health.live": _read("Whether the control plane lives", asked.Nothing, schemas.Health),
+        "health.ready": _read("Whether the control plane serves", asked.Nothing, schemas.Health),
+        "health.metrics": Operation(summary="Metrics for Prometheus", media_type="text/plain"),
+        "openapi.show": Operation(summary="This description"),
+        "map.show": _read("Services, and learned and approved edges", asked.MapQuery, schemas.Map, names=True),
+        "map.draw": _read("The map as a drawing", asked.PictureQuery, schemas.Picture, names=True),
+        "preview.in_force": _read("What enforcement would deny", asked.PreviewQuery, schemas.Preview),
+        "preview.of_proposal": _read("The same with a proposal", asked.PreviewQuery, schemas.Preview, names=True),
+        "replay.in_force": _read("Stored flows against what is in force", asked.ReplayQuery, review.Replay),
+        "replay.of_proposal": _read("Stored flows against a proposal", asked.ReplayQuery, review.Replay),
+        "replay.of_revision": _read("Stored flows against a revision", asked.ReplayQuery, review.Replay),
+        "replay.of_files": _write("Stored flows against policy files", asked.ReplayBody, review.Replay),
+        "parity.show": _read("Where sidecars said something else than the policy", asked.ReplayQuery, review.Parity),
+        "owners.show": _read("Who has to agree to which edges", asked.Nothing, schemas.Ownership, conflicts=True),
+        "readiness.show": _read("Whether enough was seen to enforce", asked.ReadinessQuery, review.Readiness, names=True),
+        "asks.several": _read("Edges that are asked for", asked.AsksQuery, review.Asks),
+        "asks.ask": _write("Ask for an edge", asked.AskBody, review.Asked),
+        "leases.several": _read("Approved edges with their leases", asked.LeasesQuery, review.Leases, names=True),
+        "leases.renew": _write("Set an approved edge's lease", asked.LeaseBody, schemas.Done),
+        "policy.active": _read("The revision in force", asked.Nothing, revisions.Revision),
+        "policy.several": _read("Revisions", asked.RevisionsQuery, revisions.Revisions),
+        "policy.one": _read("A revision", asked.Nothing, revisions.Revision),
+        "policy.differences": _read("What differs between two revisions", asked.DiffQuery, revisions.Diff, names=True),
+        "policy.rollback": _write("Put an older revision's rules into force", asked.RollbackBody, schemas.Published),
+        "applying.apply": _write("Put policy files into force", asked.ApplyBody, schemas.Published, schemas.Done),
+        "sidecars.several": _read("Sidecars", asked.SidecarsQuery, schemas.Sidecars),
+        "sidecars.config": _read("What a service's sidecars are told", asked.ConfigQuery, schemas.SidecarConfig),
+        "violations.several": _read("Blocked and would-be-blocked flows", asked.ViolationsQuery, schemas.Violations),
+        "violations.by_time": _read("How many there are, by time", asked.ViolationCountQuery, schemas.ViolationHistogram),
+        "violations.count": _read("How many there are", asked.ViolationCountQuery, schemas.ViolationCount),
+        "audit.several": _read("Who did what", asked.AuditQuery, schemas.Audit),
+        "audit.verify": _read("Whether the audit log is as it was written", asked.AuditVerifyQuery, schemas.AuditVerdict),
+        "break-glass.several": _read("Timed exceptions", asked.OpenQuery, review.Grants),
+        "break-glass.begin": _write("Allow an edge for a time", asked.GrantBody, review.Granted),
+        "break-glass.end": _write("End a timed exception", asked.Nothing, schemas.Published),
+        "imports.take": _write("Learn a batch of another tool's log", asked.ImportBody, schemas.ImportReceipt),
+        "users.several": _read("Who may call the API", asked.UsersQuery, schemas.NamedUsers, conflicts=True),
+        "users.create": _write("Give a caller a token", asked.UserBody, schemas.NewUser, status=HTTPStatus.CREATED),
+        "users.revoke": _write("Take a caller's token away", asked.RevokeBody, schemas.NamedUsers),
+        "proposals.several": _read("Proposals", asked.ProposalsQuery, schemas.Proposals),
+        "proposals.one": _read("A proposal with its rows", asked.Nothing, schemas.Proposal),
+        "proposals.approve": _write("Approve rows of a proposal", asked.ApproveBody, schemas.Approved),
+        "proposals.comment": _write("Say something about a proposal", asked.CommentBody, schemas.Done),
+        "proposals.reject": _write("Reject a proposal or rows of it", asked.RejectBody, schemas.Done),
+        "modes.show": _read("Modes of services", asked.Nothing, schemas.Modes),
+        "modes.change": _write("Set services' mode", asked.ModesBody, schemas.Done),
+        "rollouts.several": _read("Staged rollouts", asked.OpenQuery, review.Rollouts),
+        "rollouts.start": _write("Enforce services in stages", asked.RolloutBody, review.Rollouts),
+        "rollouts.roll_back": _write("Take a rollout back", asked.Nothing, schemas.Done),
+        "tokens.create": _write("Let a sidecar join", asked.TokenBody, status=HTTPStatus.CREATED),
+    }
+)
