@@ -6,11 +6,13 @@ What a process around it needs (settings, signals, the database) is `controlplan
 from __future__ import annotations
 
 import asyncio
+import secrets
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -47,6 +49,7 @@ from controlplane.web.sessions import Sessions
 from controlplane.workflow.admission import Admission
 from controlplane.workflow.agreement import Agreement
 from controlplane.workflow.breakglass import BreakGlass
+from controlplane.workflow.presence import Presence
 from controlplane.workflow.proposing import Watchlist
 from controlplane.workflow.publish import Change, Publisher
 from controlplane.workflow.record import Recorder
@@ -94,7 +97,9 @@ class ControlPlane:
         agreement = Agreement(store, now_ms, owners, four_eyes=settings.four_eyes)
         self._review = Review(store, self._publisher, now_ms, gate, watchlist, settings.unused_days, agreement)
         self._admission = Admission(store, self._is_known, now_ms)
-        self._states = SidecarStates(store, now_ms)
+        name = secrets.token_hex(8)
+        self._states = SidecarStates(store, now_ms, name)
+        self._presence = Presence(store, self._publisher, name, now_ms)
         self._cache = SnapshotCache(self._publisher.snapshot, self._publisher.staged)
         self._recorder = Recorder(store, now_ms, ReportObserver(self._metrics))
         self._keep = Keep(
@@ -194,7 +199,7 @@ class ControlPlane:
     async def _start(self, started: Callable[[Sequence[str]], None]) -> None:
         self._bind()
         await asyncio.to_thread(self._review.modes.note_default)
-        await self._states.flush()  # nobody is connected yet, and whoever looks is told so
+        self._presence.begin()  # nobody is connected yet, and whoever looks is told so
         self._serve_api()
         await self._mesh.start()
         await self._enrollment.start()
@@ -207,6 +212,8 @@ class ControlPlane:
             "rollouts": asyncio.create_task(Rollouts(self._store, self._publisher, self._review.modes, now_ms).run()),
             "garbage": asyncio.create_task(FullCollections(lambda: self._cache.outdated > 0).run()),
         }
+        if self._store.is_shared:
+            self._background["presence"] = asyncio.create_task(self._presence.run())
         self._ready.set()
         addresses = [*(f"gRPC {a}" for a in self._listening), *(f"enrollment {a}" for a in self._enrolling)]
         started([*addresses, *(f"API {api.address}" for api in self._apis)])
@@ -224,10 +231,12 @@ class ControlPlane:
             file.unlink(missing_ok=True)
         self._recorder.close()
         self._states.close()
-        for name in {"snapshots", "retention", "break-glass", "rollouts", "garbage"} & self._background.keys():
+        for name in {"snapshots", "retention", "break-glass", "rollouts", "presence", "garbage"} & self._background.keys():
             self._background[name].cancel()
         if self._background:
             await asyncio.wait(self._background.values())
+        with suppress(StoreError):  # the others notice all the same
+            await asyncio.to_thread(self._presence.end)
 
     def _servers(self) -> tuple[grpc.aio.Server, grpc.aio.Server]:
         observer = StreamObserver(self._states, self._metrics)

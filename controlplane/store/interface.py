@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -59,7 +59,10 @@ class StoredProposal:
 
 @dataclass(frozen=True, slots=True)
 class SidecarRow:
-    """The last known state of one sidecar. Times are Unix milliseconds, ``None`` when it never happened."""
+    """The last known state of one sidecar. Times are Unix milliseconds, ``None`` when it never happened.
+
+    ``plane`` is the control plane that it is, or was last, connected to.
+    """
 
     workload: str
     instance: str
@@ -78,6 +81,7 @@ class SidecarRow:
     envoy_version: str = ""
     capture: str = ""
     certificate_not_after_ms: int | None = None
+    plane: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,16 +252,29 @@ class Transaction(Protocol):
         """Give a call's key back."""
 
     def save_sidecars(self, rows: Iterable[SidecarRow]) -> None:
-        """Insert or replace sidecar states by (workload, instance)."""
+        """Insert or replace sidecar states by (workload, instance).
+
+        That one is not connected says nothing where it is connected to another control plane than the row's.
+        """
+
+    def beat(self, plane: str, now_ms: int, alive_since_ms: int) -> None:
+        """Say that a control plane is there; nobody is connected any more to those that said nothing since then."""
+
+    def leave(self, plane: str) -> None:
+        """A control plane ends, and its sidecars' connections with it."""
 
 
 class Store(Protocol):
     """Everything that is kept. Safe to call from several threads."""
 
     violation_window_ms: int
+    is_shared: bool  # whether other control planes may work on it, too
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """Begin a write transaction; it commits on leaving without an exception."""
+
+    def changes_by_others(self) -> AsyncIterator[None]:
+        """One item whenever another control plane changed what is in force, or may have; never ends where it is shared."""
 
     def edges(self) -> Sequence[LearnedEdge]:
         """All learned edges, ordered by key."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext, suppress
 
 from sqlalchemy import Connection, Engine, and_, func, select
 
@@ -44,6 +45,7 @@ from controlplane.store.rollouts import select_rollouts
 from controlplane.store.schema import begin_write
 from controlplane.store.statements import newest
 from controlplane.store.violations import violation_of
+from controlplane.store.waking import follow
 from controlplane.store.watching import select_watches
 from controlplane.store.write import REPORT_FIELDS, SqlTransaction
 from controlplane.topology.model import ServiceName
@@ -67,6 +69,8 @@ class SqlStore:
         self._engine = engine
         self.violation_window_ms = violation_window_ms
         self._stored = Stored()
+        self.is_shared = engine.dialect.name == "postgresql"
+        self._origin = secrets.token_hex(8)
         # SQLite has one writer; waiting for it here is fair and immediate, its own waiting is polling.
         self._writer = threading.Lock() if engine.dialect.name == "sqlite" else None
 
@@ -74,7 +78,7 @@ class SqlStore:
     def transaction(self) -> Iterator[SqlTransaction]:
         """Begin a write transaction; it commits on leaving without an exception."""
         with self._changing() as connection:
-            transaction = SqlTransaction(connection, self.violation_window_ms, self._stored)
+            transaction = SqlTransaction(connection, self.violation_window_ms, self._stored, self._origin)
             yield transaction
             transaction.finish()
         transaction.committed()
@@ -97,6 +101,13 @@ class SqlStore:
     def _reading(self) -> Iterator[Connection]:
         with wrapped("the database refused a read"), self._engine.connect() as connection:
             yield connection
+
+    async def changes_by_others(self) -> AsyncGenerator[None]:
+        """One item whenever another control plane changed what is in force, or may have; none where there is no other."""
+        if self.is_shared:
+            async with aclosing(follow(self._engine, self._origin)) as changes:
+                async for change in changes:
+                    yield change
 
     def edges(self) -> Sequence[LearnedEdge]:
         """All learned edges, ordered by key."""

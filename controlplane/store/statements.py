@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Select, Table, bindparam, func, insert, select, update
@@ -14,12 +14,18 @@ MAX_SUM = 2**62
 
 
 def upsert(
-    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], changes: Mapping[str, str] | None = None
+    connection: Connection,
+    table: Table,
+    rows: Sequence[Mapping[str, Any]],
+    changes: Mapping[str, str] | None = None,
+    *,
+    only: Callable[[Any], ColumnElement[bool]] | None = None,
 ) -> None:
     """Insert rows, which have distinct keys; where the key is taken, change that row.
 
     ``changes`` says how, by column: ``new`` replaces, ``add`` sums, ``least`` and ``greatest`` keep one of both, ``first``
     keeps what is not null. Columns that it leaves out stay; ``None`` replaces everything and ``{}`` nothing.
+    ``only`` gets the columns of the new row and says whether the one that is there may be changed at all.
     """
     if not rows:
         return
@@ -30,7 +36,9 @@ def upsert(
         changes = {column.name: "new" for column in table.c if column.name not in keys}
     if changes:
         values = {name: _changed(how, table.c[name], statement.excluded[name], postgres=postgres) for name, how in changes.items()}
-        statement = statement.on_conflict_do_update(index_elements=keys, set_=values)
+        statement = statement.on_conflict_do_update(
+            index_elements=keys, set_=values, where=None if only is None else only(statement.excluded)
+        )
     else:
         statement = statement.on_conflict_do_nothing(index_elements=keys)
     _execute_many(connection, statement, rows)

@@ -179,6 +179,16 @@ sidecars = Table(
     Column("envoy_version", Text, nullable=False),
     Column("capture", Text, nullable=False),
     Column("certificate_not_after_ms", BigInteger),
+    # The control plane that it is, or was last, connected to.
+    Column("plane", Text, nullable=False),
+)
+
+#: Control planes that share the database, and when each was last there.
+control_planes = Table(
+    "control_planes",
+    metadata,
+    Column("plane", Text, primary_key=True),
+    Column("beat_ms", BigInteger, nullable=False),
 )
 
 reports = Table(

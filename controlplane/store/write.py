@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, replace
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, or_, select, update
 
 from controlplane.flows.model import Flow
 from controlplane.policy.approvals import Approval, Comment
@@ -22,9 +22,11 @@ from controlplane.store.calls import begin_call, end_call, forget_call
 from controlplane.store.grants import end_grant, insert_grant
 from controlplane.store.interface import BatchReceipt, SidecarRow, StoredCall, StoredProposal, StoredRevision, StoreError
 from controlplane.store.leases import upsert_leases
+from controlplane.store.presence import beat, leave
 from controlplane.store.recording import Recording, Stored
 from controlplane.store.rollouts import insert_rollout, move_rollout
 from controlplane.store.statements import next_number, upsert
+from controlplane.store.waking import announce
 from controlplane.topology.model import ServiceName
 
 _MAX_NUMBER = 2**63 - 1
@@ -35,13 +37,18 @@ REPORT_FIELDS = frozenset({"last_report_ms", "blind_since_ms", "lost"})
 class SqlTransaction:
     """Implements `interface.Transaction` on one open connection. ``finish`` comes before the commit, ``committed`` after it."""
 
-    def __init__(self, connection: Connection, violation_window_ms: int, stored: Stored) -> None:
+    def __init__(self, connection: Connection, violation_window_ms: int, stored: Stored, origin: str) -> None:
+        """``origin`` names this store to others that follow what is in force."""
         self._connection = connection
+        self._origin = origin
+        self._is_news = False
         self._recording = Recording(connection, violation_window_ms, stored)
 
     def finish(self) -> None:
-        """Write what was added up."""
+        """Write what was added up, and wake others that share the database when something else is in force."""
         self._recording.finish()
+        if self._is_news:
+            announce(self._connection, self._origin)
 
     def committed(self) -> None:
         """Remember what need not be written again."""
@@ -101,6 +108,7 @@ class SqlTransaction:
     def set_mode(self, service: ServiceName, mode: Mode, now_ms: int) -> None:
         """Set a service's mode, and remember since when it holds."""
         row = {"namespace": service.namespace, "name": service.name, "mode": str(mode)}
+        self._is_news = True
         upsert(self._connection, tables.modes, [row])
         upsert(self._connection, tables.mode_changes, [{**row, "at_ms": now_ms}])
 
@@ -120,6 +128,7 @@ class SqlTransaction:
         )
         if not found:
             raise StoreError(f"revision {number} cannot be put in force: it is not stored")
+        self._is_news = True
         upsert(self._connection, tables.active_revision, [{"singleton": 1, "number": number}])
 
     def add_audit(self, actor: str, action: str, subject: str, detail: str, now_ms: int) -> AuditEvent:
@@ -164,10 +173,12 @@ class SqlTransaction:
 
     def add_rollout(self, rollout: Rollout) -> Rollout:
         """Store a staged rollout under the next number."""
+        self._is_news = True
         return insert_rollout(self._connection, rollout)
 
     def move_rollout(self, before: Rollout, after: Rollout) -> bool:
         """Put a staged rollout into another state; ``False`` when it moved meanwhile."""
+        self._is_news = True
         return move_rollout(self._connection, before, after)
 
     def add_join_token(self, token_hash: str, workload: str, expires_ms: int, now_ms: int) -> None:
@@ -210,4 +221,18 @@ class SqlTransaction:
         values = [
             {name: value for name, value in asdict(row).items() if name not in REPORT_FIELDS} for _, row in sorted(last_of.items())
         ]
-        upsert(self._connection, tables.sidecars, values)
+        stored = tables.sidecars.c
+        upsert(
+            self._connection,
+            tables.sidecars,
+            values,
+            only=lambda new: or_(new.connected, new.plane == stored.plane, ~stored.connected),
+        )
+
+    def beat(self, plane: str, now_ms: int, alive_since_ms: int) -> None:
+        """Say that a control plane is there; nobody is connected any more to those that said nothing since then."""
+        beat(self._connection, plane, now_ms, alive_since_ms)
+
+    def leave(self, plane: str) -> None:
+        """A control plane ends, and its sidecars' connections with it."""
+        leave(self._connection, plane)

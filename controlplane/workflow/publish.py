@@ -188,6 +188,10 @@ class Publisher:
             self._changed(_change(before, after))
             return policy
 
+    def follow(self) -> None:
+        """Read what others put into force. What did not change is not parsed again."""
+        self.refresh(self.policy)
+
 
 def _change(before: InForce, after: InForce) -> Change:
     """Whom a change concerns. One of modes, or of hosts outside, may show in every caller's upstreams."""

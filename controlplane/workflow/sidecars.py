@@ -39,6 +39,7 @@ class _State:
     envoy_version: str = ""
     capture: str = ""
     certificate_not_after_ms: int | None = None
+    plane: str = ""
     streams: int = 0
 
     def row(self) -> SidecarRow:
@@ -53,8 +54,10 @@ Key = tuple[str, str]
 class SidecarStates:
     """One state per (workload, instance)."""
 
-    def __init__(self, store: Store, clock_ms: Callable[[], int]) -> None:
+    def __init__(self, store: Store, clock_ms: Callable[[], int], plane: str = "") -> None:
+        """``plane`` names this control plane. Nobody is connected to it yet; `workflow.presence` says so to those who look."""
         self._store = store
+        self._plane = plane
         self._clock_ms = clock_ms
         self._states: dict[Key, _State] = {}
         self._dirty: set[Key] = set()
@@ -62,11 +65,8 @@ class SidecarStates:
         self._stopping = asyncio.Event()
         for row in store.sidecars():
             key = (row.workload, row.instance)
-            state = self._states[key] = _State(**{name: getattr(row, name) for name in _KEPT})
-            if state.connected:
-                # Whoever was connected to a control plane that ended is not connected to this one yet.
-                state.connected = False
-                self._dirty.add(key)
+            self._states[key] = _State(**{name: getattr(row, name) for name in _KEPT})
+            self._states[key].connected = False
 
     @property
     def connected_count(self) -> int:
@@ -83,6 +83,7 @@ class SidecarStates:
         state = self._changed(workload, instance)
         state.streams += 1
         state.connected, state.connected_ms, state.sent_version = True, self._clock_ms(), version
+        state.plane = self._plane
 
     def disconnected(self, workload: str, instance: str) -> None:
         """A stream ended; the sidecar may have another one already."""

@@ -13,11 +13,11 @@ from controlplane.demo.plan import Placed
 from controlplane.demo.processes import CONTROL_PLANE
 from controlplane.demo.services.messages import Result
 from controlplane.demo.tour import Tour
-from tests.controlplane.store.conftest import cluster, database, postgresql_url  # noqa: F401  # fixtures
 from tests.e2e import meshes
 from tests.e2e.connections import reaches
 from tests.e2e.meshes import NO_NAMESPACES, TOWN, learn, named, put_into, running
 from tests.e2e.traffic import Traffic, flowing
+from tests.harness.postgresql import cluster, database, postgresql_url  # noqa: F401  # fixtures
 
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(bool(NO_NAMESPACES), reason=f"no network namespaces here: {NO_NAMESPACES}")]
 BOOKINFO = (Path(preflight.__file__).parent / "topologies" / "bookinfo.yaml").read_text()

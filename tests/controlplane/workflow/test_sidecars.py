@@ -10,6 +10,8 @@ import pytest
 
 from controlplane.store.interface import SidecarRow
 from controlplane.store.sql import SqlStore
+from controlplane.workflow.presence import Presence
+from controlplane.workflow.publish import Publisher
 from controlplane.workflow.sidecars import MAX_MESSAGE_CHARACTERS, SidecarStates
 from tests.harness.mesh import NOW_MS
 
@@ -82,7 +84,9 @@ async def test_a_sidecar_that_connects_again_before_its_old_stream_ends_is_conne
     assert (await row(states, store)).connected is True
 
 
-async def test_after_a_restart_nobody_is_connected_and_all_else_is_known(states: SidecarStates, store: SqlStore) -> None:
+async def test_after_a_restart_nobody_is_connected_and_all_else_is_known(
+    states: SidecarStates, store: SqlStore, publisher: Publisher
+) -> None:
     """What telemetry wrote beside it stays, too."""
     states.connected(*CART, "v1")
     states.announced(*CART, "0.1", "1.36", "redirect", 5_000)
@@ -91,7 +95,9 @@ async def test_after_a_restart_nobody_is_connected_and_all_else_is_known(states:
     with store.transaction() as transaction:
         transaction.record_batch(*CART, "a" * 32, 3, [], 9, NOW_MS)
     before = store.sidecars()[0]
-    after = await row(SidecarStates(store, lambda: NOW_MS + 1), store)
+    again = SidecarStates(store, lambda: NOW_MS + 1, "again")
+    Presence(store, publisher, "again", lambda: NOW_MS + 1).begin()
+    after = await row(again, store)
     assert (before.connected, after.connected) == (True, False)
     assert (after.revision, after.agent_version, after.envoy_version, after.capture) == (4, "0.1", "1.36", "redirect")
     assert after.certificate_not_after_ms == 5_000
