@@ -32,9 +32,7 @@ class Operation:
     media_type: str = "application/json"
 
 
-def _read(
-    summary: str, query: type[Struct], answer: type[Struct], *, names: bool = False, conflicts: bool = False
-) -> Operation:
+def _read(summary: str, query: type[Struct], answer: type[Struct], *, names: bool = False, conflicts: bool = False) -> Operation:
     return Operation(summary=summary, query=query, answers=(answer,), names=names, conflicts=conflicts)
 
 

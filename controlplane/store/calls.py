@@ -14,7 +14,9 @@ def begin_call(connection: Connection, actor: str, key: str, fingerprint: str, n
     table = tables.calls
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     row = {"actor": actor, "key": key, "fingerprint": fingerprint, "begun_ms": now_ms, "media_type": ""}
-    if connection.execute(insert(table).values(row).on_conflict_do_nothing()).rowcount == 1:
+    # Not by the count of rows, which SQLAlchemy does not keep of an insert.
+    taken = insert(table).values(row).on_conflict_do_nothing().returning(table.c.key)
+    if connection.execute(taken).first() is not None:
         oldest = select(table.c.key).where(table.c.actor == actor).order_by(table.c.begun_ms.desc(), table.c.key).offset(keep)
         connection.execute(delete(table).where(table.c.actor == actor, table.c.key.in_(oldest), table.c.key != key))
         return None

@@ -199,7 +199,7 @@ async def test_drain_makes_it_unready_and_waits_for_what_is_under_way(directory:
             await place.answers(HEALTH_PORT, "/healthz/ready", 200)
             await place.answers(PORT, "/", 200)
             slow = asyncio.create_task(place.ask(PORT, "/slow/2"))
-            active = "downstream_rq_active{envoy_http_conn_manager_prefix=\"http\"} 1"
+            active = 'downstream_rq_active{envoy_http_conn_manager_prefix="http"} 1'
             async with asyncio.timeout(30):
                 while active not in (await place.ask(METRICS_PORT, "/stats/prometheus"))[1]:
                     pass

@@ -18,13 +18,20 @@ READY = "/app-health/web/readyz"
 
 def test_probes_are_read_as_kubernetes_writes_them() -> None:
     read = read_probes(
-        json.dumps({
-            READY: {
-                "httpGet": {"path": "/ok?x=1", "port": 8080, "scheme": "HTTPS", "httpHeaders": [{"name": "Host", "value": "web"}]}
-            },
-            "/app-health/web/livez": {"tcpSocket": {"port": 6379}, "timeoutSeconds": 3},
-            "/app-health/db/startupz": {"grpc": {"port": 9000, "service": None}},
-        })
+        json.dumps(
+            {
+                READY: {
+                    "httpGet": {
+                        "path": "/ok?x=1",
+                        "port": 8080,
+                        "scheme": "HTTPS",
+                        "httpHeaders": [{"name": "Host", "value": "web"}],
+                    }
+                },
+                "/app-health/web/livez": {"tcpSocket": {"port": 6379}, "timeoutSeconds": 3},
+                "/app-health/db/startupz": {"grpc": {"port": 9000, "service": None}},
+            }
+        )
     )
     assert read == {
         READY: Probe(http_get=HttpGet(8080, "/ok?x=1", "HTTPS", "", (Header("Host", "web"),))),

@@ -106,9 +106,7 @@ async def health_service(answer: Callable[[bytes], bytes]) -> AsyncIterator[int]
         await server.stop(None)
 
 
-@pytest.mark.parametrize(
-    ("service", "status"), [("", 200), (None, 200), ("shop.Cart", 503), ("x" * 200, 503), ("unknown", 503)]
-)
+@pytest.mark.parametrize(("service", "status"), [("", 200), (None, 200), ("shop.Cart", 503), ("x" * 200, 503), ("unknown", 503)])
 async def test_a_grpc_probe_asks_the_health_service(service: str | None, status: int) -> None:
     asked: list[bytes] = []
 

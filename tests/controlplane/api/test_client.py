@@ -93,8 +93,8 @@ def cutting(answers: list[bytes]) -> Iterator[tuple[str, list[bytes]]]:
         thread.join()
 
 
-_FINE = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}'
-_BUSY = b'HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\n{}'
+_FINE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+_BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\n{}"
 
 
 @pytest.mark.parametrize("first", [b"", _BUSY])

@@ -71,9 +71,7 @@ def test_one_that_is_under_way_is_not_begun_again(plane: Plane, api: FlaskClient
     app.add_url_rule("/slow", "slow", slow, methods=["POST"])
     headers = KEY | {"Authorization": f"Bearer {TOKEN}", "Host": "localhost"}
     first: list[int] = []
-    thread = threading.Thread(
-        target=lambda: first.append(app.test_client().post("/slow", json={}, headers=headers).status_code)
-    )
+    thread = threading.Thread(target=lambda: first.append(app.test_client().post("/slow", json={}, headers=headers).status_code))
     thread.start()
     try:
         assert entered.wait(60)
