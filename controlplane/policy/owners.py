@@ -1,8 +1,9 @@
 """The owners file: who has to agree to an edge toward a service, like a repository's CODEOWNERS. Reads it; decides nothing.
 
     # teams first, then services; the last line that fits a service counts
-    @shop-team: alice bob
-    *               @platform carol
+    @platform:      carol erin
+    @shop-team:     alice bob
+    *               @platform
     shop/*          @shop-team
     shop/payments*  dora
 
@@ -50,6 +51,10 @@ class Owners:
         """The owners of a service or workload ("namespace/name"), by the last line that fits; empty where nobody is."""
         found = self._line(name)
         return () if found is None else found.owners
+
+    def of_each(self, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """The same of several, each looked for once."""
+        return {name: self.of(name) for name in set(names)}
 
     def assigned(self, names: Iterable[str]) -> dict[int, tuple[str, ...]]:
         """By the number of a line, those of some services that it is about."""
@@ -101,7 +106,7 @@ def parse_owners(text: str) -> Owners:
                 name, members = _team(words)
                 if name in teams:
                     raise OwnersError(f"there is a team {name} already")
-                teams[name] = _users(members, {})
+                teams[name] = _members(members)
             else:
                 owned.append(OwnedServices(words[0], _users(words[1:], teams), number, _fits(words[0])))
         except OwnersError as error:
@@ -116,6 +121,13 @@ def _team(words: list[str]) -> tuple[str, list[str]]:
     if not words[1:]:
         raise OwnersError(f"the team {name} has no members")
     return name, words[1:]
+
+
+def _members(words: Iterable[str]) -> tuple[str, ...]:
+    inner = next((word for word in words if word.startswith("@")), None)
+    if inner is not None:
+        raise OwnersError(f"{inner[:80]} is a team: a team's members are users")
+    return _users(words, {})
 
 
 def _users(words: Iterable[str], teams: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:

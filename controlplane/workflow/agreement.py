@@ -19,6 +19,7 @@ from controlplane.topology.model import ServiceName
 from controlplane.workflow.revisions import Done, Published, Refused, Why, as_json
 
 _DAY_MS = 86_400_000
+_ByName = Mapping[str, tuple[str, ...]]
 #: Comments that one row may have.
 MAX_COMMENTS = 200
 
@@ -89,9 +90,10 @@ class Agreement:
     def agree(self, number: int, rows: Mapping[int, ReviewRow], actor: str, override_reason: str = "") -> Split | Refused:
         """Somebody agrees to rows of a proposal: those that lack nothing are ready, the others wait with it written down."""
         try:
-            needed = {row: self._needed(self._owners(), asks) for row, asks in rows.items()}
+            owners = self._owners().of_each(asks.edge.destination for asks in rows.values())
         except OwnersError as error:
             return _unreadable(error)
+        needed = {row: self._needed(owners, asks) for row, asks in rows.items()}
         questions = {row: question_of(asks) for row, asks in rows.items()}
         waiting = self._lacking(needed, questions, actor)
         if override_reason and waiting:
@@ -150,9 +152,10 @@ class Agreement:
         questions = [question_of(row) for row in listed]
         trouble = ""
         try:
-            owners = self._owners()
+            file = self._owners()
         except OwnersError as error:
-            owners, trouble = Owners(), f"an owners file that can be read: {error}"
+            file, trouble = Owners(), f"an owners file that can be read: {error}"
+        owners = file.of_each(name for row in listed for name in (row.edge.source, row.edge.destination))
         given = self._given(questions)
         said: dict[str, list[Comment]] = {}
         for comment in self._store.comments([_edge(row) for row in listed]):
@@ -163,14 +166,14 @@ class Agreement:
         ]
 
     def _stands(
-        self, row: ReviewRow, owners: Owners, given: tuple[Approval, ...], said: tuple[Comment, ...], trouble: str, reader: str
+        self, row: ReviewRow, owners: _ByName, given: tuple[Approval, ...], said: tuple[Comment, ...], trouble: str, reader: str
     ) -> Standing:
         needed = self._needed(owners, row)
         lacks = trouble or needed.lacks(approval.actor for approval in given)
-        return Standing(needed.owners, owners.of(row.edge.source), given, said, lacks, reader in needed.owners)
+        return Standing(needed.owners, owners[row.edge.source], given, said, lacks, reader in needed.owners)
 
-    def _needed(self, owners: Owners, row: ReviewRow) -> Needed:
-        return Needed(owners.of(row.edge.destination), self._four_eyes, "" if row.asked is None else row.asked.by)
+    def _needed(self, owners: _ByName, row: ReviewRow) -> Needed:
+        return Needed(owners[row.edge.destination], self._four_eyes, "" if row.asked is None else row.asked.by)
 
     def _lacking(self, needed: Mapping[int, Needed], questions: Mapping[int, str], actor: str) -> dict[int, str]:
         """What each row lacks with this actor's word; rows that lack nothing are left out."""

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controlplane.policy import owners
 from controlplane.policy.owners import MAX_BYTES, MAX_LINES, Owners, OwnersError, parse_owners, read_owners
 
 FILE = """
@@ -37,14 +38,20 @@ def test_the_last_line_that_fits_counts(service: str, owners: tuple[str, ...]) -
     assert parse_owners(FILE).of(service) == owners
 
 
+def test_the_example_of_its_description_reads() -> None:
+    assert owners.__doc__ is not None
+    example = owners.__doc__.split("\n\n")[1]
+    assert parse_owners(example).of("shop/cart") == ("alice", "bob")
+    assert parse_owners(example).of("ops/redis") == ("carol", "erin")
+
+
 def test_without_lines_nobody_has_to_agree() -> None:
     assert parse_owners("# nothing\n\n") == Owners()
     assert Owners().of("shop/cart") == ()
 
 
 def test_each_service_is_of_one_line() -> None:
-    owners = parse_owners(FILE)
-    found = owners.assigned(["shop/cart", "shop/payments", "ops/redis"])
+    found = parse_owners(FILE).assigned(["shop/cart", "shop/payments", "ops/redis"])
     assert found == {
         6: ("ops/redis",),
         7: ("shop/cart",),
@@ -59,7 +66,7 @@ def test_each_service_is_of_one_line() -> None:
         ("\n@a alice", "line 2: '@a' begins no team: write @name: and its members"),
         ("@a:", "line 1: the team @a has no members"),
         ("@a: x\n@a: y", "line 2: there is a team @a already"),
-        ("@a: @b", "line 1: there is no team @b above this line"),
+        ("@a: @b", "line 1: @b is a team: a team's members are users"),
         ("shop alice", "line 1: 'shop' is neither * nor namespace/name"),
         ("a/b/c alice", "line 1: 'a/b/c' is neither * nor namespace/name"),
         ("shop/* Alice", "line 1: 'Alice' is no user's name"),

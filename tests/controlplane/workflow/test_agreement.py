@@ -175,6 +175,20 @@ def test_while_the_file_cannot_be_read_nothing_is_agreed_to(store: SqlStore, pub
     assert [row.lacks for row in standing(review)] == ["an owners file that can be read: OWNERS: line 3: no"]
 
 
+def test_one_decision_reads_the_file_once(store: SqlStore, publisher: Publisher, clock: Clock) -> None:
+    """It may change between two rows, and a proposal may have thousands of them."""
+    read: list[Owners] = []
+
+    def owners() -> Owners:
+        read.append(OWNERS)
+        return OWNERS
+
+    learn(store, WEB_TO_CART, CART_TO_DB)
+    review = Review(store, publisher, clock, agreement=Agreement(store, clock, owners))
+    assert isinstance(review.approve(proposed(review).number, "ana"), Agreed)
+    assert len(read) == 1
+
+
 def test_a_comment_stands_at_its_edge(owned: Review, store: SqlStore) -> None:
     """Also when more of the edge is asked for; each is in the audit log, and there are not without end."""
     number = proposed(owned).number
