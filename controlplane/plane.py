@@ -16,6 +16,7 @@ from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc
 import structlog
@@ -61,6 +62,9 @@ from controlplane.workflow.sidecars import SidecarStates
 from controlplane.xds.compile import Compiler
 from controlplane.xds.tls import Trust
 from protos.picket.v1.sidecar_pb2 import SidecarInfo
+
+if TYPE_CHECKING:
+    from controlplane.kubernetes.cluster import Cluster
 
 STOP_GRACE_SECONDS = 3.0
 _log = structlog.get_logger("picket")
@@ -113,6 +117,7 @@ class ControlPlane:
         self._listening: list[str] = []
         self._enrolling: list[str] = []
         self._ready = threading.Event()
+        self._cluster = _cluster_of(settings)
         self._mesh, self._enrollment = self._servers()
         self._sessions = Sessions(now_ms)
         self._apis: list[ApiServer] = []
@@ -229,6 +234,8 @@ class ControlPlane:
         file = places.address_file(self._settings.data)
         if self._apis and places.read_address(file) == self._apis[0].address:  # and not another control plane's by now
             file.unlink(missing_ok=True)
+        if self._cluster is not None:
+            await self._cluster.close()
         self._recorder.close()
         self._states.close()
         for name in {"snapshots", "retention", "break-glass", "rollouts", "presence", "garbage"} & self._background.keys():
@@ -254,6 +261,7 @@ class ControlPlane:
             self._is_known,
             lambda how: self._metrics.certificates.labels(how).inc(),
             observer.refused,
+            None if self._cluster is None else self._cluster.attestor,
         )
         mesh, enrollment = listen.mesh_server(), listen.enrollment_server()
         mesh.add_generic_rpc_handlers((discovery.handlers(), *telemetry.handlers(), certificates.mesh_handlers()))
@@ -330,3 +338,18 @@ class ControlPlane:
             return None if only_sockets else places.keep_token(places.token_file(self._settings.data))
         except places.PlaceError as error:
             raise StartError(str(error)) from error
+
+
+def _cluster_of(settings: Settings) -> Cluster | None:
+    """The cluster to run for, if any."""
+    if not settings.kubernetes:
+        return None
+    try:
+        from controlplane.kubernetes.client import KubernetesError  # noqa: PLC0415  # an extra that others do not install
+        from controlplane.kubernetes.cluster import Cluster  # noqa: PLC0415  # the same
+    except ImportError as error:
+        raise StartError(f"--kubernetes: {error}; pip install 'picket[kubernetes]'") from error
+    try:
+        return Cluster(settings.kubernetes_audience)
+    except KubernetesError as error:
+        raise StartError(f"--kubernetes: {error}") from error

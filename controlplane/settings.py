@@ -107,6 +107,8 @@ class Settings:
     unused_days: int
     sensitive: tuple[str, ...]
     low_trust: tuple[str, ...]
+    kubernetes: bool
+    kubernetes_audience: str
     owners: Path | None
     four_eyes: bool
 
@@ -137,6 +139,8 @@ def build_settings(
     unused_days: int = 30,
     sensitive: Sequence[str] = (),
     low_trust: Sequence[str] = (),
+    kubernetes: bool = False,
+    kubernetes_audience: str = "picket",
     owners: str | Path | None = None,
     four_eyes: bool = False,
 ) -> Settings:
@@ -163,6 +167,8 @@ def build_settings(
         if not 0 <= days <= _MAX_DAYS:
             raise SettingsError(f"--keep-{name}-days: 1 to {_MAX_DAYS} days, or 0 for ever")
     _check_review(gate_min_days, gate_max_denials, unused_days, {"--sensitive": sensitive, "--low-trust": low_trust})
+    if not 0 < len(kubernetes_audience) <= 253 or not kubernetes_audience.isprintable():
+        raise SettingsError("--kubernetes-audience: 1 to 253 characters")
     grpc = tuple(parse_listen(text, "--grpc-listen") for text in grpc_listen)
     enroll = tuple(parse_listen(text, "--enroll-listen") for text in enroll_listen)
     api = tuple(parse_listen(text, "--api-listen") for text in api_listen)
@@ -203,6 +209,8 @@ def build_settings(
         unused_days=unused_days,
         sensitive=tuple(sensitive),
         low_trust=tuple(low_trust),
+        kubernetes=kubernetes,
+        kubernetes_audience=kubernetes_audience,
         owners=None if owners is None else Path(owners),
         four_eyes=four_eyes,
     )

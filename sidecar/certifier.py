@@ -5,13 +5,17 @@ Never uses a private key but to prove the old identity.
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+
 import grpc
 
 from protos.picket.v1.certificates_pb2 import EnrollRequest, RenewRequest, Svid
 from sidecar import channel
 from sidecar.identity import Identity
 from sidecar.issuing import Answer, Issued, Refused, Unreachable
-from sidecar.join import Join
+from sidecar.join import Join, SettingsError
+from sidecar.podjoin import read_bundle
 
 _SERVICE = "/picket.v1.Certificates/"
 TIMEOUT_SECONDS = 10.0
@@ -26,6 +30,17 @@ class GrpcCertifier:
     async def enroll(self, token: str, csr_der: bytes) -> Answer:
         """Trade a join token for a certificate."""
         return await self._ask(channel.enrollment_channel(self._join), "Enroll", EnrollRequest(join_token=token, csr_der=csr_der))
+
+    async def attest(self, token: str, csr_der: bytes) -> Answer:
+        """Trade a pod's service-account token for a certificate, believing the roots that are in their file now."""
+        join = self._join
+        if join.bundle_file is not None:
+            try:
+                join = replace(join, bundle_pem=await asyncio.to_thread(read_bundle, join.bundle_file))
+            except SettingsError as error:
+                return Unreachable(str(error))
+        request = EnrollRequest(service_account_token=token, csr_der=csr_der)
+        return await self._ask(channel.enrollment_channel(join), "Enroll", request)
 
     async def renew(self, identity: Identity, csr_der: bytes) -> Answer:
         """A certificate for a new key, by the proof of the old one."""

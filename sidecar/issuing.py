@@ -49,6 +49,9 @@ class Certifier(Protocol):
     async def enroll(self, token: str, csr_der: bytes) -> Answer:
         """Trade a join token for a certificate."""
 
+    async def attest(self, token: str, csr_der: bytes) -> Answer:
+        """Trade a pod's service-account token for a certificate."""
+
     async def renew(self, identity: Identity, csr_der: bytes) -> Answer:
         """A certificate for a new key, by the proof of the old one."""
 

@@ -1,6 +1,6 @@
-"""The join file: where the control plane is, whom to believe there, who this sidecar is to become. Never holds a private key.
+"""What it takes to join, mostly from a join file: where the control plane is, whom to believe there, who this sidecar is to become.
 
-It carries a one-time token: nothing secret is an option, because options can be read in the process list.
+It carries a one-time token and never a private key: nothing secret is an option, because options can be read in the process list.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class Join:
     """Where the control plane is, whom to believe there, and who this sidecar is to become.
 
     ``control_plane`` (mTLS) and ``enrollment`` (server TLS) are ``host:port`` or ``unix:/path``. ``bundle_pem`` holds the
-    roots that sign the control plane's certificate, which must be valid for ``server_name``.
+    roots that sign the control plane's certificate, which must be valid for ``server_name``. A pod's sidecar has a ``token_file``
+    in place of the token, and the ``bundle_file`` that the roots come from.
     """
 
     control_plane: str
@@ -41,6 +42,8 @@ class Join:
     bundle_pem: str = field(repr=False)
     server_name: str
     insecure: bool
+    token_file: Path | None = None
+    bundle_file: Path | None = None
 
     @property
     def spiffe_id(self) -> str:
@@ -88,12 +91,13 @@ def read_join(path: Path) -> tuple[Join, str]:
         server_name=read.server_name,
         insecure=read.insecure,
     )
-    _check_join(join, f"--join: {path}")
+    check_join(join, f"--join: {path}")
     warning = f"{path} can be read by others (mode {mode:04o}) and holds a token; chmod 600 it" if mode & 0o077 else ""
     return join, warning
 
 
-def _check_join(join: Join, where: str) -> None:
+def check_join(join: Join, where: str) -> None:
+    """See that everything in it can be used; ``where`` is what errors begin with. Raises `SettingsError`."""
     for name in ("control_plane", "enrollment"):
         check_target(getattr(join, name), f"{where}: {name}")
     if not _WORKLOAD.fullmatch(join.workload):

@@ -1,4 +1,4 @@
-"""Has an identity at hand: from disk, by the join token, by renewal in time. Never opens a connection and never signs."""
+"""Has an identity at hand: from disk, by a token, by renewal in time. Never opens a connection and never signs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sidecar.backoff import Backoff
 from sidecar.identity import Identity, IdentityError, load, save
 from sidecar.issuing import Certifier, Issued, Refused, Unreachable, new_key
 from sidecar.join import Join, SettingsError, read_join
+from sidecar.podjoin import read_token
 
 #: A refusal does not mend itself; asking again is only for what a person changes meanwhile.
 REFUSED_RETRY_SECONDS = 30.0
@@ -85,17 +86,22 @@ class IdentityKeeper:
             await asyncio.sleep(REFUSED_RETRY_SECONDS)
 
     async def _ask(self, valid: Identity | None) -> Identity | Unreachable | Refused:
-        """One try: renewal where there is a valid identity, enrollment otherwise."""
+        """One try: a pod's token each time; elsewhere renewal where there is a valid identity, enrollment otherwise."""
+        if self._join.token_file is not None:
+            valid = None
         token = "" if valid is not None else self._token()
         if valid is None and not token:
-            return Refused(
-                f"there is no join token; make one with `picket token {self._join.workload}` and put it into the join file"
-            )
+            return Refused(self._no_token())
         try:
             key_pem, csr = await asyncio.to_thread(new_key)
         except IdentityError as error:
             return Unreachable(str(error))  # a machine out of memory, say: what is there stays good meanwhile
-        answer = await (self._certifier.renew(valid, csr) if valid is not None else self._certifier.enroll(token, csr))
+        if valid is not None:
+            answer = await self._certifier.renew(valid, csr)
+        elif self._join.token_file is not None:
+            answer = await self._certifier.attest(token, csr)
+        else:
+            answer = await self._certifier.enroll(token, csr)
         if not isinstance(answer, Issued):
             return answer
         if answer.spiffe_id != self._join.spiffe_id:
@@ -116,12 +122,18 @@ class IdentityKeeper:
             _log.error("identity not on disk, a restart will need a new token reason=%r", str(error))
         # From now on, not from its beginning, which the authority dates back.
         self._use(identity, self._clock())
-        how = "renew" if valid else "enroll"
+        how = "renew" if valid is not None else "enroll"
         _log.info("certificate issued how=%s id=%s not_after=%d", how, identity.spiffe_id, identity.not_after_seconds)
         return identity
 
     def _token(self) -> str:
-        """The join token; the file is read again, because a person may have put a new one there."""
+        """The token; its file is read again, because a person, or the kubelet, may have put a new one there."""
+        if self._join.token_file is not None:
+            try:
+                return read_token(self._join.token_file)
+            except SettingsError as error:
+                _log.warning("token not read reason=%r", str(error))
+                return ""
         if self._join_file is None:
             return self._join.token
         try:
@@ -130,6 +142,11 @@ class IdentityKeeper:
             _log.warning("join file not read again reason=%r", str(error))
             return self._join.token
 
+    def _no_token(self) -> str:
+        if self._join.token_file is not None:
+            return f"there is no service-account token in {self._join.token_file}; is the volume projected?"
+        return f"there is no join token; make one with `picket token {self._join.workload}` and put it into the join file"
+
     def _use(self, identity: Identity, since_seconds: float) -> None:
         self.current = identity
         self._renewal = identity.renewal_seconds(since_seconds, self._random.random())
@@ -137,7 +154,8 @@ class IdentityKeeper:
 
     def _say_expired(self, identity: Identity) -> None:
         _log.error(
-            "identity expired id=%s not_after=%d: peers refuse it, nothing passes; needs the control plane and, in %s, a new "
-            "join token (picket token %s)",
-            identity.spiffe_id, identity.not_after_seconds, self._join_file or "the join file", self._join.workload,
+            "identity expired id=%s not_after=%d: peers refuse it, nothing passes; needs the control plane and, in %s, a token "
+            "that is good (where it is a join file: picket token %s)",
+            identity.spiffe_id, identity.not_after_seconds, self._join.token_file or self._join_file or "the join file",
+            self._join.workload,
         )  # fmt: skip

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from sidecar import VERSION
-from sidecar.join import SettingsError, read_join
+from sidecar.join import Join, SettingsError, read_join
+from sidecar.podjoin import pod_join
 from sidecar.programs import find_program
 from sidecar.settings import CAPTURES, OUTBOUND_UDP, REDIRECT_BY, Settings, build_settings
 
@@ -43,10 +44,11 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[Set
     command = tuple(arguments[split + 1 :])
     if split < len(arguments):
         command = _resolved(command, environment)
-    for option in ("join", "state"):
-        if getattr(given, option) is None:
-            raise SettingsError(f"--{option} is missing; see --help")
-    join, warning = read_join(given.join)
+    if given.join is None and given.token_file is None:
+        raise SettingsError("--join is missing, or in a pod --token-file; see --help")
+    if given.state is None:
+        raise SettingsError("--state is missing; see --help")
+    join, warning = _join(given)
     if os.geteuid() == 0 and command and given.app_user is None:
         raise SettingsError(
             "--app-user is missing: run by root, the application could read the sidecar's key and go around the redirect; give it "
@@ -77,6 +79,24 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[Set
     return settings, warning
 
 
+def _join(given: argparse.Namespace) -> tuple[Join, str]:
+    """How to join, and a warning: by a join file, or in a pod by its service account."""
+    if given.token_file is None:
+        return read_join(given.join)
+    if given.join is not None or given.insecure:
+        raise SettingsError("--token-file: goes neither with --join nor with --insecure")
+    join = pod_join(
+        token_file=given.token_file,
+        bundle_file=given.bundle_file,
+        control_plane=given.control_plane,
+        enrollment=given.enrollment,
+        workload=given.workload,
+        trust_domain=given.trust_domain,
+        server_name=given.server_name,
+    )
+    return join, ""
+
+
 def _resolved(command: tuple[str, ...], environment: Mapping[str, str]) -> tuple[str, ...]:
     """The command with its program's full path."""
     if not command:
@@ -94,6 +114,14 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     )  # fmt: skip
     options: list[tuple[str, dict[str, object]]] = [
         ("--join", {"metavar": "FILE", "type": Path, "help": "join file, made with `picket token NAMESPACE/ACCOUNT`"}),
+        ("--token-file", {"metavar": "FILE", "type": Path,
+                          "help": "in a pod, instead of --join: its service-account token for the control plane's audience"}),
+        ("--bundle-file", {"metavar": "FILE", "type": Path, "help": "with --token-file: the mesh's root certificates (PEM)"}),
+        ("--enrollment", {"metavar": "TARGET", "help": "with --token-file: where certificates are had, host:port"}),
+        ("--workload", {"metavar": "NAMESPACE/ACCOUNT", "help": "with --token-file: the pod's namespace and service account"}),
+        ("--trust-domain", {"metavar": "NAME", "default": "picket.local", "help": "with --token-file: the mesh's (picket.local)"}),
+        ("--server-name", {"metavar": "NAME", "default": "picket-controlplane",
+                           "help": "with --token-file: the name in the control plane's certificate (picket-controlplane)"}),
         ("--state", {"metavar": "DIR", "type": Path, "help": "directory for the key, the last configuration and unsent reports"}),
         ("--capture", {"choices": CAPTURES, "default": "redirect", "help": "redirect (nftables, as root) or explicit listeners"}),
         ("--redirect-by", {"choices": REDIRECT_BY, "default": "agent",

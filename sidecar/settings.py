@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sidecar.join import MAX_SOCKET_PATH_BYTES, Join, SettingsError, check_target, is_local
@@ -92,7 +92,7 @@ class Settings:
     """Everything that `picket sidecar` can be told."""
 
     join: Join
-    join_file: Path
+    join_file: Path | None
     paths: StatePaths
     capture: str
     redirect_by: str
@@ -133,7 +133,7 @@ def parse_app_user(text: str) -> tuple[int, int]:
 
 def build_settings(
     *,
-    join_file: Path,
+    join_file: Path | None,
     join: Join,
     state: Path,
     command: Sequence[str] = (),
@@ -188,10 +188,8 @@ def build_settings(
     paths = StatePaths(state.absolute())
     paths.check()
     return Settings(
-        join=Join(
-            target, join.enrollment, join.trust_domain, join.workload, join.token, join.bundle_pem, join.server_name, insecure
-        ),
-        join_file=join_file.absolute(),
+        join=replace(join, control_plane=target, insecure=insecure),
+        join_file=None if join_file is None else join_file.absolute(),
         paths=paths,
         capture=capture,
         redirect_by=redirect_by,
@@ -209,7 +207,7 @@ def build_settings(
     )
 
 
-def _check_channel(join_file: Path, join: Join, target: str, *, insecure: bool) -> None:
+def _check_channel(join_file: Path | None, join: Join, target: str, *, insecure: bool) -> None:
     """See that the control channel is encrypted and its other end known, or that it stays on this machine."""
     if join.insecure and not insecure:
         raise SettingsError("the join file is of a control plane without TLS; say --insecure if that is what you want")

@@ -99,6 +99,11 @@ SETTINGS = (
     _setting(
         "four-eyes", "Two persons have to agree to each edge.", is_flag=True, default=False, show_default=False
     ),
+    _setting(
+        "kubernetes", "Run for the cluster that this is in, or that KUBECONFIG names: pods join by their service-account tokens.",
+        is_flag=True, default=False, show_default=False,
+    ),
+    _setting("kubernetes-audience", "Audience that those tokens have to be for.", default="picket", metavar="NAME"),
     _setting("log-level", "debug, info, warning or error.", default="info", metavar="LEVEL"),
 )  # fmt: skip
 

@@ -1,7 +1,8 @@
 """The certificates service: trades join tokens and proven identities for SVIDs. Never sees a private key.
 
 `Enroll` stands on a listener without client certificates, `Renew` only where the peer proved who it is. Certificates are
-short-lived, and a workload that left the topology gets no other: that is how an identity ends.
+short-lived, and a workload that left the topology gets no other: that is how an identity ends. Where a platform attests its
+workloads they prove themselves anew for each certificate, so that a stolen one is of no use for longer than it lasts.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError, Message
 
+from controlplane.identity.attestation import Attested, NotAttested, Undecided
 from controlplane.identity.authority import BadCsr, CertificateAuthority
 from controlplane.identity.spiffe import WorkloadId
 from controlplane.server.authentication import Authenticator, Unauthenticated
@@ -37,10 +39,18 @@ class Admission(Protocol):
         """Use a token up, and say whose it was."""
 
 
-class Certificates:
-    """Signs for whom a join token or, for renewal, the connection speaks.
+class Attestor(Protocol):
+    """Who asks a platform whose token it is: `kubernetes.attestation.TokenReviews`."""
 
-    ``known`` says whether the topology has a workload; ``issued`` hears how ("enroll", "renew"), ``refused`` peer, claim, reason.
+    async def attest(self, token: str) -> Attested | NotAttested | Undecided:
+        """Say who the platform knows by a token."""
+
+
+class Certificates:
+    """Signs for whom a join token, an attested one or, for renewal, the connection speaks.
+
+    ``attestor`` is there where a platform attests, and nobody is renewed there. ``known`` says whether the topology has a
+    workload; ``issued`` hears how ("enroll", "renew"), ``refused`` peer, claim, reason.
     """
 
     def __init__(
@@ -52,6 +62,7 @@ class Certificates:
         known: Callable[[WorkloadId], bool],
         issued: Callable[[str], None],
         refused: Callable[[str, str, str], None],
+        attestor: Attestor | None = None,
     ) -> None:
         self._authority = authority
         self._authenticator = authenticator
@@ -60,6 +71,7 @@ class Certificates:
         self._known = known
         self._issued = issued
         self._refused = refused
+        self._attestor = attestor
 
     def enrollment_handlers(self) -> grpc.GenericRpcHandler:
         """`Enroll` only."""
@@ -77,6 +89,8 @@ class Certificates:
 
     async def _enroll(self, body: bytes, context: Context) -> Svid:
         request = await _parsed(EnrollRequest(), body, context)
+        if request.WhichOneof("proof") == "service_account_token":
+            return await self._attested(request, context)
         if not request.join_token or len(request.join_token) > MAX_TOKEN_CHARACTERS:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "join_token: empty or longer than 256 characters")
         # A request that cannot be signed must not use the token up.
@@ -93,24 +107,46 @@ class Certificates:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, workload.reason)
         return await self._sign(request.csr_der, workload, "enroll", context)
 
+    async def _attested(self, request: EnrollRequest, context: Context) -> Svid:
+        """A certificate for whom the platform knows by the token."""
+        if self._attestor is None:
+            await context.abort(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                "this control plane knows no cluster; start it with --kubernetes, or give the sidecar a join file",
+            )
+        attested = await self._attestor.attest(request.service_account_token)
+        if isinstance(attested, Undecided):
+            await context.abort(grpc.StatusCode.UNAVAILABLE, attested.reason)
+        if isinstance(attested, NotAttested):
+            self._refused(context.peer(), "attest", attested.reason)
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, attested.reason)
+        if not self._known(attested.workload):
+            # The pod may be newer than what was heard of the cluster.
+            await context.abort(grpc.StatusCode.UNAVAILABLE, f"{attested.workload} is not known in the mesh yet")
+        return await self._sign(request.csr_der, attested.workload, "attest", context, attested.instance)
+
     async def _renew(self, body: bytes, context: Context) -> Svid:
         peer = self._authenticator.peer(context)
         if isinstance(peer, Unauthenticated):
             self._refused("", "renew", peer.reason)
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, peer.reason)
         request = await _parsed(RenewRequest(), body, context)
+        if self._attestor is not None:
+            reason = "certificates are had by the service-account token here, not by an older certificate"
+            self._refused(str(peer.workload), "renew", reason)
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, reason)
         if not self._known(peer.workload):
             reason = f"no service in the topology has the workload {peer.workload} any more; add it to the control plane's topology"
             self._refused(str(peer.workload), "renew", reason)
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, reason)
         return await self._sign(request.csr_der, peer.workload, "renew", context)
 
-    async def _sign(self, csr_der: bytes, workload: WorkloadId, how: str, context: Context) -> Svid:
+    async def _sign(self, csr_der: bytes, workload: WorkloadId, how: str, context: Context, instance: str = "") -> Svid:
         signed = self._authority.sign(csr_der, workload, self._lifetime, datetime.now(UTC))
         if isinstance(signed, BadCsr):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"csr_der: {signed.reason}")
         self._issued(how)
-        _log.info("certificate issued", workload=str(workload), how=how, not_after=signed.not_after.isoformat())
+        _log.info("certificate issued", workload=str(workload), instance=instance, how=how, not_after=signed.not_after.isoformat())
         return Svid(
             spiffe_id=signed.spiffe_id,
             certificate_chain_pem=signed.chain_pem,

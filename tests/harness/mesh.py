@@ -21,7 +21,7 @@ from controlplane.policy.rules import Mode
 from controlplane.server import listen
 from controlplane.server.ads import AggregatedDiscovery, StreamId
 from controlplane.server.authentication import Authenticator
-from controlplane.server.certificates import Certificates
+from controlplane.server.certificates import Attestor, Certificates
 from controlplane.server.snapshots import SnapshotCache
 from controlplane.server.streams import OpenStreams
 from controlplane.server.telemetry import Telemetry
@@ -142,7 +142,8 @@ class Mesh:
     """Both listeners with everything behind them."""
 
     def __init__(
-        self, directory: Path, store: Store, *, insecure: bool, topology: Topology, default_mode: Mode, stream_limit: int
+        self, directory: Path, store: Store, *, insecure: bool, topology: Topology, default_mode: Mode, stream_limit: int,
+        attestor: Attestor | None = None,
     ) -> None:
         self.directory = directory
         self.store = store
@@ -156,8 +157,9 @@ class Mesh:
         self._streams = (OpenStreams(stream_limit), OpenStreams(stream_limit))
         authenticator = Authenticator(TRUST_DOMAIN, insecure)
         certificates = Certificates(
-            self.authority, authenticator, self.admission, timedelta(minutes=5), self.is_known, lambda _: None, self.heard.refused
-        )
+            self.authority, authenticator, self.admission, timedelta(minutes=5), self.is_known, lambda _: None, self.heard.refused,
+            attestor,
+        )  # fmt: skip
         telemetry = Telemetry(authenticator, self.recorder, self._resolve, self._announce, self.heard.refused, self._streams[1])
         discovery = AggregatedDiscovery(self.cache, authenticator, self.heard, self._streams[0])
         self._server, self._enrollment = listen.mesh_server(), listen.enrollment_server()
@@ -236,9 +238,13 @@ async def running_mesh(
     topology: Topology = TOPOLOGY,
     default_mode: Mode = Mode.LEARN,
     stream_limit: int = 2_000,
+    attestor: Attestor | None = None,
 ) -> AsyncIterator[Mesh]:
     """A mesh that is stopped afterwards."""
-    mesh = Mesh(directory, store, insecure=insecure, topology=topology, default_mode=default_mode, stream_limit=stream_limit)
+    mesh = Mesh(
+        directory, store, insecure=insecure, topology=topology, default_mode=default_mode, stream_limit=stream_limit,
+        attestor=attestor,
+    )  # fmt: skip
     await mesh.start()
     try:
         yield mesh

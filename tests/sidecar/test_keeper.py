@@ -36,6 +36,9 @@ class Signer:
     async def enroll(self, token: str, csr_der: bytes) -> Answer:
         return self._answer("enroll", token, csr_der)
 
+    async def attest(self, token: str, csr_der: bytes) -> Answer:
+        return self._answer("attest", token, csr_der)
+
     async def renew(self, identity: Identity, csr_der: bytes) -> Answer:
         return self._answer("renew", identity.spiffe_id, csr_der)
 

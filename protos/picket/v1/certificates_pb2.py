@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#protos/picket/v1/certificates.proto\x12\tpicket.v1\"4\n\rEnrollRequest\x12\x12\n\njoin_token\x18\x01 \x01(\t\x12\x0f\n\x07\x63sr_der\x18\x02 \x01(\x0c\"\x1f\n\x0cRenewRequest\x12\x0f\n\x07\x63sr_der\x18\x01 \x01(\x0c\"\x83\x01\n\x04Svid\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\x1d\n\x15\x63\x65rtificate_chain_pem\x18\x02 \x01(\x0c\x12\x12\n\nbundle_pem\x18\x03 \x01(\x0c\x12\x1a\n\x12not_before_seconds\x18\x04 \x01(\x03\x12\x19\n\x11not_after_seconds\x18\x05 \x01(\x03\x32v\n\x0c\x43\x65rtificates\x12\x33\n\x06\x45nroll\x12\x18.picket.v1.EnrollRequest\x1a\x0f.picket.v1.Svid\x12\x31\n\x05Renew\x12\x17.picket.v1.RenewRequest\x1a\x0f.picket.v1.Svidb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#protos/picket/v1/certificates.proto\x12\tpicket.v1\"`\n\rEnrollRequest\x12\x14\n\njoin_token\x18\x01 \x01(\tH\x00\x12\x1f\n\x15service_account_token\x18\x03 \x01(\tH\x00\x12\x0f\n\x07\x63sr_der\x18\x02 \x01(\x0c\x42\x07\n\x05proof\"\x1f\n\x0cRenewRequest\x12\x0f\n\x07\x63sr_der\x18\x01 \x01(\x0c\"\x83\x01\n\x04Svid\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\x1d\n\x15\x63\x65rtificate_chain_pem\x18\x02 \x01(\x0c\x12\x12\n\nbundle_pem\x18\x03 \x01(\x0c\x12\x1a\n\x12not_before_seconds\x18\x04 \x01(\x03\x12\x19\n\x11not_after_seconds\x18\x05 \x01(\x03\x32v\n\x0c\x43\x65rtificates\x12\x33\n\x06\x45nroll\x12\x18.picket.v1.EnrollRequest\x1a\x0f.picket.v1.Svid\x12\x31\n\x05Renew\x12\x17.picket.v1.RenewRequest\x1a\x0f.picket.v1.Svidb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,11 +32,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.picket.v1.certificat
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ENROLLREQUEST']._serialized_start=50
-  _globals['_ENROLLREQUEST']._serialized_end=102
-  _globals['_RENEWREQUEST']._serialized_start=104
-  _globals['_RENEWREQUEST']._serialized_end=135
-  _globals['_SVID']._serialized_start=138
-  _globals['_SVID']._serialized_end=269
-  _globals['_CERTIFICATES']._serialized_start=271
-  _globals['_CERTIFICATES']._serialized_end=389
+  _globals['_ENROLLREQUEST']._serialized_end=146
+  _globals['_RENEWREQUEST']._serialized_start=148
+  _globals['_RENEWREQUEST']._serialized_end=179
+  _globals['_SVID']._serialized_start=182
+  _globals['_SVID']._serialized_end=313
+  _globals['_CERTIFICATES']._serialized_start=315
+  _globals['_CERTIFICATES']._serialized_end=433
 # @@protoc_insertion_point(module_scope)

@@ -21,22 +21,28 @@ class EnrollRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     JOIN_TOKEN_FIELD_NUMBER: _builtins.int
+    SERVICE_ACCOUNT_TOKEN_FIELD_NUMBER: _builtins.int
     CSR_DER_FIELD_NUMBER: _builtins.int
     join_token: _builtins.str
     """at most 256 characters; used up by the first success"""
+    service_account_token: _builtins.str
+    """Kubernetes, projected for the control plane's audience and bound to a pod; at most 16 KiB"""
     csr_der: _builtins.bytes
     """PKCS#10, at most 16 KiB. Only its public key is used: names in it are ignored."""
     def __init__(
         self,
         *,
         join_token: _builtins.str = ...,
+        service_account_token: _builtins.str = ...,
         csr_der: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["join_token", b"join_token", "proof", b"proof", "service_account_token", b"service_account_token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["csr_der", b"csr_der", "join_token", b"join_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["csr_der", b"csr_der", "join_token", b"join_token", "proof", b"proof", "service_account_token", b"service_account_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_proof: _TypeAlias = _typing.Literal["join_token", "service_account_token"]  # noqa: Y015
+    _WhichOneofArgType_proof: _TypeAlias = _typing.Literal["proof", b"proof"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_proof) -> _WhichOneofReturnType_proof | None: ...
 
 Global___EnrollRequest: _TypeAlias = EnrollRequest  # noqa: Y015
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from cryptography import x509
 
+from controlplane.identity.attestation import Attested, NotAttested, Undecided
 from controlplane.identity.spiffe import WorkloadId
 from controlplane.server.certificates import SERVICE
+from controlplane.store.sql import SqlStore
 from protos.picket.v1.certificates_pb2 import EnrollRequest, RenewRequest, Svid
 from tests.harness.adsclient import connect
-from tests.harness.mesh import TRUST_DOMAIN, WEB, Mesh, new_key
+from tests.harness.mesh import TRUST_DOMAIN, WEB, Mesh, new_key, running_mesh
 
 
 async def enroll(mesh: Mesh, token: str, csr: bytes | None = None, *, target: str = "") -> Svid | grpc.StatusCode:
@@ -134,3 +137,52 @@ async def test_each_listener_serves_its_own_method_only(mesh: Mesh) -> None:
         assert await _asked(channel, "Renew", body) is grpc.StatusCode.UNIMPLEMENTED
     async with connect(mesh.target, mesh.credentials(WEB)) as channel:
         assert await _asked(channel, "Enroll", b"") is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def attested(directory: Path, store: SqlStore, answer: Attested | NotAttested | Undecided) -> tuple[object, ...]:
+    """What a service-account token brings, what was asked, and what a renewal then brings."""
+    asked: list[str] = []
+
+    class Platform:
+        async def attest(self, token: str) -> Attested | NotAttested | Undecided:
+            asked.append(token)
+            return answer
+
+    async with running_mesh(directory, store, attestor=Platform()) as mesh:
+        made = grpc.ssl_channel_credentials(mesh.authority.bundle_pem)
+        request = EnrollRequest(service_account_token="a.b.c", csr_der=new_key()[1])
+        async with connect(mesh.enrollment, made) as channel:
+            got = await _asked(channel, "Enroll", request.SerializeToString())
+        assert "a.b.c" not in str(mesh.heard.refusals)
+        return got, asked, await renew(mesh, WEB, new_key()[1]), actions(mesh)
+
+
+async def test_a_platforms_word_brings_a_certificate_and_nobody_is_renewed_there(directory: Path, store: SqlStore) -> None:
+    """The name is the platform's; the next certificate is had by the token again, so that a stolen one ends."""
+    got, asked, renewed, _ = await attested(directory, store, Attested(WEB, "web-7c9"))
+    assert isinstance(got, Svid)
+    assert got.spiffe_id == WEB.uri(TRUST_DOMAIN)
+    assert asked == ["a.b.c"]
+    assert renewed is grpc.StatusCode.PERMISSION_DENIED
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (NotAttested("not bound to a pod"), grpc.StatusCode.PERMISSION_DENIED),
+        (Undecided("try again"), grpc.StatusCode.UNAVAILABLE),
+        (Attested(WorkloadId("shop", "newer"), "newer-1"), grpc.StatusCode.UNAVAILABLE),
+    ],
+)
+async def test_without_the_platforms_word_or_a_place_in_the_mesh_there_is_no_certificate(
+    directory: Path, store: SqlStore, answer: Attested | NotAttested | Undecided, code: grpc.StatusCode
+) -> None:
+    """A pod that the topology does not have yet may try again."""
+    assert (await attested(directory, store, answer))[0] is code
+
+
+async def test_where_no_platform_attests_a_service_account_proves_nothing(mesh: Mesh) -> None:
+    """The sidecar is told what is missing."""
+    request = EnrollRequest(service_account_token="a.b.c", csr_der=new_key()[1])
+    async with connect(mesh.enrollment, grpc.ssl_channel_credentials(mesh.authority.bundle_pem)) as channel:
+        assert await _asked(channel, "Enroll", request.SerializeToString()) is grpc.StatusCode.FAILED_PRECONDITION
