@@ -28,9 +28,11 @@ from controlplane.api.listen import ListenError as ApiListenError
 from controlplane.api.users import Users
 from controlplane.collection import FullCollections
 from controlplane.flows.model import Flow
+from controlplane.fronts import Fronts
 from controlplane.graph.gate import Gate
 from controlplane.identity.authority import CertificateAuthority
 from controlplane.identity.spiffe import WorkloadId, parse_workload
+from controlplane.kubernetes.injection.rules import RulesError
 from controlplane.metrics import Metrics
 from controlplane.observer import ReportObserver, StreamObserver
 from controlplane.policy.owners import Owners, read_owners
@@ -44,6 +46,7 @@ from controlplane.server.streams import OpenStreams
 from controlplane.server.telemetry import Telemetry
 from controlplane.settings import Settings, advertised
 from controlplane.store.interface import Prunable, Store, StoreError
+from controlplane.tlsfront import FrontError
 from controlplane.topology.document import load_topology
 from controlplane.web.app import create_console, together
 from controlplane.web.sessions import Sessions
@@ -121,6 +124,10 @@ class ControlPlane:
         self._mesh, self._enrollment = self._servers()
         self._sessions = Sessions(now_ms)
         self._apis: list[ApiServer] = []
+        try:
+            self._fronts = Fronts(settings, authority)
+        except RulesError as error:
+            raise StartError(f"--injection: {error}") from error
         self._background: dict[str, asyncio.Task[None]] = {}
         gauge = self._metrics.gauge
         gauge("picket_sidecars_connected", "Sidecars with a stream", lambda: self._states.connected_count)
@@ -206,6 +213,10 @@ class ControlPlane:
         await asyncio.to_thread(self._review.modes.note_default)
         self._presence.begin()  # nobody is connected yet, and whoever looks is told so
         self._serve_api()
+        try:
+            fronts = await self._fronts.start(self._apis)
+        except (FrontError, ApiListenError) as error:
+            raise StartError(str(error)) from error
         await self._mesh.start()
         await self._enrollment.start()
         self._background = {
@@ -215,13 +226,14 @@ class ControlPlane:
             "retention": asyncio.create_task(self._retention.run()),
             "break-glass": asyncio.create_task(BreakGlass(self._store, self._publisher, now_ms).run()),
             "rollouts": asyncio.create_task(Rollouts(self._store, self._publisher, self._review.modes, now_ms).run()),
+            "fronts": asyncio.create_task(self._fronts.run()),
             "garbage": asyncio.create_task(FullCollections(lambda: self._cache.outdated > 0).run()),
         }
         if self._store.is_shared:
             self._background["presence"] = asyncio.create_task(self._presence.run())
         self._ready.set()
         addresses = [*(f"gRPC {a}" for a in self._listening), *(f"enrollment {a}" for a in self._enrolling)]
-        started([*addresses, *(f"API {api.address}" for api in self._apis)])
+        started([*addresses, *(f"API {api.address}" for api in self._apis), *fronts])
 
     async def _stop(self) -> None:
         """Not ready; streams end and what they sent is stored; then the API and the background."""
@@ -229,6 +241,7 @@ class ControlPlane:
         for streams in self._streams:
             streams.stop()
         await asyncio.gather(self._enrollment.stop(STOP_GRACE_SECONDS), self._mesh.stop(STOP_GRACE_SECONDS))
+        await self._fronts.stop()
         for api in self._apis:
             await asyncio.to_thread(api.close)
         file = places.address_file(self._settings.data)
@@ -238,7 +251,7 @@ class ControlPlane:
             await self._cluster.close()
         self._recorder.close()
         self._states.close()
-        for name in {"snapshots", "retention", "break-glass", "rollouts", "presence", "garbage"} & self._background.keys():
+        for name in self._background.keys() - {"recorder", "sidecar states"}:  # those store what is left, and end
             self._background[name].cancel()
         if self._background:
             await asyncio.wait(self._background.values())

@@ -111,6 +111,9 @@ class Settings:
     kubernetes_audience: str
     owners: Path | None
     four_eyes: bool
+    api_tls_listen: Listen | None
+    webhook_listen: Listen | None
+    injection: Path | None
 
 
 def build_settings(
@@ -143,6 +146,9 @@ def build_settings(
     kubernetes_audience: str = "picket",
     owners: str | Path | None = None,
     four_eyes: bool = False,
+    api_tls_listen: str | None = None,
+    webhook_listen: str | None = None,
+    injection: str | Path | None = None,
 ) -> Settings:
     """Check options and put them together.
 
@@ -185,6 +191,11 @@ def build_settings(
             f"--api-listen: {open_api.target} can be reached from elsewhere and the API speaks no TLS itself; keep it on loopback, "
             "or put a TLS proxy before it and say --allow-remote-api with --api-token-file"
         )
+    api_tls, webhook = _fronts(api_tls_listen, webhook_listen)
+    if api_tls is not None and all(listen.path for listen in api):
+        raise SettingsError("--api-tls-listen: stands before an --api-listen on host:port; add one on loopback")
+    if (webhook is None) is not (injection is None):
+        raise SettingsError("--webhook-listen and --injection go together: where pods are reviewed, and what they get")
     return Settings(
         data=directory,
         topology=Path(topology),
@@ -213,7 +224,21 @@ def build_settings(
         kubernetes_audience=kubernetes_audience,
         owners=None if owners is None else Path(owners),
         four_eyes=four_eyes,
+        api_tls_listen=api_tls,
+        webhook_listen=webhook,
+        injection=None if injection is None else Path(injection),
     )
+
+
+def _fronts(api_tls_listen: str | None, webhook_listen: str | None) -> tuple[Listen | None, Listen | None]:
+    """The addresses that speak TLS themselves: they may be reached from elsewhere."""
+    found: list[Listen | None] = []
+    for option, text in (("--api-tls-listen", api_tls_listen), ("--webhook-listen", webhook_listen)):
+        address = None if text is None else parse_listen(text, option)
+        if address is not None and address.path:
+            raise SettingsError(f"{option}: {text!r}: host:port is wanted")
+        found.append(address)
+    return found[0], found[1]
 
 
 def _check_review(gate_min_days: int, gate_max_denials: int, unused_days: int, lists: Mapping[str, Sequence[str]]) -> None:

@@ -104,6 +104,11 @@ SETTINGS = (
         is_flag=True, default=False, show_default=False,
     ),
     _setting("kubernetes-audience", "Audience that those tokens have to be for.", default="picket", metavar="NAME"),
+    _setting(
+        "api-tls-listen", "Where API and console listen too, with TLS and a certificate of the mesh's authority.", metavar="ADDRESS"
+    ),
+    _setting("webhook-listen", "Where Kubernetes asks about new pods, with TLS; goes with --injection.", metavar="ADDRESS"),
+    _setting("injection", "YAML file with what pods get: the sidecar's image and its options.", type=_PATH),
     _setting("log-level", "debug, info, warning or error.", default="info", metavar="LEVEL"),
 )  # fmt: skip
 

@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from controlplane.kubernetes.injection.exclusions import Exclusions
-from controlplane.kubernetes.injection.probes import AGENT_PORT, VARIABLE
+from controlplane.kubernetes.injection.ports import HEALTH_PORT, METRICS_PORT, PROXY_ID
+from controlplane.kubernetes.injection.probes import VARIABLE
 from controlplane.kubernetes.injection.review import Json
 from controlplane.kubernetes.injection.rules import Resources, Rules
 
 INIT, SIDECAR = "picket-init", "picket-sidecar"
 STATE_VOLUME, IDENTITY_VOLUME = "picket-state", "picket-identity"
-#: The user whose traffic is not captured, the sidecar's and nobody else's.
-PROXY_ID = 1337
-OUTBOUND_PORT, INBOUND_PORT, HEALTH_PORT, METRICS_PORT = 15001, 15006, 15021, 15090
-OWN_PORTS = frozenset({OUTBOUND_PORT, INBOUND_PORT, AGENT_PORT, HEALTH_PORT, METRICS_PORT})
 READY_PATH = "/healthz/ready"
 STATE, IDENTITY = "/var/lib/picket", "/var/run/secrets/picket"
 TOKEN_SECONDS = 3600
 #: Reports that wait while the control plane is away, the key and the last configuration: more than the spool's own bound.
 STATE_LIMIT = "160Mi"
-#: Of the pod's time to end, so much is left after the drain for Envoy to stop and the last reports to go.
+#: Of the pod's time to end, so much is left after both drains for Envoy to stop and the last reports to go.
 STOP_SECONDS = 5
+#: Others send to a pod until they know that it leaves.
+LEAST_DRAIN_SECONDS = 5
 DEFAULT_GRACE_SECONDS = 30
 MAX_DRAIN_SECONDS = 600
 _UNPRIVILEGED: Mapping[str, object] = {
@@ -62,7 +61,9 @@ def sidecar(rules: Rules, probes: str, grace_seconds: int) -> Json:
         probes: the application's, that the agent makes in kubelet's place (`probes.write_record`); empty for none.
         grace_seconds: how long the pod may take to end.
     """
-    drain_seconds = min(max(grace_seconds - STOP_SECONDS, 0), MAX_DRAIN_SECONDS)
+    # Once before the signal to end, for what comes in, and once after it, for what the application still finishes.
+    drain_seconds = min(max(grace_seconds - STOP_SECONDS, 0) // 2, MAX_DRAIN_SECONDS)
+    least_seconds = min(drain_seconds, LEAST_DRAIN_SECONDS)
     fixed = {
         "PICKET_SIDECAR_STATE": f"{STATE}/sidecar",
         "PICKET_SIDECAR_REDIRECT_BY": "init",
@@ -78,6 +79,7 @@ def sidecar(rules: Rules, probes: str, grace_seconds: int) -> Json:
     made: Json = {
         **_base(SIDECAR, rules),
         "env": environment,
+        "lifecycle": {"preStop": {"exec": {"command": ["picket-sidecar", "drain", "--least-seconds", str(least_seconds)]}}},
         "ports": [
             {"name": "picket-health", "containerPort": HEALTH_PORT, "protocol": "TCP"},
             {"name": "picket-metrics", "containerPort": METRICS_PORT, "protocol": "TCP"},

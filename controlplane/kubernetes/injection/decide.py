@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from controlplane.kubernetes.injection import containers, exclusions, probes
 from controlplane.kubernetes.injection.exclusions import BadExclusion, Exclusions
+from controlplane.kubernetes.injection.ports import OWN_PORTS, PROXY_ID
 from controlplane.kubernetes.injection.review import Json, PodCreation
 from controlplane.kubernetes.injection.rules import DISABLED, INJECTION_LABEL, Rules
 
@@ -62,7 +63,8 @@ def decide(creation: PodCreation, rules: Rules) -> Injected | Skipped | Refused:
             excluded = read
         else:
             warnings.append(f"picket: {', '.join(keys)}: not heeded, no administrator allowed it in namespace {creation.namespace}")
-    return Injected(tuple(_patch(metadata, spec, excluded, rules)), tuple(warnings))
+    patch = _patch(metadata, spec, excluded, rules)
+    return patch if isinstance(patch, Refused) else Injected(patch, tuple(warnings))
 
 
 def _why_not(namespace: str, labels: Mapping[str, str], annotations: Mapping[str, str], spec: Json, rules: Rules) -> str | None:
@@ -85,11 +87,11 @@ def _why_refused(spec: Json) -> str | None:
     if all(container["name"] in _OWN_CONTAINERS for container in spec["containers"]):
         return f"the pod has no container but {containers.SIDECAR}, a name that is Picket's own"
     for where, context in _users(spec):
-        if context.get("runAsUser") == containers.PROXY_ID:
-            return f"{where}: runAsUser {containers.PROXY_ID} is the sidecar's user, whose traffic passes unseen; choose another"
+        if context.get("runAsUser") == PROXY_ID:
+            return f"{where}: runAsUser {PROXY_ID} is the sidecar's user, whose traffic passes unseen; choose another"
     for container in _application(spec):
         for port in _items(container.get("ports")):
-            if port.get("containerPort") in containers.OWN_PORTS:
+            if port.get("containerPort") in OWN_PORTS:
                 taken = f"container {container['name']}: port {port['containerPort']} is the sidecar's"
                 return f"{taken}; choose another, or opt out with the label {INJECTION_LABEL}: {DISABLED}"
     return None
@@ -124,7 +126,7 @@ def _application(spec: Json) -> Iterator[Json]:
         yield from (container for container in spec.get(key) or () if container["name"] not in _OWN_CONTAINERS)
 
 
-def _patch(metadata: Json, spec: Json, excluded: Exclusions, rules: Rules) -> Iterator[Json]:
+def _patch(metadata: Json, spec: Json, excluded: Exclusions, rules: Rules) -> tuple[Json, ...] | Refused:
     """The changes, by whole fields: ``add`` of a member that is there replaces it (RFC 6902, 4.1)."""
     init = [container for container in spec.get("initContainers") or () if container["name"] not in _OWN_CONTAINERS]
     application = [container for container in spec["containers"] if container["name"] not in _OWN_CONTAINERS]
@@ -132,9 +134,14 @@ def _patch(metadata: Json, spec: Json, excluded: Exclusions, rules: Rules) -> It
     init, init_probes = probes.rewritten(init, before)
     application, application_probes = probes.rewritten(application, before)
     record = init_probes | application_probes
+    written = probes.write_record(record) if record else ""
+    if len(record) > probes.MAX_PROBES or len(written.encode()) > probes.MAX_RECORD_BYTES:
+        return Refused(
+            f"more than {probes.MAX_PROBES} probes, or {probes.MAX_RECORD_BYTES} bytes of them; use exec probes for some"
+        )
     grace = spec.get("terminationGracePeriodSeconds")
     grace_seconds = grace if isinstance(grace, int) and grace >= 0 else containers.DEFAULT_GRACE_SECONDS
-    made = containers.sidecar(rules, probes.write_record(record) if record else "", grace_seconds)
+    made = containers.sidecar(rules, written, grace_seconds)
     step = containers.init_container(rules, excluded)
     kept_volumes = (volume for volume in spec.get("volumes") or () if volume["name"] not in _OWN_VOLUMES)
     wanted: Json = {
@@ -149,10 +156,13 @@ def _patch(metadata: Json, spec: Json, excluded: Exclusions, rules: Rules) -> It
         names = {secret["name"] for secret in there}
         wanted["imagePullSecrets"] = [*there, *({"name": name} for name in rules.pull_secrets if name not in names)]
     annotations = metadata.get("annotations") or {}
+    changes: list[Json] = []
     if not rules.native and _DEFAULT_CONTAINER not in annotations:
         # `kubectl logs` is about the application, not about the first container.
-        yield {"op": "add", "path": "/metadata/annotations", "value": {**annotations, _DEFAULT_CONTAINER: application[0]["name"]}}
-    yield from ({"op": "add", "path": f"/spec/{key}", "value": value} for key, value in wanted.items() if spec.get(key) != value)
+        marked = {**annotations, _DEFAULT_CONTAINER: application[0]["name"]}
+        changes.append({"op": "add", "path": "/metadata/annotations", "value": marked})
+    changes += ({"op": "add", "path": f"/spec/{key}", "value": value} for key, value in wanted.items() if spec.get(key) != value)
+    return tuple(changes)
 
 
 def _recorded(spec: Json) -> object:

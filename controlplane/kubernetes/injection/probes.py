@@ -7,18 +7,26 @@ Fields: https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/p
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
+from controlplane.kubernetes.injection.ports import OWN_PORTS, PROBE_PORT
 from controlplane.kubernetes.injection.review import Json
 
-AGENT_PORT = 15020
 PREFIX = "/app-health"
 #: The sidecar's environment variable with the probes that it makes: a JSON object from path to probe.
 VARIABLE = "PICKET_SIDECAR_APP_PROBES"
 KINDS: Mapping[str, str] = {"livenessProbe": "livez", "readinessProbe": "readyz", "startupProbe": "startupz"}
-MAX_RECORD_BYTES = 256 * 1024
+#: What the agent takes, and the system: one variable has at most 128 KiB.
+MAX_RECORD_BYTES = 64 * 1024
+MAX_PROBES = 256
+MAX_TIMEOUT_SECONDS = 3600
+_MAX_HEADERS = 32
+_TARGET = re.compile(r"/[\x21-\x7e]{0,4095}\Z")
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}\Z")
+_VALUE = re.compile(r"[\x20-\x7e\t]{0,4096}\Z")
 _HANDLERS = ("httpGet", "grpc", "tcpSocket", "exec")
 _NUMBERED = ("httpGet", "grpc", "tcpSocket")
 
@@ -61,7 +69,7 @@ def rewritten(containers: Iterable[Json], before: Mapping[str, Json]) -> tuple[l
             record[path] = kept
             if not own:
                 others = {name: value for name, value in probe.items() if name not in _HANDLERS}
-                new[key] = {"httpGet": {"path": path, "port": AGENT_PORT, "scheme": "HTTP"}, **others}
+                new[key] = {"httpGet": {"path": path, "port": PROBE_PORT, "scheme": "HTTP"}, **others}
         changed.append(new)
     return changed, record
 
@@ -76,46 +84,52 @@ def _probes(container: Json) -> Iterator[tuple[str, str, Json]]:
 
 def _is_ours(probe: Json, path: str) -> bool:
     handler = probe.get("httpGet")
-    return isinstance(handler, dict) and handler.get("port") == AGENT_PORT and handler.get("path") == path
+    return isinstance(handler, dict) and handler.get("port") == PROBE_PORT and handler.get("path") == path
 
 
 def _kept(probe: Json, ports: object) -> Json | None:
     """What the agent needs of a probe, with its port as a number; ``None`` for one that stays with kubelet.
 
-    That is a probe by exec, one of another host (kubelet dials that itself), and one whose port Kubernetes will refuse.
+    That is a probe by exec, one of another host (kubelet dials that itself), one whose port Kubernetes will refuse, and one
+    with a path or header that the agent does not send.
     """
     name = next((name for name in _NUMBERED if isinstance(probe.get(name), dict)), None)
     if name is None:
         return None
     handler: Json = probe[name]
     port = _number(handler.get("port"), ports)
-    if port is None or handler.get("host"):
+    if port is None or port in OWN_PORTS or handler.get("host"):
         return None
-    kept: Json = {"port": port}
+    more: Json | None = {}
     match name, handler:
         case "httpGet", _:
-            kept |= _http(handler)
+            more = _http(handler)
         case "grpc", {"service": str(service)} if service:
-            kept["service"] = service
+            more = {"service": service}
         case _:
             pass
+    if more is None:
+        return None
     timeout = probe.get("timeoutSeconds")
-    return {name: kept, "timeoutSeconds": timeout if isinstance(timeout, int) and 0 < timeout <= 3600 else 1}
+    seconds = min(timeout, MAX_TIMEOUT_SECONDS) if isinstance(timeout, int) and timeout > 0 else 1
+    return {name: {"port": port, **more}, "timeoutSeconds": int(seconds)}
 
 
-def _http(handler: Json) -> Json:
-    kept: Json = {"path": handler["path"] if isinstance(handler.get("path"), str) and handler["path"] else "/"}
-    kept["scheme"] = "HTTPS" if handler.get("scheme") == "HTTPS" else "HTTP"
+def _http(handler: Json) -> Json | None:
+    path = handler.get("path") or "/"
+    if not isinstance(path, str) or not _TARGET.match(path := f"/{path.removeprefix('/')}"):
+        return None
     headers: list[Json] = []
     for header in _items(handler.get("httpHeaders")):
         match header:
-            case {"name": str(name), "value": str(value)}:
+            case {"name": str(name), "value": str(value)} if _HEADER.match(name) and _VALUE.match(value):
                 headers.append({"name": name, "value": value})
             case _:
-                pass
-    if headers:
-        kept["httpHeaders"] = headers
-    return kept
+                return None
+    kept: Json = {"path": path, "scheme": "HTTPS" if handler.get("scheme") == "HTTPS" else "HTTP"}
+    if len(headers) > _MAX_HEADERS:
+        return None
+    return {**kept, "httpHeaders": headers} if headers else kept
 
 
 def _number(port: object, ports: object) -> int | None:

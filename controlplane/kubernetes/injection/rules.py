@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -15,11 +14,10 @@ EXCLUDE_OUTBOUND_PORTS = "picket.dev/exclude-outbound-ports"
 EXCLUDE_OUTBOUND_CIDRS = "picket.dev/exclude-outbound-cidrs"
 #: Sidecars there would stand in their own way, whatever a label says.
 NEVER = frozenset({"kube-system"})
-_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,511}\Z")
 
 
 class RulesError(ValueError):
-    """A setting of the injection that cannot be; the message says which."""
+    """A setting of the injection that cannot be; the message says where and which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +26,9 @@ class Resources:
 
     requests: Mapping[str, str] = field(default_factory=dict)
     limits: Mapping[str, str] = field(default_factory=dict)
+
+
+DEFAULT_RESOURCES = Resources({"cpu": "20m", "memory": "96Mi"}, {"memory": "256Mi"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +54,7 @@ class Rules:
     pull_policy: str = "IfNotPresent"
     pull_secrets: tuple[str, ...] = ()
     exclusions_allowed: frozenset[str] = frozenset()
-    resources: Resources = Resources({"cpu": "20m", "memory": "96Mi"}, {"memory": "256Mi"})
-
-    def __post_init__(self) -> None:
-        """See that the image can be one: everything else is checked by Kubernetes.
-
-        Raises:
-            RulesError: it cannot.
-        """
-        if _IMAGE.fullmatch(self.image) is None:
-            raise RulesError(f"the sidecar's image {self.image[:80]!r} is not a name like registry.example.org/picket:0.1.0")
+    resources: Resources = DEFAULT_RESOURCES
 
     @property
     def never(self) -> frozenset[str]:

@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
-from controlplane.kubernetes.injection import containers, probes
-from sidecar import health, init, ports, settings
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controlplane.kubernetes.injection import containers, ports, probes
+from controlplane.kubernetes.injection.probes import KINDS, rewritten, write_record
+from sidecar import drain, health, init, settings
+from sidecar import ports as sidecars
 from sidecar.options import ENVIRONMENT_PREFIX
 from sidecar.probes import read_probes
 from tests.controlplane.kubernetes.injection.reviews import container, creation, patched, variables
+
+TEXT = st.text(max_size=12) | st.sampled_from(["/", "/healthz?full=1", "healthz", "//x", "/a b", "/\N{SNOWMAN}"])
+PORT = st.integers(-1, 70_000) | st.sampled_from(["http", "8080", "none", ""])
+HTTP = st.fixed_dictionaries(
+    {"port": PORT},
+    optional={
+        "path": TEXT,
+        "scheme": st.sampled_from(["HTTP", "HTTPS"]),
+        "host": st.sampled_from(["", "192.0.2.1"]),
+        "httpHeaders": st.lists(st.fixed_dictionaries({"name": TEXT, "value": TEXT}), max_size=40),
+    },
+)
+PROBE = st.fixed_dictionaries(
+    {},
+    optional={
+        "httpGet": HTTP,
+        "tcpSocket": st.fixed_dictionaries({"port": PORT}),
+        "grpc": st.fixed_dictionaries({"port": PORT}, optional={"service": st.none() | TEXT}),
+        "timeoutSeconds": st.integers(-5, 5000),
+    },
+)
 
 
 def test_the_step_is_told_what_it_understands() -> None:
@@ -22,15 +48,31 @@ def test_the_step_is_told_what_it_understands() -> None:
 
 def test_user_and_ports_are_the_sidecars() -> None:
     """A pod must not take them."""
-    assert containers.PROXY_ID == settings.PROXY_ID
-    assert set(ports.OWN_PORTS) == containers.OWN_PORTS
-    assert (containers.HEALTH_PORT, containers.METRICS_PORT) == (ports.HEALTH_PORT, ports.METRICS_PORT)
+    assert ports.PROXY_ID == settings.PROXY_ID
+    assert set(sidecars.OWN_PORTS) == ports.OWN_PORTS
+    assert (ports.PROBE_PORT, ports.HEALTH_PORT, ports.METRICS_PORT) == sidecars.ASKED_PORTS
 
 
 def test_the_sidecar_is_asked_what_it_answers() -> None:
     """By kubelet for its own health, and by its environment for the application's."""
     assert containers.READY_PATH == health.READY_PATH
-    assert probes.AGENT_PORT == ports.PROBE_PORT
     assert probes.VARIABLE == ENVIRONMENT_PREFIX + "APP_PROBES"
     for name in ("deployment-http", "deployment-grpc", "statefulset-tcp"):
         assert read_probes(variables(patched(creation(name)))[probes.VARIABLE])
+
+
+def test_the_hook_before_the_end_is_understood() -> None:
+    """It drains the sidecar that it stands in, and waits for those that still send."""
+    pod = patched(creation("job"))
+    program, step, *arguments = container(pod, "picket-sidecar")["lifecycle"]["preStop"]["exec"]["command"]
+    assert (program, step) == ("picket-sidecar", "drain")
+    asked = drain.parse(arguments, {name: value for name, value in variables(pod).items() if isinstance(value, str)})
+    assert (asked.drain_seconds, asked.least_seconds) == (12, 5)
+    assert asked.admin_socket.is_relative_to(containers.STATE)
+
+
+@given(st.dictionaries(st.sampled_from(list(KINDS)), PROBE, max_size=3))
+def test_whatever_is_recorded_of_probes_the_agent_takes(asked: dict[str, object]) -> None:
+    """A pod whose sidecar refuses its own settings would never start."""
+    _, record = rewritten([{"name": "web", "ports": [{"name": "http", "containerPort": 8080}], **asked}], {})
+    assert set(read_probes(write_record(record) if record else "")) == set(record)

@@ -128,7 +128,7 @@ def test_the_token_is_for_picket_alone() -> None:
 def test_the_drain_ends_before_the_pod_has_to() -> None:
     """Within terminationGracePeriodSeconds, with time to stop and report."""
     names = ("statefulset-tcp", "cronjob", "job")
-    assert [variables(patched(creation(name)))["PICKET_SIDECAR_DRAIN_SECONDS"] for name in names] == ["115", "5", "25"]
+    assert [variables(patched(creation(name)))["PICKET_SIDECAR_DRAIN_SECONDS"] for name in names] == ["57", "2", "12"]
 
 
 def test_exclusions_hold_where_an_administrator_allowed_them() -> None:

@@ -1,0 +1,77 @@
+"""The control plane's HTTPS listeners: the API with the console, and the injection webhook. Serves nothing itself.
+
+Behind each is a plain listener on loopback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+from controlplane.api.listen import ApiServer
+from controlplane.identity.authority import CertificateAuthority
+from controlplane.kubernetes.injection.document import load_rules
+from controlplane.kubernetes.webhook import create_webhook
+from controlplane.settings import Listen, Settings
+from controlplane.tlsfront import ServingCertificate, TlsFront
+
+RENEW_LOOK_SECONDS = 60.0
+
+
+class Fronts:
+    """Those that the settings ask for. Make it, `start` and `stop` it once; `run` beside it."""
+
+    def __init__(self, settings: Settings, authority: CertificateAuthority) -> None:
+        """Read what injection is to do.
+
+        Raises:
+            RulesError: the file on it cannot be used.
+        """
+        self._settings = settings
+        self._certificate = ServingCertificate(authority, settings.server_names, lambda: datetime.now(UTC))
+        self._rules = None
+        if settings.injection is not None:
+            self._rules = dataclasses.replace(load_rules(settings.injection), trust_bundle=authority.bundle_pem.decode())
+        self._fronts: list[TlsFront] = []
+        self._webhook: ApiServer | None = None
+
+    async def start(self, apis: Sequence[ApiServer]) -> list[str]:
+        """Listen. What is served, each with its address.
+
+        Raises:
+            FrontError: an address cannot be had.
+            controlplane.api.listen.ListenError: not even loopback can.
+        """
+        listening: list[str] = []
+        if self._settings.api_tls_listen is not None:
+            plain = next(api.address for api in apis if not api.address.startswith("unix:"))
+            listening.append(f"API {await self._open(self._settings.api_tls_listen, plain, '--api-tls-listen')}")
+        if self._settings.webhook_listen is not None and self._rules is not None:
+            self._webhook = ApiServer(create_webhook(self._rules), Listen(host="127.0.0.1", port=0))
+            address = await self._open(self._settings.webhook_listen, self._webhook.address, "--webhook-listen")
+            listening.append(f"webhook {address}")
+        return listening
+
+    async def run(self) -> None:
+        """Keep the certificate valid, until cancelled."""
+        while True:
+            await asyncio.sleep(RENEW_LOOK_SECONDS)
+            self._certificate.renew()
+
+    async def stop(self) -> None:
+        """Serve nobody any more."""
+        for front in self._fronts:
+            await front.stop()
+        if self._webhook is not None:
+            await asyncio.to_thread(self._webhook.close)
+
+    async def _open(self, listen: Listen, plain: str, option: str) -> str:
+        behind = urlsplit(plain)
+        assert behind.hostname is not None
+        assert behind.port is not None  # an `ApiServer` on TCP says where it is
+        front = TlsFront(self._certificate, listen, (behind.hostname, behind.port), option)
+        self._fronts.append(front)
+        return await front.start()

@@ -1,0 +1,135 @@
+"""TLS before a listener of this machine: ends the encryption and hands on the bytes. Never looks at what they say.
+
+The WSGI server speaks no TLS. The certificate is the mesh authority's, made in memory and made anew at half its lifetime;
+connections that stand are not touched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+from controlplane.identity.authority import CertificateAuthority
+from controlplane.settings import Listen
+
+CERTIFICATE_LIFETIME = timedelta(days=1)
+HANDSHAKE_SECONDS = 10.0
+CLOSE_SECONDS = 5.0
+MAX_CONNECTIONS = 256
+_CHUNK_BYTES = 64 * 1024
+
+
+class FrontError(OSError):
+    """The address cannot be had; the message says why and what to do."""
+
+
+class ServingCertificate:
+    """What a front shows to whoever connects."""
+
+    def __init__(self, authority: CertificateAuthority, names: Sequence[str], clock: Callable[[], datetime]) -> None:
+        self._authority = authority
+        self._names = tuple(names)
+        self._clock = clock
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self.context.set_alpn_protocols(["http/1.1"])
+        self._made_at = clock()
+        self._make()
+
+    def renew(self) -> bool:
+        """Make a new one where half of its life is over, or the clock was set. Says whether it did."""
+        if abs(self._clock() - self._made_at) < CERTIFICATE_LIFETIME / 2:
+            return False
+        self._make()
+        return True
+
+    def _make(self) -> None:
+        self._made_at = self._clock()
+        key, chain = self._authority.issue_server(self._names, CERTIFICATE_LIFETIME, self._made_at)
+        # The library reads a file; this one has no name, and nobody else can open it.
+        file = os.memfd_create("picket-serving", os.MFD_CLOEXEC)
+        try:
+            os.write(file, chain + key)
+            self.context.load_cert_chain(f"/proc/self/fd/{file}")
+        finally:
+            os.close(file)
+
+
+class TlsFront:
+    """One TLS listener before one plain one. At most `MAX_CONNECTIONS` at once: who comes then waits to be accepted."""
+
+    def __init__(self, certificate: ServingCertificate, listen: Listen, behind: tuple[str, int], option: str) -> None:
+        """``behind`` is host and port of the plain listener; ``option`` is what errors call the address."""
+        self._certificate = certificate
+        self._listen = listen
+        self._behind = behind
+        self._option = option
+        self._room = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> str:
+        """Take the address, and say which it is: ``https://host:port``.
+
+        Raises:
+            FrontError: it cannot be had.
+        """
+        host, port = self._listen.host, self._listen.port
+        try:
+            self._server = await asyncio.start_server(
+                self._accepted, host, port, ssl=self._certificate.context, ssl_handshake_timeout=HANDSHAKE_SECONDS,
+                ssl_shutdown_timeout=CLOSE_SECONDS, limit=_CHUNK_BYTES,
+            )  # fmt: skip
+        except OSError as error:
+            raise FrontError(f"https://{self._listen.target}: {error.strerror}; choose another with {self._option}") from error
+        bound, number = self._server.sockets[0].getsockname()[:2]
+        return f"https://[{bound}]:{number}" if ":" in bound else f"https://{bound}:{number}"
+
+    async def stop(self) -> None:
+        """Take no more connections, and end those that are there."""
+        if self._server is None:
+            return
+        self._server.close()
+        for task in self._connections:
+            task.cancel()
+        if self._connections:
+            await asyncio.wait(self._connections)
+
+    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            async with self._room:
+                await self._hand_on(reader, writer)
+        except (OSError, asyncio.CancelledError):
+            pass  # one of both is gone, or we are to be
+        finally:
+            self._connections.discard(task)
+            writer.transport.abort()
+
+    async def _hand_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner_reader, inner_writer = await asyncio.open_connection(*self._behind, limit=_CHUNK_BYTES)
+        ways = [asyncio.create_task(_copy(reader, inner_writer)), asyncio.create_task(_copy(inner_reader, writer))]
+        try:
+            # Whoever ends first ends both: the server closes what is idle, and an answered client that has gone needs none.
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            writer.close()
+            with suppress(TimeoutError, OSError):
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await writer.wait_closed()
+        finally:
+            inner_writer.transport.abort()
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while chunk := await reader.read(_CHUNK_BYTES):
+        writer.write(chunk)
+        await writer.drain()
