@@ -91,6 +91,8 @@ class ReportObserver:
     def violated(self, violations: Sequence[Violation]) -> None:
         """Violations of one report are committed. Hosts outside are not told apart: there is no end of their names."""
         for violation in violations:
+            if violation.probe:
+                continue  # nobody meant it: `picket_proofs_total` counts it
             outside = violation.edge.destination.startswith(f"{EXTERNAL_NAMESPACE}/")
             destination = EXTERNAL_NAMESPACE if outside else violation.edge.destination
             self._metrics.violations.labels(destination, str(violation.verdict)).inc(violation.count)

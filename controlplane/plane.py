@@ -41,6 +41,7 @@ from controlplane.server.ads import AggregatedDiscovery
 from controlplane.server.authentication import Authenticator
 from controlplane.server.certificates import Certificates
 from controlplane.server.instances import Instances
+from controlplane.server.probes import Probes
 from controlplane.server.snapshots import SnapshotCache
 from controlplane.server.streams import OpenStreams
 from controlplane.server.telemetry import Telemetry
@@ -55,6 +56,7 @@ from controlplane.workflow.agreement import Agreement
 from controlplane.workflow.breakglass import BreakGlass
 from controlplane.workflow.presence import Presence
 from controlplane.workflow.proposing import Watchlist
+from controlplane.workflow.proving import Proving
 from controlplane.workflow.publish import Change, Publisher
 from controlplane.workflow.record import Recorder
 from controlplane.workflow.resolve import Observed, Surroundings, flows_of
@@ -116,7 +118,10 @@ class ControlPlane:
             history_days=settings.keep_history_days,
         )
         self._retention = Retention(store, self._keep, now_ms, self._on_removed)
-        self._streams = (OpenStreams(), OpenStreams())
+        self._proving = Proving(
+            store, self._publisher, now_ms, settings.prove_hours, lambda proof: self._metrics.proofs.labels(str(proof.status)).inc()
+        )
+        self._streams = (OpenStreams(), OpenStreams(), OpenStreams())
         self._listening: list[str] = []
         self._enrolling: list[str] = []
         self._ready = threading.Event()
@@ -231,6 +236,8 @@ class ControlPlane:
         }
         if self._store.is_shared:
             self._background["presence"] = asyncio.create_task(self._presence.run())
+        if self._settings.proofs:
+            self._background["proofs"] = asyncio.create_task(self._proving.run(self._probes))
         self._ready.set()
         addresses = [*(f"gRPC {a}" for a in self._listening), *(f"enrollment {a}" for a in self._enrolling)]
         started([*addresses, *(f"API {api.address}" for api in self._apis), *fronts])
@@ -266,6 +273,7 @@ class ControlPlane:
         telemetry = Telemetry(
             authenticator, self._recorder, self._resolve, self._announce, observer.refused, self._streams[1], instances
         )
+        self._probes = Probes(authenticator, self._proving.answered, observer.refused, self._streams[2], instances)
         certificates = Certificates(
             self._authority,
             authenticator,
@@ -278,6 +286,8 @@ class ControlPlane:
         )
         mesh, enrollment = listen.mesh_server(), listen.enrollment_server()
         mesh.add_generic_rpc_handlers((discovery.handlers(), *telemetry.handlers(), certificates.mesh_handlers()))
+        if self._settings.proofs:
+            mesh.add_generic_rpc_handlers((self._probes.handlers(),))
         enrollment.add_generic_rpc_handlers((certificates.enrollment_handlers(),))
         return mesh, enrollment
 
@@ -309,6 +319,7 @@ class ControlPlane:
             metrics=self._metrics.render,
             new_join_token=self._new_join_token,
             token=self._api_token(),
+            proofs=self._settings.proofs,
             users=Users(places.users_file(self._settings.data), threading.Lock()),
             host_names=(*self._settings.api_host_names, *(address.host for address in addresses)),
         )

@@ -105,6 +105,8 @@ class Settings:
     gate_min_days: int
     gate_max_denials: int
     unused_days: int
+    prove_hours: int
+    proofs: bool
     sensitive: tuple[str, ...]
     low_trust: tuple[str, ...]
     kubernetes: bool
@@ -140,6 +142,8 @@ def build_settings(
     gate_min_days: int = 7,
     gate_max_denials: int = 3,
     unused_days: int = 30,
+    prove_hours: int = 24,
+    no_proofs: bool = False,
     sensitive: Sequence[str] = (),
     low_trust: Sequence[str] = (),
     kubernetes: bool = False,
@@ -175,6 +179,8 @@ def build_settings(
     _check_review(gate_min_days, gate_max_denials, unused_days, {"--sensitive": sensitive, "--low-trust": low_trust})
     if not 0 < len(kubernetes_audience) <= 253 or not kubernetes_audience.isprintable():
         raise SettingsError("--kubernetes-audience: 1 to 253 characters")
+    if not 0 <= prove_hours <= 24 * _MAX_DAYS:
+        raise SettingsError(f"--prove-hours: 1 to {24 * _MAX_DAYS} hours, or 0 for only after a change")
     grpc = tuple(parse_listen(text, "--grpc-listen") for text in grpc_listen)
     enroll = tuple(parse_listen(text, "--enroll-listen") for text in enroll_listen)
     api = tuple(parse_listen(text, "--api-listen") for text in api_listen)
@@ -218,6 +224,8 @@ def build_settings(
         gate_min_days=gate_min_days,
         gate_max_denials=gate_max_denials,
         unused_days=unused_days,
+        prove_hours=prove_hours,
+        proofs=not no_proofs,
         sensitive=tuple(sensitive),
         low_trust=tuple(low_trust),
         kubernetes=kubernetes,

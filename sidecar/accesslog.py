@@ -30,6 +30,8 @@ _REPORTED = "would-"
 _TLS_FAILURE = re.compile(r"OPENSSL_internal:([A-Z0-9_]+)")
 #: The chain of certificates was good and only the name in it was not asked for; two wordings of Envoy.
 _NAME_NOT_LISTED = re.compile(r"verify_cert_failed:_(SAN_matcher|verify_SAN_list)")
+#: The server name of a connection that another sidecar made to prove that it is refused (`sidecar.prober`).
+_PROBE = ".probe.picket.invalid"
 _NO_MESH_TLS = "no mesh TLS"
 #: A connection from before a revocation still has its old chain, whose upstream is taken away: nothing there can name it.
 _TAKEN_AWAY = "cluster_not_found"
@@ -204,8 +206,10 @@ def _connection(line: Line, denied: str | None) -> Key | None:
 
 def _allowed(line: Line, protocol: str, method: str, path: str) -> Key | None:
     if line.dir == "in":
-        port = line.port or _port(line.local)
-        return (INBOUND, ALLOWED, line.peer or "", line.remote, line.svc or "", "", port, protocol, method, path, "", "", "", "")
+        port, name = line.port or _port(line.local), line.sni
+        # Of the names only a probe's is told: a forbidden connection that came through is no use of an edge.
+        name = name if name is not None and name.endswith(_PROBE) else ""
+        return (INBOUND, ALLOWED, line.peer or "", line.remote, line.svc or "", "", port, protocol, method, path, "", name, "", "")
     if line.cluster is not None and line.cluster.startswith(_MESH):
         return None  # the destination's sidecar reports it
     return _use(line, ALLOWED, protocol, method, path, "", "")

@@ -27,6 +27,7 @@ from sidecar.keeper import IdentityKeeper
 from sidecar.pages import PagesError
 from sidecar.pod import Pod, figures
 from sidecar.prepared import Prepared
+from sidecar.prober import Prober
 from sidecar.relay import Relay
 from sidecar.relayserver import RelayServer, RelayServerError
 from sidecar.reporter import Reporter
@@ -89,7 +90,8 @@ class Agent:
         self._kept = lastgood.Writer(paths.last_good, lambda: lastgood.encode(join.spiffe_id, self._relay.last_good))
         self._relay_server = RelayServer(self._relay, paths.agent_socket, owner=user, accepted=self._kept.changed)
         self._reports = Reports(self._spool)
-        self._uplink = Uplink(join, Configuration(self._relay_server), self._reports, self._info)
+        prober = Prober(join, settings.instance, loopback=not redirected) if settings.proofs else None
+        self._uplink = Uplink(join, Configuration(self._relay_server), self._reports, self._info, prober)
         self._keeper = IdentityKeeper(paths.identity, join, GrpcCertifier(join), self._identified, join_file=settings.join_file)
         self._envoy = Envoy(
             program,

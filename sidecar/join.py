@@ -17,7 +17,7 @@ import msgspec
 MAX_JOIN_BYTES = 256 * 1024
 #: sun_path of unix(7), without its closing zero.
 MAX_SOCKET_PATH_BYTES = 107
-_WORKLOAD = re.compile(r"(?!\.{1,2}/)[A-Za-z0-9._-]{1,63}/(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,63}")
+WORKLOAD = re.compile(r"(?!\.{1,2}/)[A-Za-z0-9._-]{1,63}/(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,63}")
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 
 
@@ -100,7 +100,7 @@ def check_join(join: Join, where: str) -> None:
     """See that everything in it can be used; ``where`` is what errors begin with. Raises `SettingsError`."""
     for name in ("control_plane", "enrollment"):
         check_target(getattr(join, name), f"{where}: {name}")
-    if not _WORKLOAD.fullmatch(join.workload):
+    if not WORKLOAD.fullmatch(join.workload):
         raise SettingsError(f"{where}: workload: {join.workload[:130]!r} is not namespace/account")
     if not _TRUST_DOMAIN.fullmatch(join.trust_domain):
         raise SettingsError(f"{where}: trust_domain: lower-case letters, digits, dots, dashes and underscores")

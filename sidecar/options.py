@@ -75,6 +75,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[Set
         app_start_wait_seconds=given.app_start_wait,
         drain_seconds=given.drain_seconds,
         app_probes=given.app_probes,
+        proofs=not given.no_proofs,
     )
     return settings, warning
 
@@ -143,6 +144,10 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
                           "help": "with --redirect-by init: the probes of the pod, by the path that the kubelet asks for"}),
     ]  # fmt: skip
     add_options(parser, options, environment)
+    parser.add_argument(
+        "--no-proofs", action="store_true", default=environment.get(ENVIRONMENT_PREFIX + "NO_PROOFS") == "1",
+        help="never try a forbidden connection to another sidecar to prove that it is refused",
+    )  # fmt: skip
     parser.add_argument(
         "--insecure", action="store_true", default=environment.get(ENVIRONMENT_PREFIX + "INSECURE") == "1",
         help="plaintext to the control plane; loopback and tests only",

@@ -106,6 +106,7 @@ class Settings:
     app_start_wait_seconds: float
     drain_seconds: float
     app_probes: Mapping[str, Probe]
+    proofs: bool
     command: tuple[str, ...]
 
     @property
@@ -151,6 +152,7 @@ def build_settings(
     app_start_wait_seconds: float = 30.0,
     drain_seconds: float = 5.0,
     app_probes: str = "",
+    proofs: bool = True,
 ) -> Settings:
     """Check options and put them together. ``insecure`` is the option: the join file alone never turns encryption off.
 
@@ -203,6 +205,7 @@ def build_settings(
         app_start_wait_seconds=app_start_wait_seconds,
         drain_seconds=drain_seconds,
         app_probes=read_probes(app_probes),
+        proofs=proofs,
         command=tuple(command),
     )
 

@@ -23,6 +23,7 @@ from sidecar.channel import CallError
 from sidecar.configuration import Configuration
 from sidecar.identity import Identity
 from sidecar.join import Join
+from sidecar.prober import Prober
 from sidecar.race import first
 from sidecar.reports import Reports
 
@@ -48,12 +49,20 @@ class Ended(msgspec.Struct, frozen=True):
 class Uplink:
     """Keeps up the connection of one sidecar."""
 
-    def __init__(self, join: Join, configuration: Configuration, reports: Reports, info: Callable[[Identity], SidecarInfo]) -> None:
-        """``info`` says what the sidecar announces of itself now."""
+    def __init__(
+        self,
+        join: Join,
+        configuration: Configuration,
+        reports: Reports,
+        info: Callable[[Identity], SidecarInfo],
+        prober: Prober | None = None,
+    ) -> None:
+        """``info`` says what the sidecar announces of itself now; without a ``prober`` it tries no forbidden connection."""
         self._join = join
         self._configuration = configuration
         self._reports = reports
         self._info = info
+        self._prober = prober
         self._identity: Identity | None = None
         self._renewed = asyncio.Event()
         self._connected = asyncio.Event()
@@ -119,10 +128,13 @@ class Uplink:
         self._connected_at = time.monotonic()
         _log.info("control plane connected target=%s", self._join.control_plane)
         metadata = channel.mesh_metadata(self._join)
+        prober = self._prober
+        probes = [] if prober is None else [self._kept("probes", lambda: prober.stream(opened, metadata, identity))]
         return await first(
             self._kept("configuration", lambda: self._configuration.stream(opened, metadata)),
             self._kept("reports", lambda: self._reports.stream(opened, metadata)),
             self._announcements(opened, identity, said),
+            *probes,
         )
 
     @staticmethod

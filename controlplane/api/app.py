@@ -23,6 +23,7 @@ from controlplane.api import (
     policy,
     preview,
     problems,
+    proofs,
     proposals,
     readiness,
     reading,
@@ -50,7 +51,7 @@ def create_app(services: ApiServices) -> flask.Flask:
     etags.install(app)
     app.register_blueprint(health.blueprint(services))
     learning = (graph, imports, readiness, proposals, owners, preview, replay, parity, asks)
-    enforcing = (policy, applying, modes, rollouts, leases, breakglass)
+    enforcing = (policy, applying, modes, rollouts, proofs, leases, breakglass)
     for topic in (*learning, *enforcing, violations, sidecars, tokens, users_routes, audit):
         app.register_blueprint(topic.blueprint(services), url_prefix=PREFIX)
     app.register_blueprint(openapi.blueprint(), url_prefix=PREFIX)

@@ -92,6 +92,8 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "rollouts.several": _read("Staged rollouts", asked.OpenQuery, review.Rollouts),
         "rollouts.start": _write("Enforce services in stages", asked.RolloutBody, review.Rollouts),
         "rollouts.roll_back": _write("Take a rollout back", asked.Nothing, schemas.Done),
+        "proofs.several": _read("Whether enforcement is proved", asked.ProofsQuery, review.Proofs),
+        "proofs.ask": _write("Try whether services enforce", asked.ProofBody, review.Proofs),
         "tokens.create": _write("Let a sidecar join", asked.TokenBody, status=HTTPStatus.CREATED),
     }
 )

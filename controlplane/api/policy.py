@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 
 import flask
@@ -15,10 +16,13 @@ from controlplane.api.requests import DiffQuery, Nothing, RevisionsQuery, Rollba
 from controlplane.api.services import ApiServices
 from controlplane.policy.diff import diff, diff_text
 from controlplane.policy.documents import load_policy
+from controlplane.policy.proofs import Proof
 from controlplane.policy.rules import Policy
 from controlplane.store.interface import StoredRevision
 
 _REMEDY = "list the revisions"
+#: The last of a revision; what came of older ones is in `/proofs`.
+_MAX_PROOFS = 10_000
 
 
 def blueprint(services: ApiServices) -> flask.Blueprint:
@@ -36,7 +40,10 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
 
     def answer(number: int) -> flask.Response:
         stored, policy = load(number, "path")
-        return write(shapes.revision(stored, policy, services.publisher.policy.revision))
+        return write(shapes.revision(stored, policy, services.publisher.policy.revision, tried(number)))
+
+    def tried(number: int) -> Sequence[Proof]:
+        return services.store.proofs(_MAX_PROOFS, revision=number)
 
     @routes.get("/policy")
     def active() -> flask.Response:
@@ -51,7 +58,10 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
         shown, cursor = page(found, query.limit, lambda stored: stored.number)
         listed = [
             shapes.revision_summary(
-                stored, load_policy(stored.document, stored.number, current.modes, current.default_mode), current.revision
+                stored,
+                load_policy(stored.document, stored.number, current.modes, current.default_mode),
+                current.revision,
+                tried(stored.number),
             )
             for stored in shown
         ]

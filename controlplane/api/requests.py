@@ -92,6 +92,21 @@ class RolloutBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     override: _Comment = ""
 
 
+class ProofsQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """What stands for each port of each sidecar; ``all`` shows what was before, too, ``revision`` all that was tried under one."""
+
+    all: bool = False
+    revision: Annotated[int, Meta(ge=0, le=2**62)] | None = None
+    limit: _Rows = 1_000
+    cursor: _Cursor = ""
+
+
+class ProofBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """Services of which it is to be tried whether they drop what is forbidden; without any, all that should."""
+
+    services: Annotated[list[_Name], Meta(max_length=500)] = []
+
+
 class PreviewQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """What was used within so many ``days``; ``rows`` of the proposal are numbers with commas between, all when left out."""
 
@@ -263,7 +278,7 @@ class ApplyBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class ViolationCountQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Empty fields match everything. ``q`` is a line of `violations.line`; ``text`` is sought in all of a violation's texts."""
+    """Empty fields match everything. ``q`` is a line of `violations.line`, ``text`` is in any text; ``probes`` shows those, too."""
 
     q: Annotated[str, Meta(max_length=1000)] = ""
     source: _Name = ""
@@ -272,6 +287,7 @@ class ViolationCountQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_on
     port: Annotated[int, Meta(ge=1, le=65535)] | None = None
     text: _Name = ""
     since_ms: _Id = 0
+    probes: bool = False
 
 
 class ViolationsQuery(ViolationCountQuery, frozen=True, forbid_unknown_fields=True, kw_only=True):

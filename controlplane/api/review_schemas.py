@@ -70,6 +70,37 @@ class Rollouts(msgspec.Struct, frozen=True):
     next_cursor: str | None = None
 
 
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """A try whether a port of a sidecar drops what is forbidden: ``status`` is asked, trying, proven, failed or not-tried.
+
+    ``revision`` was in force then, ``source`` tried it, ``told`` is what it saw; ``violation`` is the destination's report of it.
+    """
+
+    id: int
+    service: str
+    port: int
+    address: str
+    revision: int
+    actor: str
+    created_ms: int
+    status: str
+    source: str
+    instance: str
+    told: str
+    violation: int | None
+    deny_id: str
+    reason: str
+    ended_ms: int | None
+
+
+class Proofs(msgspec.Struct, frozen=True):
+    """By service, port and address; where all were asked for, or those of one revision, newest first."""
+
+    revision: int
+    proofs: list[Proof]
+    next_cursor: str | None = None
+
+
 class Interval(msgspec.Struct, frozen=True):
     """An estimate, and from where to where it holds in 95 of 100 cases."""
 

@@ -23,6 +23,15 @@ class ServiceRules(msgspec.Struct, frozen=True):
     rules: list[Rule]
 
 
+class Proved(msgspec.Struct, frozen=True):
+    """What was tried of the enforcement while a revision was in force: ports of sidecars, by what came of the last try of each."""
+
+    proven: int = 0
+    failed: int = 0
+    not_tried: int = 0
+    open: int = 0
+
+
 class RevisionSummary(msgspec.Struct, frozen=True, kw_only=True):
     """A revision without its rules. Revision 0 stands for the empty policy before the first."""
 
@@ -33,6 +42,7 @@ class RevisionSummary(msgspec.Struct, frozen=True, kw_only=True):
     note: str
     service_count: int
     rule_count: int
+    proved: Proved
 
 
 class Revision(RevisionSummary, frozen=True, kw_only=True):

@@ -62,6 +62,8 @@ LEAST: Mapping[str, Role] = MappingProxyType(
         "rollouts.several": Role.VIEWER,
         "rollouts.start": Role.APPROVER,
         "rollouts.roll_back": Role.RESPONDER,
+        "proofs.several": Role.VIEWER,
+        "proofs.ask": Role.RESPONDER,
         "tokens.create": Role.ADMIN,
     }
 )

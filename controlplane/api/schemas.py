@@ -267,7 +267,10 @@ class Modes(msgspec.Struct, frozen=True):
 
 
 class Violation(msgspec.Struct, frozen=True, kw_only=True):
-    """A flow that the allow-list does not hold. ``verdict`` is denied or would-deny; ``direction`` is in or out."""
+    """A flow that the allow-list does not hold. ``verdict`` is denied or would-deny; ``direction`` is in or out.
+
+    ``probe`` is the number of the proof for which a sidecar was asked to try it; 0 where somebody meant it.
+    """
 
     id: int
     source: str
@@ -287,6 +290,7 @@ class Violation(msgspec.Struct, frozen=True, kw_only=True):
     server_name: str
     peer_address: str
     reason: str
+    probe: int = 0
 
 
 class Violations(msgspec.Struct, frozen=True):

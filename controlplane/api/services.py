@@ -27,7 +27,8 @@ class ApiServices:
     ``new_join_token`` takes a workload ("namespace/account"), a lifetime in seconds (0: the default) and the actor; it returns
     a join document and raises ValueError for a workload that does not exist. ``token`` is what callers over TCP must bring;
     without one, only a Unix socket is served. ``host_names`` are the names, beside loopback, under which the API is called.
-    ``users`` are those with a named token; without it, there are none.
+    ``users`` are those with a named token; without it, there are none. ``proofs`` is whether sidecars may be asked to try
+    forbidden connections.
     """
 
     store: Store
@@ -40,3 +41,4 @@ class ApiServices:
     token: str | None
     host_names: tuple[str, ...] = ()
     users: Users | None = None
+    proofs: bool = True

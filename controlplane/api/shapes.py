@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,6 +13,7 @@ from controlplane.flows.model import Violation
 from controlplane.graph.chart import ChartedEdge
 from controlplane.graph.learn import GraphEdge
 from controlplane.policy.audit import AuditEvent, Broken, Intact
+from controlplane.policy.proofs import Proof, Target
 from controlplane.policy.rules import HttpMatch, Policy
 from controlplane.store.interface import SidecarRow, StoredRevision
 from controlplane.topology.model import Service
@@ -54,7 +56,7 @@ def map_service(service: Service, policy: Policy) -> schemas.MapService:
     )
 
 
-def _revision(stored: StoredRevision | None, policy: Policy, active: int) -> dict[str, Any]:
+def _revision(stored: StoredRevision | None, policy: Policy, active: int, proofs: Iterable[Proof]) -> dict[str, Any]:
     listed = [services for services in policy.services.values() if services.rules]
     return {
         "revision": policy.revision,
@@ -64,16 +66,28 @@ def _revision(stored: StoredRevision | None, policy: Policy, active: int) -> dic
         "note": stored.note if stored else "",
         "service_count": len(listed),
         "rule_count": sum(len(services.rules) for services in listed),
+        "proved": proved(proofs),
     }
 
 
-def revision_summary(stored: StoredRevision | None, policy: Policy, active: int) -> revisions.RevisionSummary:
-    """A revision without its rules."""
-    return revisions.RevisionSummary(**_revision(stored, policy, active))
+def proved(proofs: Iterable[Proof]) -> revisions.Proved:
+    """What came of some proofs, newest first: of each target the last counts."""
+    last: dict[Target, Proof] = {}
+    for proof in proofs:
+        last.setdefault(proof.target, proof)
+    counts = Counter("open" if proof.is_open else str(proof.status).replace("-", "_") for proof in last.values())
+    return revisions.Proved(**counts)
 
 
-def revision(stored: StoredRevision | None, policy: Policy, active: int) -> revisions.Revision:
-    """A revision with its rules."""
+def revision_summary(
+    stored: StoredRevision | None, policy: Policy, active: int, proofs: Iterable[Proof] = ()
+) -> revisions.RevisionSummary:
+    """A revision without its rules, with what was tried while it was in force, newest first."""
+    return revisions.RevisionSummary(**_revision(stored, policy, active, proofs))
+
+
+def revision(stored: StoredRevision | None, policy: Policy, active: int, proofs: Iterable[Proof] = ()) -> revisions.Revision:
+    """A revision with its rules, with what was tried while it was in force, newest first."""
     services = [
         revisions.ServiceRules(
             str(name),
@@ -86,7 +100,7 @@ def revision(stored: StoredRevision | None, policy: Policy, active: int) -> revi
         for name, listed in sorted(policy.services.items())
         if listed.rules
     ]
-    return revisions.Revision(**_revision(stored, policy, active), services=services)
+    return revisions.Revision(**_revision(stored, policy, active, proofs), services=services)
 
 
 def violation(found: Violation) -> schemas.Violation:
@@ -95,7 +109,7 @@ def violation(found: Violation) -> schemas.Violation:
         name: getattr(found, name)
         for name in (
             "id", "deny_id", "count", "first_seen_ms", "last_seen_ms", "reporter", "direction", "host", "server_name",
-            "peer_address", "reason",
+            "peer_address", "reason", "probe",
         )
     }  # fmt: skip
     return schemas.Violation(**found.edge._asdict(), verdict=str(found.verdict), **rest)

@@ -36,6 +36,7 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
             verdict=Verdict(query.verdict) if query.verdict else None,
             port=query.port,
             text=query.text,
+            probes=query.probes,
         )
 
     @routes.get("/violations")

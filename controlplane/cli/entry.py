@@ -22,6 +22,7 @@ from controlplane.cli.owners import owners
 from controlplane.cli.parity import parity
 from controlplane.cli.policy import policy
 from controlplane.cli.preview import preview
+from controlplane.cli.prove import prove
 from controlplane.cli.readiness import readiness
 from controlplane.cli.replay import replay
 from controlplane.cli.review import approve, comment, proposals, reject
@@ -59,6 +60,7 @@ for _command in (
     policy,
     preview,
     proposals,
+    prove,
     readiness,
     reject,
     replay,

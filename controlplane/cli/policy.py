@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +12,9 @@ from controlplane.cli.connection import Session, Way, connectable, connected
 from controlplane.cli.offline import difference
 from controlplane.cli.output import cell, clean, clock, console, lines, match_text, plural, short, show_json
 from controlplane.cli.review import show_published
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 _RANGE = re.compile(r"([0-9]{1,12})?(?:\.\.([0-9]{1,12})?)?")
 
@@ -66,12 +70,21 @@ def revisions(session: Session, limit: int) -> None:
         return
     from controlplane.cli.listing import Listing  # noqa: PLC0415  # `picket --help` does not pay for rich
 
-    listing = Listing(">#", "", "made", "by", ">services", ">rules", "note")
+    listing = Listing(">#", "", "made", "by", ">services", ">rules", "enforcement", "note")
     for item in found["revisions"]:
         state = "in force" if item["active"] else ""
         counts = (item["service_count"], item["rule_count"])
-        listing.add(item["revision"], state, clock(item["created_ms"]), item["author"], *counts, item["note"])
+        proved = _proved(item["proved"])
+        listing.add(item["revision"], state, clock(item["created_ms"]), item["author"], *counts, proved, item["note"])
     listing.show(out)
+
+
+def _proved(counts: dict[str, int]) -> Text:
+    """What was tried while a revision was in force: how much of it was denied and reported."""
+    told = [f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count and name != "failed"]
+    if counts["failed"]:
+        return cell(", ".join([f"{counts['failed']} FAILED", *told]), "bold red")
+    return cell(", ".join(told) or "-")
 
 
 @policy.command("diff")

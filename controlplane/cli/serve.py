@@ -88,6 +88,14 @@ SETTINGS = (
     _setting("gate-max-denials", "Denials a day that may be expected then, at most.", type=int, default=3, metavar="COUNT"),
     _setting("unused-days", "Edges unused for so long are proposed for removal; 0: never.", type=int, default=30, metavar="DAYS"),
     _setting(
+        "prove-hours", "Enforcement is tried again so long after it was last proved; 0: only after a change.", type=int, default=24,
+        metavar="HOURS",
+    ),
+    _setting(
+        "no-proofs", "Ask no sidecar to try what is forbidden; enforcement is then not proved.",
+        is_flag=True, default=False, show_default=False,
+    ),
+    _setting(
         "sensitive", "Service worth protecting (namespace/name): edges toward it from where trust is low are marked. Repeatable.",
         multiple=True, metavar="SERVICE",
     ),

@@ -42,6 +42,7 @@ def parse_since(text: str, now_seconds: float) -> int:
 @click.option("--port", type=click.IntRange(1, 65535))
 @click.option("--text", help="Sought in names, methods, paths, hosts, addresses and deny IDs.")
 @click.option("--since", metavar="SPAN", help="Seen in the last 90s, 10m, 2h, 1d.")
+@click.option("--probes", is_flag=True, help="Also those that Picket had tried itself, to prove that they are denied.")
 @click.option("--limit", type=click.IntRange(1, 5000), default=50, show_default=True, help="How many, newest first.")
 @connected
 def violations(
@@ -55,6 +56,7 @@ def violations(
     port: int | None,
     text: str | None,
     since: str | None,
+    probes: bool,
     limit: int,
 ) -> None:
     """Show flows that the allow-list does not hold: who called what, what became of it, and the deny ID that says why."""
@@ -66,6 +68,7 @@ def violations(
         "port": port,
         "text": text,
         "since_ms": parse_since(since, time.time()) if since else None,
+        "probes": "true" if probes else None,
     }
     found = session.get("/violations", wanted | {"limit": limit})
     if follow:
@@ -102,9 +105,13 @@ def _row(item: dict[str, Any]) -> list[Any]:
         f"{short(item['destination'])}:{item['port']}",
         _asked(item),
         _why(item),
-        cell(item["verdict"], "red" if item["verdict"] == "denied" else "yellow"),
+        cell(_verdict(item), "dim" if item["probe"] else "red" if item["verdict"] == "denied" else "yellow"),
         item["count"],
     ]
+
+
+def _verdict(item: dict[str, Any]) -> str:
+    return f"{item['verdict']} (probe {item['probe']})" if item["probe"] else str(item["verdict"])
 
 
 def _asked(item: dict[str, Any]) -> str:
@@ -148,5 +155,5 @@ def _line(session: Session, item: dict[str, Any]) -> None:
         return
     peers = f"{short(item['source'])} -> {short(item['destination'])}:{item['port']}"
     times = f"  x{item['count']}" if item["count"] > 1 else ""
-    click.echo(clean(f"{moment(item['last_seen_ms'])}  {item['verdict']:<10}  {peers}  {_asked(item)}{times}  {_why(item)}"))
+    click.echo(clean(f"{moment(item['last_seen_ms'])}  {_verdict(item):<10}  {peers}  {_asked(item)}{times}  {_why(item)}"))
     sys.stdout.flush()

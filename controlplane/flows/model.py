@@ -38,7 +38,7 @@ class EdgeKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """A counted use of one edge, as one sidecar saw it. Times are Unix milliseconds."""
+    """A counted use of one edge, as one sidecar saw it. Times are Unix milliseconds; ``probe`` as of `Violation`."""
 
     edge: EdgeKey
     verdict: Verdict
@@ -52,6 +52,7 @@ class Flow:
     peer_address: str = ""
     deny_id: str = ""
     reason: str = ""
+    probe: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,10 @@ class HourlyFlow:
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A flow that the allow-list does not hold, as stored; ``count`` sums what followed it within its window."""
+    """A flow that the allow-list does not hold, as stored; ``count`` sums what followed it within its window.
+
+    ``probe`` is the number of the proof (`policy.proofs`) by which the connection was made; 0 where somebody meant it.
+    """
 
     id: int
     edge: EdgeKey
@@ -98,3 +102,4 @@ class Violation:
     peer_address: str
     deny_id: str
     reason: str
+    probe: int = 0

@@ -72,8 +72,8 @@ def _pattern(value: str) -> str:
 
 
 def within(table: FromClause, wanted: ViolationFilter) -> list[ColumnElement[bool]]:
-    """The conditions on times and ids."""
-    found: list[ColumnElement[bool]] = []
+    """The conditions on times, ids and who meant it."""
+    found: list[ColumnElement[bool]] = [] if wanted.probes else [table.c.probe == 0]
     if wanted.after_id:
         found.append(table.c.id > min(wanted.after_id, MAX_INTEGER))
     if wanted.since_ms:

@@ -113,7 +113,7 @@ class _Part:
 def _spans(connection: Connection, wanted: ViolationFilter, terms: Sequence[Term]) -> tuple[list[_Span], int | None]:
     """Where matching rows may be, newest first, and the time before which nothing was looked for; ``None`` when nothing is left."""
     telling = [term for term in terms if term.field in HOURLY]
-    if all(term is driving(terms) for term in telling):
+    if wanted.probes or all(term is driving(terms) for term in telling):
         return [_ALWAYS], None
     newest = _newest_hours(wanted)
     query = select(newest.c.hour).where(*holds(newest, telling)).group_by(newest.c.hour).order_by(newest.c.hour.desc())

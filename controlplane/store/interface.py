@@ -16,6 +16,7 @@ from controlplane.policy.asks import Ask
 from controlplane.policy.audit import AuditEvent
 from controlplane.policy.grants import Grant
 from controlplane.policy.leases import EdgeLease
+from controlplane.policy.proofs import Proof
 from controlplane.policy.rollouts import Rollout
 from controlplane.policy.rules import Mode
 from controlplane.policy.timeline import ModeSet
@@ -89,7 +90,8 @@ class ViolationFilter:
     """Which violations to read; empty fields match everything. ``after_id`` is exclusive.
 
     ``before`` goes on, newest first, after the violation with this last use (Unix milliseconds) and ID. ``until_ms`` is not in the
-    span itself. All ``terms`` hold, beside the other fields.
+    span itself. All ``terms`` hold, beside the other fields. Connections that a sidecar was asked to try (`policy.proofs`) are
+    left out, unless ``probes`` asks for them.
     """
 
     after_id: int = 0
@@ -102,6 +104,7 @@ class ViolationFilter:
     text: str = ""
     before: tuple[int, int] | None = None
     terms: tuple[Term, ...] = ()
+    probes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +162,7 @@ class Prunable(enum.StrEnum):
     SUPERSEDED_PROPOSALS = "superseded-proposals"
     SIDECARS = "sidecars"  # that are not connected, with what their reports said of them
     EPOCHS = "epochs"  # the numbers by which a batch that comes again is known
+    PROOFS = "proofs"  # but for the newest of each target
     JOIN_TOKENS = "join-tokens"  # that are used or expired
     CALLS = "calls"  # whose keys are kept, so that they are done once
 
@@ -171,6 +175,7 @@ class Transaction(Protocol):
     ) -> BatchReceipt:
         """Store one batch: edges and their evidence (allowed flows), violations (the others), gaps, losses, and that it was heard.
 
+        What a sidecar was asked to try (`add_proof`) is no use of an edge, and its denial is noted with the proof.
         Idempotent by (workload, instance, epoch, sequence). An empty instance is no sidecar's: nothing is said of one.
         Violations with the same edge, verdict, reporter, direction, deny ID, host, server name and peer address within
         `violation_window_ms` add to one row.
@@ -235,6 +240,15 @@ class Transaction(Protocol):
 
     def move_rollout(self, before: Rollout, after: Rollout) -> bool:
         """Put a staged rollout into another state; False when its status or stage is not that of ``before`` any more."""
+
+    def add_proof(self, proof: Proof) -> Proof | None:
+        """Store a proof of enforcement under the next number; None where one of the same target is open. Numbers count from 1."""
+
+    def move_proof(self, before: Proof, after: Proof) -> bool:
+        """Put a proof into another state; False when its status or answer is not that of ``before`` any more.
+
+        Its violation is not written: only `record_batch` does.
+        """
 
     def add_join_token(self, token_hash: str, workload: str, expires_ms: int, now_ms: int) -> None:
         """Remember a join token by its hash."""
@@ -345,6 +359,17 @@ class Store(Protocol):
 
     def rollouts(self, limit: int, before: int | None = None, *, running: bool) -> Sequence[Rollout]:
         """Staged rollouts, newest first; with ``running`` those that have not ended."""
+
+    def proofs(
+        self, limit: int, before: int | None = None, *, revision: int | None = None, open_only: bool = False
+    ) -> Sequence[Proof]:
+        """Proofs of enforcement, newest first; of one policy revision, or with ``open_only`` those that have not ended.
+
+        With ``before`` those with lower numbers.
+        """
+
+    def newest_proofs(self) -> Sequence[Proof]:
+        """The newest proof of each target, in no order."""
 
     def sidecars(self) -> Sequence[SidecarRow]:
         """All sidecars ever seen, ordered by workload and instance."""

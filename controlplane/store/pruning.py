@@ -74,6 +74,8 @@ def _stale(what: Prunable, bound: int) -> tuple[Table, ColumnElement[bool]]:
             return tables.join_tokens, or_(_before(table.expires_ms, bound), _before(table.used_ms, bound))
         case Prunable.CALLS:
             return tables.calls, _before(tables.calls.c.begun_ms, bound)
+        case Prunable.PROOFS:
+            return tables.proofs, _is_old_proof(bound)
         case Prunable.SUPERSEDED_PROPOSALS:
             return tables.proposals, _beyond_the_newest(bound)
         case Prunable.SIDECARS:
@@ -96,6 +98,13 @@ def _beyond_the_newest(kept: int) -> ColumnElement[bool]:
         .scalar_subquery()
     )
     return and_(table.status == _SUPERSEDED, table.number <= oldest_removed)
+
+
+def _is_old_proof(before_ms: int) -> ColumnElement[bool]:
+    """Those that another one of the same target followed."""
+    table, later = tables.proofs.c, tables.proofs.alias()
+    same = (later.c.service == table.service, later.c.port == table.port, later.c.address == table.address)
+    return and_(_before(table.created_ms, before_ms), exists().where(*same, later.c.id > table.id))
 
 
 def _is_gone(before_ms: int) -> ColumnElement[bool]:

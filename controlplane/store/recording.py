@@ -17,6 +17,7 @@ from controlplane.store.history import HistoryRecording, Hours
 from controlplane.store.interface import BatchReceipt
 from controlplane.store.known import Known
 from controlplane.store.learning import MAX_COUNT, EdgeRecording, Learned
+from controlplane.store.proofs import note_violations, probes_among
 from controlplane.store.statements import change_rows, upsert
 from controlplane.store.violations import ViolationRecording
 from controlplane.store.watching import WatchRecording
@@ -70,12 +71,16 @@ class Recording:
         if (gap or lost) and report.blind_since_ms is None:
             report.blind_since_ms = now_ms
         report.lost += min(lost, MAX_COUNT)
+        flows, probes = probes_among(self._connection, flows)
         self._edges.add((flow for flow in flows if flow.verdict is Verdict.ALLOWED), instance)
         self._history.add(flows, now_ms, from_sidecar=bool(instance))
         if instance:
             self._watches.hear(workload, flows, min(lost + gap, MAX_COUNT), now_ms, "" if last else f"{instance}/{epoch}")
-        refused = [flow for flow in flows if flow.verdict is not Verdict.ALLOWED]
-        return BatchReceipt(stored=True, gap=gap, violations=self._violations.add(refused))
+        refused = [flow for flow in (*flows, *probes) if flow.verdict is not Verdict.ALLOWED]
+        violations = self._violations.add(refused)
+        if probes:
+            note_violations(self._connection, violations)
+        return BatchReceipt(stored=True, gap=gap, violations=violations)
 
     def finish(self) -> None:
         """Write the sums."""

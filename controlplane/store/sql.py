@@ -17,6 +17,7 @@ from controlplane.policy.asks import Ask
 from controlplane.policy.audit import AuditEvent
 from controlplane.policy.grants import Grant
 from controlplane.policy.leases import EdgeLease
+from controlplane.policy.proofs import Proof
 from controlplane.policy.rollouts import Rollout
 from controlplane.policy.rules import Mode
 from controlplane.policy.timeline import ModeSet
@@ -39,6 +40,7 @@ from controlplane.store.interface import (
 )
 from controlplane.store.learning import select_evidence, select_overflowing
 from controlplane.store.leases import select_leases
+from controlplane.store.proofs import select_newest_proofs, select_proofs
 from controlplane.store.pruning import find_stale, remove_stale
 from controlplane.store.recording import Stored
 from controlplane.store.rollouts import select_rollouts
@@ -241,6 +243,18 @@ class SqlStore:
         """Staged rollouts, newest first; with ``running`` those that have not ended."""
         with self._reading() as connection:
             return select_rollouts(connection, _limit(limit), before, running=running)
+
+    def proofs(
+        self, limit: int, before: int | None = None, *, revision: int | None = None, open_only: bool = False
+    ) -> Sequence[Proof]:
+        """Proofs of enforcement, newest first; of one policy revision, or with ``open_only`` those that have not ended."""
+        with self._reading() as connection:
+            return select_proofs(connection, _limit(limit), before, revision=revision, open_only=open_only)
+
+    def newest_proofs(self) -> Sequence[Proof]:
+        """The newest proof of each target, in no order."""
+        with self._reading() as connection:
+            return select_newest_proofs(connection)
 
     def sidecars(self) -> Sequence[SidecarRow]:
         """All sidecars ever seen, ordered by workload and instance."""

@@ -88,6 +88,8 @@ violations = Table(
     Column("peer_address", Text, nullable=False),
     Column("deny_id", Text, nullable=False),
     Column("reason", Text, nullable=False),
+    # The proof by which the connection was made, 0 for none.
+    Column("probe", BigInteger, nullable=False, server_default="0"),
     Index("violations_by_window", "fingerprint", "opened_ms"),
     # Each ends with the order in which they are read, so that what is passed over is passed over in the index.
     Index("violations_newest", "last_seen_ms", "id"),
@@ -331,6 +333,34 @@ calls = Table(
     Column("status", Integer),
     Column("media_type", Text, nullable=False),
     Column("body", LargeBinary),
+)
+
+#: Forbidden connections that sidecars try, as `policy.proofs` has them.
+proofs = Table(
+    "proofs",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("service", Text, nullable=False),
+    Column("port", Integer, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("instance", Text, nullable=False),
+    Column("mark", Text, nullable=False),
+    Column("tried_ms", BigInteger),
+    Column("answer", Text, nullable=False),
+    Column("told", Text, nullable=False),
+    Column("answered_ms", BigInteger),
+    Column("violation", BigInteger),
+    Column("deny_id", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("ended_ms", BigInteger),
+    Index("proofs_by_target", "service", "port", "address", "id"),
+    Index("proofs_by_status", "status", "id"),
+    Index("proofs_by_revision", "revision", "id"),
 )
 
 join_tokens = Table(

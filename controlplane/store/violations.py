@@ -84,9 +84,10 @@ class ViolationRecording:
                 self._opened_windows.setdefault(fingerprint, []).append(window)
                 self._opened[number] = (fingerprint, flow.first_seen_ms, _tally(flow, 0))
             self._sums(number, flow).add(flow, count)
-            edge = flow.edge
-            hour = (flow.last_seen_ms // HOUR_MS, edge.source, edge.destination, edge.port, edge.protocol, str(flow.verdict))
-            self._hours[hour] = self._hours.get(hour, 0) + count
+            if not flow.probe:
+                edge = flow.edge
+                hour = (flow.last_seen_ms // HOUR_MS, edge.source, edge.destination, edge.port, edge.protocol, str(flow.verdict))
+                self._hours[hour] = self._hours.get(hour, 0) + count
             touched.setdefault(number, _tally(flow, 0)).add(flow, count)
         return tuple(_violation(number, tally) for number, tally in sorted(touched.items()))
 
@@ -140,7 +141,7 @@ def violation_of(row: Mapping[str, Any]) -> Violation:
     edge = EdgeKey(*(row[name] for name in EdgeKey._fields))
     rest = (
         "reporter", "direction", "count", "first_seen_ms", "last_seen_ms",
-        "host", "server_name", "peer_address", "deny_id", "reason",
+        "host", "server_name", "peer_address", "deny_id", "reason", "probe",
     )  # fmt: skip
     return Violation(row["id"], edge, Verdict(row["verdict"]), *(row[name] for name in rest))
 
@@ -160,6 +161,7 @@ def _columns(number: int, tally: _Tally) -> dict[str, Any]:
         "id": number, **flow.edge._asdict(), "verdict": str(flow.verdict), "reporter": flow.reporter, "direction": flow.direction,
         "count": tally.count, "first_seen_ms": tally.first_seen_ms, "last_seen_ms": tally.last_seen_ms, "host": flow.host,
         "server_name": flow.server_name, "peer_address": flow.peer_address, "deny_id": flow.deny_id, "reason": flow.reason,
+        "probe": flow.probe,
     }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from controlplane.policy.asks import Ask
 from controlplane.policy.audit import AuditEvent, link
 from controlplane.policy.grants import Grant
 from controlplane.policy.leases import EdgeLease
+from controlplane.policy.proofs import Proof
 from controlplane.policy.rollouts import Rollout
 from controlplane.policy.rules import Mode
 from controlplane.store import tables
@@ -23,6 +24,7 @@ from controlplane.store.grants import end_grant, insert_grant
 from controlplane.store.interface import BatchReceipt, SidecarRow, StoredCall, StoredProposal, StoredRevision, StoreError
 from controlplane.store.leases import upsert_leases
 from controlplane.store.presence import beat, leave
+from controlplane.store.proofs import insert_proof, move_proof
 from controlplane.store.recording import Recording, Stored
 from controlplane.store.rollouts import insert_rollout, move_rollout
 from controlplane.store.statements import next_number, upsert
@@ -180,6 +182,14 @@ class SqlTransaction:
         """Put a staged rollout into another state; ``False`` when it moved meanwhile."""
         self._is_news = True
         return move_rollout(self._connection, before, after)
+
+    def add_proof(self, proof: Proof) -> Proof | None:
+        """Store a proof of enforcement under the next number; ``None`` where one of the same target is open."""
+        return insert_proof(self._connection, proof)
+
+    def move_proof(self, before: Proof, after: Proof) -> bool:
+        """Put a proof into another state; ``False`` when it moved meanwhile."""
+        return move_proof(self._connection, before, after)
 
     def add_join_token(self, token_hash: str, workload: str, expires_ms: int, now_ms: int) -> None:
         """Remember a join token by its hash."""

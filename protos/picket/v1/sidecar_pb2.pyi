@@ -5,6 +5,7 @@ What the control plane knows of one sidecar, and what a sidecar says of itself."
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -15,6 +16,39 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ProbeOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ProbeOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ProbeOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PROBE_OUTCOME_UNSPECIFIED: _ProbeOutcome.ValueType  # 0
+    REFUSED: _ProbeOutcome.ValueType  # 1
+    """a TLS alert, a 403, or closed without a byte"""
+    PASSED: _ProbeOutcome.ValueType  # 2
+    """bytes of the application, or another HTTP status"""
+    OPEN: _ProbeOutcome.ValueType  # 3
+    """neither refused nor answered within the time"""
+    STRANGER: _ProbeOutcome.ValueType  # 4
+    """something answered that is not the sidecar of that workload"""
+    UNREACHED: _ProbeOutcome.ValueType  # 5
+    """no connection, or the sidecar may not try this"""
+
+class ProbeOutcome(_ProbeOutcome, metaclass=_ProbeOutcomeEnumTypeWrapper): ...
+
+PROBE_OUTCOME_UNSPECIFIED: ProbeOutcome.ValueType  # 0
+REFUSED: ProbeOutcome.ValueType  # 1
+"""a TLS alert, a 403, or closed without a byte"""
+PASSED: ProbeOutcome.ValueType  # 2
+"""bytes of the application, or another HTTP status"""
+OPEN: ProbeOutcome.ValueType  # 3
+"""neither refused nor answered within the time"""
+STRANGER: ProbeOutcome.ValueType  # 4
+"""something answered that is not the sidecar of that workload"""
+UNREACHED: ProbeOutcome.ValueType  # 5
+"""no connection, or the sidecar may not try this"""
+Global___ProbeOutcome: _TypeAlias = ProbeOutcome  # noqa: Y015
 
 @_typing.final
 class SidecarInfo(_message.Message):
@@ -73,3 +107,76 @@ class AnnounceAck(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AnnounceAck: _TypeAlias = AnnounceAck  # noqa: Y015
+
+@_typing.final
+class Probe(_message.Message):
+    """Probe is one harmless connection to the inbound port of another sidecar, by which nothing is asked of its application."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MARK_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    PORT_FIELD_NUMBER: _builtins.int
+    WORKLOAD_FIELD_NUMBER: _builtins.int
+    ALPN_FIELD_NUMBER: _builtins.int
+    HTTP_FIELD_NUMBER: _builtins.int
+    mark: _builtins.str
+    """32 hexadecimal digits; stands in the server name of the TLS handshake"""
+    address: _builtins.str
+    """IP address of the sidecar"""
+    port: _builtins.int
+    """1 to 65535"""
+    workload: _builtins.str
+    """namespace/account that has to be there: nothing is said to anybody else"""
+    alpn: _builtins.str
+    """"picket" or "picket-http" """
+    http: _builtins.bool
+    """send one request for the reserved path, and not only the handshake"""
+    def __init__(
+        self,
+        *,
+        mark: _builtins.str = ...,
+        address: _builtins.str = ...,
+        port: _builtins.int = ...,
+        workload: _builtins.str = ...,
+        alpn: _builtins.str = ...,
+        http: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "alpn", b"alpn", "http", b"http", "mark", b"mark", "port", b"port", "workload", b"workload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Probe: _TypeAlias = Probe  # noqa: Y015
+
+@_typing.final
+class ProbeAnswer(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_FIELD_NUMBER: _builtins.int
+    MARK_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    TOLD_FIELD_NUMBER: _builtins.int
+    instance: _builtins.str
+    """the replica, in the first message alone"""
+    mark: _builtins.str
+    """of the probe that is answered; empty in the first message"""
+    outcome: Global___ProbeOutcome.ValueType
+    told: _builtins.str
+    """what was seen, at most 200 characters"""
+    def __init__(
+        self,
+        *,
+        instance: _builtins.str = ...,
+        mark: _builtins.str = ...,
+        outcome: Global___ProbeOutcome.ValueType = ...,
+        told: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance", b"instance", "mark", b"mark", "outcome", b"outcome", "told", b"told"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProbeAnswer: _TypeAlias = ProbeAnswer  # noqa: Y015

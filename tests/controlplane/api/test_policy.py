@@ -22,6 +22,7 @@ def revised(plane: Plane) -> Plane:
 def test_before_the_first_there_is_the_empty_policy(api: FlaskClient) -> None:
     assert api.get("/api/v1/policy").get_json() == {
         "revision": 0, "active": True, "created_ms": None, "author": "", "note": "", "service_count": 0, "rule_count": 0,
+        "proved": {"proven": 0, "failed": 0, "not_tried": 0, "open": 0},
         "services": [],
     }  # fmt: skip
     assert api.get("/api/v1/policy/revisions").get_json() == {"active": 0, "revisions": [], "next_cursor": None}

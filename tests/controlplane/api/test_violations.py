@@ -32,7 +32,7 @@ def test_a_violation_says_who_called_what_and_why_not(refused: Plane, api: Flask
                 "id": 1, "source": "default/frontend", "destination": "shop/pay", "port": 443, "protocol": "http", "method": "POST",
                 "path": "/charge", "verdict": "denied", "deny_id": "deny:shop/pay@r1", "count": 2, "first_seen_ms": 100,
                 "last_seen_ms": 100, "reporter": "shop/cart", "direction": "in", "host": "", "server_name": "", "peer_address": "",
-                "reason": "",
+                "reason": "", "probe": 0,
             }
         ],
         "last_id": 1, "cut": False, "next_cursor": None,

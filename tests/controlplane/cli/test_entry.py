@@ -33,6 +33,7 @@ COMMANDS = {
     "policy",
     "preview",
     "proposals",
+    "prove",
     "readiness",
     "reject",
     "replay",
