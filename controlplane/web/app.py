@@ -20,6 +20,7 @@ from controlplane.web import (
     documents,
     enforcing,
     guard,
+    maps,
     overview,
     reference,
     review,
@@ -34,6 +35,20 @@ from controlplane.web.sessions import Sessions
 
 _API_PATHS = PUBLIC_PATHS | {"/metrics"}
 _MAX_FORM_BYTES = 64 * 1024
+_PAGES = (
+    signin,
+    overview,
+    maps,
+    services,
+    enforcing,
+    documents,
+    review,
+    check,
+    revisions,
+    rollouts,
+    blocked,
+    reference,
+)
 
 
 def create_console(api: ApiServices, sessions: Sessions) -> flask.Flask:
@@ -48,8 +63,7 @@ def create_console(api: ApiServices, sessions: Sessions) -> flask.Flask:
     console = Console(api, sessions)
     guard.install(app, console)
     app.jinja_env.globals["has_page"] = lambda name: services.has_page(console, name)
-    pages = (signin, overview, review, check, revisions, rollouts, services, enforcing, documents, blocked, reference)
-    for page in pages:
+    for page in _PAGES:
         app.register_blueprint(page.blueprint(console))
 
     @app.errorhandler(404)

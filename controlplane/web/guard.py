@@ -22,7 +22,8 @@ COOKIE = "picket-session"
 FORM_COOKIE = "picket-form"
 #: Reached without a session.
 _OPEN = frozenset({"signin.show", "signin.enter", "signin.link", "static"})
-#: No script at all: there is none to be injected into.
+#: Pages that run script files of our own; all others run no script at all, so that there is none to be injected into.
+_SCRIPTED = frozenset({"map.show"})
 _POLICY = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
 
@@ -59,7 +60,8 @@ def install(app: flask.Flask, console: Console) -> None:
 
     @app.after_request
     def close(response: flask.Response) -> flask.Response:
-        response.headers["Content-Security-Policy"] = _POLICY
+        own = "; script-src 'self'; connect-src 'self'" if flask.request.endpoint in _SCRIPTED else ""
+        response.headers["Content-Security-Policy"] = _POLICY + own
         response.headers["Referrer-Policy"] = "same-origin"
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["X-Frame-Options"] = "DENY"

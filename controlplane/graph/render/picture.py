@@ -71,12 +71,18 @@ def picture_of(edges: Iterable[ChartedEdge], topology: Topology) -> Picture:
     for charted in edges:
         between.setdefault((charted.edge.source, charted.edge.destination), []).append(charted)
     names = {name for pair in between for name in pair}
-    kinds = {str(name): service.kind for name, service in topology.services.items()}
-    nodes = tuple(sorted(_node(name, kinds) for name in names))
+    kinds = kinds_of(topology)
+    nodes = tuple(sorted(node_of(name, kinds) for name in names))
     return Picture(nodes, tuple(sorted(_line(*pair, members) for pair, members in between.items())))
 
 
-def _node(name: str, kinds: Mapping[str, Kind]) -> Node:
+def kinds_of(topology: Topology) -> Mapping[str, Kind]:
+    """What kind of thing each service is."""
+    return {str(name): service.kind for name, service in topology.services.items()}
+
+
+def node_of(name: str, kinds: Mapping[str, Kind]) -> Node:
+    """The node of an edge's end."""
     if name.startswith("ip:"):
         return Node(name, "ip", "address")
     try:

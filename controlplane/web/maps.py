@@ -1,0 +1,165 @@
+"""The map: a picture of who talks to whom that follows what happens, a table of the same, and files. The address holds the view.
+
+The picture is drawn in the browser by files of our own; where it stands is decided here, so that it is the same for everybody.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import flask
+import msgspec
+
+from controlplane.api.problems import ApiProblemError
+from controlplane.api.reading import read_query
+from controlplane.graph.atlas import Atlas
+from controlplane.graph.links import Link, State
+from controlplane.graph.render import svg, text
+from controlplane.graph.render.layout import arrange
+from controlplane.graph.render.picture import picture_of
+from controlplane.topology.model import ServiceName
+from controlplane.web.atlas import MapQuery, Observatory, Seen
+from controlplane.web.guard import Console
+
+#: Links that the table shows; the words of `find` come first in it.
+LISTED = 500
+_ACROSS, _DOWN = 290, 84  # from one column or row to the next, in pixels
+_FORMATS = {
+    "svg": ("image/svg+xml", svg.to_svg), "dot": ("text/vnd.graphviz", text.to_dot), "mmd": ("text/vnd.mermaid", text.to_mermaid),
+    "graphml": ("application/graphml+xml", text.to_graphml), "json": ("application/json", text.to_json),
+}  # fmt: skip
+
+
+class _Drawn(msgspec.Struct):
+    """A name of the picture. ``x`` and ``y`` are where it stands unless the reader moved it."""
+
+    id: str
+    label: str
+    namespace: str
+    kind: str
+    mode: str
+    members: int
+    hit: bool
+    page: bool
+    x: float
+    y: float
+
+
+class _Line(msgspec.Struct):
+    """A link of the picture."""
+
+    id: str
+    source: str
+    target: str
+    state: State
+    label: str
+    text: str
+    weight: int
+    hit: bool
+
+
+class _Picture(msgspec.Struct):
+    """What the browser draws."""
+
+    revision: int
+    nodes: list[_Drawn]
+    links: list[_Line]
+
+
+def blueprint(console: Console) -> flask.Blueprint:
+    """The page, its data and its files."""
+    routes = flask.Blueprint("map", __name__)
+    observatory = Observatory(console)
+
+    @routes.get("/map")
+    def show() -> flask.typing.ResponseReturnValue:
+        query = read_query(MapQuery)
+        try:
+            seen, mistake = observatory.see(query), None
+        except ApiProblemError as error:
+            mistake = error.problem
+            query = msgspec.structs.replace(query, find="", hide="")
+            seen = observatory.see(query)
+        atlas = seen.atlas
+        given = {name: value for name, value in flask.request.args.items() if value}
+        order = list(State)
+        listed = sorted(atlas.links, key=lambda link: (link.pair not in atlas.found_links, order.index(link.state), link.pair))
+        page = flask.render_template(
+            "map.html", query=query, atlas=atlas, links=listed[:LISTED], given=given, words={**flask.request.args}, mistake=mistake,
+            text_of=_text, states=list(State), toggled=lambda name: _toggled(atlas, name), sought=query.find != "",
+        )  # fmt: skip
+        return page, mistake.status if mistake is not None else 200
+
+    @routes.get("/map/data")
+    def data() -> flask.Response:
+        seen = observatory.see(read_query(MapQuery))
+        body = msgspec.json.encode(_Picture(seen.policy.revision, list(_nodes(seen)), list(_lines(seen.atlas))))
+        response = flask.Response(body, content_type="application/json")
+        response.set_etag(hashlib.sha256(body).hexdigest()[:32])
+        return response.make_conditional(flask.request)  # type: ignore[return-value]  # it is the response itself
+
+    @routes.get("/map/picture.<kind>")
+    def picture(kind: str) -> flask.Response:
+        if kind not in _FORMATS:
+            flask.abort(404)
+        seen = observatory.see(read_query(MapQuery))
+        media_type, draw = _FORMATS[kind]
+        names = {node.name for node in seen.atlas.nodes}
+        closed = {node.namespace for node in seen.atlas.nodes if node.kind == "namespace"}
+        edges = [
+            one for one in seen.charted
+            if all(end in names or end.partition("/")[0] in closed for end in (one.edge.source, one.edge.destination))
+        ]  # fmt: skip
+        response = flask.Response(draw(picture_of(edges, seen.topology)), content_type=f"{media_type}; charset=utf-8")
+        response.headers["Content-Disposition"] = f'attachment; filename="picket-map.{kind}"'
+        return response
+
+    return routes
+
+
+def _nodes(seen: Seen) -> Iterator[_Drawn]:
+    atlas = seen.atlas
+    layout = arrange((node.name for node in atlas.nodes), (link.pair for link in atlas.links))
+    for node in atlas.nodes:
+        column, row = layout.places[node.name]
+        name = ServiceName(*node.name.partition("/")[::2])
+        page = name in seen.topology.services
+        mode = str(seen.policy.mode(name)) if page else ""
+        yield _Drawn(
+            node.name, node.label, "" if node.kind == "namespace" else node.namespace, node.kind, mode, node.members,
+            node.name in atlas.found_nodes, page, column * _ACROSS, round(row * _DOWN, 1),
+        )  # fmt: skip
+
+
+def _lines(atlas: Atlas) -> Iterator[_Line]:
+    for link in atlas.links:
+        weight = len(str(link.count + link.refused))
+        label = ", ".join(link.ports[:2]) + (", ..." if len(link.ports) > 2 else "")
+        pair = link.pair
+        yield _Line(f"{pair[0]} > {pair[1]}", *pair, link.state, label, _text(link), weight, pair in atlas.found_links)
+
+
+def _text(link: Link) -> str:
+    """What is known of a link, in words."""
+    parts = [f"{', '.join(link.ports)}: {_WORDS[link.state]}"]
+    if link.count:
+        parts.append(f"used {link.count:,} times")
+    if link.refused:
+        parts.append(f"{link.refused:,} denied" if link.state is State.DENIED else f"{link.refused:,} would be denied")
+    if link.edges > 1:
+        parts.append(f"{link.edges} edges")
+    return "; ".join(parts)
+
+
+_WORDS = {
+    State.DENIED: "denied", State.WOULD_DENY: "would be denied", State.LEARNED: "seen, not approved", State.APPROVED: "approved",
+    State.STALE: "approved, not used",
+}  # fmt: skip
+
+
+def _toggled(atlas: Atlas, name: str) -> str:
+    """The ``open`` of the address in which a namespace is the other way round."""
+    opened = {namespace.name for namespace in atlas.namespaces if namespace.is_open}
+    return ",".join(sorted(opened ^ {name})) or ","
+
