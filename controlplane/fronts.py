@@ -6,7 +6,6 @@ Behind each is a plain listener on loopback.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
@@ -34,7 +33,7 @@ class Fronts:
         self._certificate = ServingCertificate(authority, settings.server_names, lambda: datetime.now(UTC))
         self._rules = None
         if settings.injection is not None:
-            self._rules = dataclasses.replace(load_rules(settings.injection), trust_bundle=authority.bundle_pem.decode())
+            self._rules = load_rules(settings.injection)
         self._fronts: list[TlsFront] = []
         self._webhook: ApiServer | None = None
 

@@ -234,6 +234,9 @@ class ControlPlane:
             "fronts": asyncio.create_task(self._fronts.run()),
             "garbage": asyncio.create_task(FullCollections(lambda: self._cache.outdated > 0).run()),
         }
+        if self._cluster is not None and (configuration := self._settings.webhook_configuration):
+            kept = self._cluster.keep_trust(configuration, lambda: self._authority.bundle_pem)
+            self._background["webhook trust"] = asyncio.create_task(kept)
         if self._store.is_shared:
             self._background["presence"] = asyncio.create_task(self._presence.run())
         if self._settings.proofs:

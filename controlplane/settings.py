@@ -116,6 +116,7 @@ class Settings:
     api_tls_listen: Listen | None
     webhook_listen: Listen | None
     injection: Path | None
+    webhook_configuration: str
 
 
 def build_settings(
@@ -153,6 +154,7 @@ def build_settings(
     api_tls_listen: str | None = None,
     webhook_listen: str | None = None,
     injection: str | Path | None = None,
+    webhook_configuration: str = "",
 ) -> Settings:
     """Check options and put them together.
 
@@ -202,6 +204,8 @@ def build_settings(
         raise SettingsError("--api-tls-listen: stands before an --api-listen on host:port; add one on loopback")
     if (webhook is None) is not (injection is None):
         raise SettingsError("--webhook-listen and --injection go together: where pods are reviewed, and what they get")
+    if webhook_configuration and not kubernetes:
+        raise SettingsError("--webhook-configuration: goes with --kubernetes")
     return Settings(
         data=directory,
         topology=Path(topology),
@@ -235,6 +239,7 @@ def build_settings(
         api_tls_listen=api_tls,
         webhook_listen=webhook,
         injection=None if injection is None else Path(injection),
+        webhook_configuration=webhook_configuration,
     )
 
 

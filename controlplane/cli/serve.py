@@ -117,6 +117,10 @@ SETTINGS = (
     ),
     _setting("webhook-listen", "Where Kubernetes asks about new pods, with TLS; goes with --injection.", metavar="ADDRESS"),
     _setting("injection", "YAML file with what pods get: the sidecar's image and its options.", type=_PATH),
+    _setting(
+        "webhook-configuration", "MutatingWebhookConfiguration to keep the roots in; with --kubernetes.", metavar="NAME",
+        default="", show_default=False,
+    ),
     _setting("log-level", "debug, info, warning or error.", default="info", metavar="LEVEL"),
 )  # fmt: skip
 

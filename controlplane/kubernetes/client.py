@@ -6,7 +6,7 @@ Source: https://kubernetes.io/docs/reference/using-api/api-concepts/
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Self, TypeVar
 
@@ -79,6 +79,10 @@ class Client:
         """Replace something. Raises `KubernetesError`."""
         return await self._ask("PUT", path, kind, body=body)
 
+    async def patch(self, path: str, changes: Sequence[object], kind: type[T]) -> T:
+        """Change parts of something by a JSON patch (RFC 6902). Raises `KubernetesError`."""
+        return await self._ask("PATCH", path, kind, body=changes, content_type="application/json-patch+json")
+
     async def lines(self, path: str, parameters: Parameters) -> AsyncIterator[bytes]:
         """A stream's lines, until the API ends it.
 
@@ -106,10 +110,11 @@ class Client:
             raise KubernetesError(0, f"{path}: {type(error).__name__}: {error}") from error
 
     async def _ask(
-        self, method: str, path: str, kind: type[T], *, parameters: Parameters | None = None, body: object = None
-    ) -> T:
+        self, method: str, path: str, kind: type[T], *, parameters: Parameters | None = None, body: object = None,
+        content_type: str = "application/json",
+    ) -> T:  # fmt: skip
         content = None if body is None else msgspec.json.encode(body)
-        headers = {"Content-Type": "application/json"} if content is not None else {}
+        headers = {"Content-Type": content_type} if content is not None else {}
         request = self._http.build_request(method, path, params=dict(parameters or {}), content=content, headers=headers)
         try:
             answer = await self._http.send(request, stream=True)

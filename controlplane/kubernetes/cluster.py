@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from controlplane.kubernetes.attestation import TokenReviews
+from controlplane.kubernetes.cabundle import CaBundle
 from controlplane.kubernetes.client import Client
 
 
@@ -17,6 +20,10 @@ class Cluster:
         """
         self._client = Client()
         self.attestor = TokenReviews(self._client, audience)
+
+    async def keep_trust(self, configuration: str, bundle_pem: Callable[[], bytes]) -> None:
+        """Have the API server trust the webhook, until cancelled."""
+        await CaBundle(self._client, configuration, bundle_pem).run()
 
     async def close(self) -> None:
         """End every connection."""

@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import jsonpatch
 from lightkube import KubeConfig
 
 Json = dict[str, Any]
@@ -190,7 +191,10 @@ class _Handler(BaseHTTPRequestHandler):
         if (begun := self._begin()) is None:
             return
         words, query, _ = begun
-        if "namespaces" in words[:-1]:
+        if words[-2] == "mutatingwebhookconfigurations":
+            found = self.server.api.objects.get(words[-2], {}).get(f"/{words[-1]}")
+            self._answer(200, found) if found is not None else self._fail(404, "NotFound")
+        elif "namespaces" in words[:-1]:
             namespace, plural, name = words[-3:]
             found = self.server.api.objects.get(plural, {}).get(f"{namespace}/{name}")
             self._answer(200, found) if found is not None else self._fail(404, "NotFound")
@@ -224,6 +228,19 @@ class _Handler(BaseHTTPRequestHandler):
             self._fail(409, "AlreadyExists")
         else:
             self._answer(201, self.server.api.put(words[-1], body["metadata"]["name"], body, words[-2]))
+
+    def do_PATCH(self) -> None:
+        if (begun := self._begin()) is None:
+            return
+        words, _, changes = begun
+        held = self.server.api.objects.get(words[-2], {}).get(f"/{words[-1]}")
+        if held is None or self.headers["Content-Type"] != "application/json-patch+json":
+            self._fail(404, "NotFound")
+            return
+        try:
+            self._answer(200, self.server.api.put(words[-2], words[-1], jsonpatch.apply_patch(held, changes)))
+        except jsonpatch.JsonPatchException:
+            self._fail(422, "Invalid")
 
     def do_PUT(self) -> None:
         if (begun := self._begin()) is None:

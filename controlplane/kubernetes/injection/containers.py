@@ -9,6 +9,7 @@ from controlplane.kubernetes.injection.ports import HEALTH_PORT, METRICS_PORT, P
 from controlplane.kubernetes.injection.probes import VARIABLE
 from controlplane.kubernetes.injection.review import Json
 from controlplane.kubernetes.injection.rules import Resources, Rules
+from controlplane.kubernetes.names import TRUST_BUNDLE, TRUST_BUNDLE_KEY
 
 INIT, SIDECAR = "picket-init", "picket-sidecar"
 STATE_VOLUME, IDENTITY_VOLUME = "picket-state", "picket-identity"
@@ -53,11 +54,12 @@ def init_container(rules: Rules, exclusions: Exclusions) -> Json:
     }
 
 
-def sidecar(rules: Rules, probes: str, grace_seconds: int) -> Json:
+def sidecar(rules: Rules, workload: str, probes: str, grace_seconds: int) -> Json:
     """Agent and Envoy, without privilege, as the user whose traffic passes.
 
     Args:
         rules: what is the same for all pods.
+        workload: ``namespace/account`` of the pod; what its certificate says comes from its token alone.
         probes: the application's, that the agent makes in kubelet's place (`probes.write_record`); empty for none.
         grace_seconds: how long the pod may take to end.
     """
@@ -67,6 +69,9 @@ def sidecar(rules: Rules, probes: str, grace_seconds: int) -> Json:
     fixed = {
         "PICKET_SIDECAR_STATE": f"{STATE}/sidecar",
         "PICKET_SIDECAR_REDIRECT_BY": "init",
+        "PICKET_SIDECAR_TOKEN_FILE": f"{IDENTITY}/token",
+        "PICKET_SIDECAR_BUNDLE_FILE": f"{IDENTITY}/{TRUST_BUNDLE_KEY}",
+        "PICKET_SIDECAR_WORKLOAD": workload,
         "PICKET_SIDECAR_DRAIN_SECONDS": str(drain_seconds),
         **rules.environment,
     }
@@ -106,11 +111,12 @@ def sidecar(rules: Rules, probes: str, grace_seconds: int) -> Json:
 
 
 def volumes(rules: Rules) -> list[Json]:
-    """The sidecar's state, and its token with the audience that the control plane asks for."""
+    """The sidecar's state, and what it joins by: its token with the control plane's audience, and the mesh's roots."""
     token = {"serviceAccountToken": {"audience": rules.audience, "expirationSeconds": TOKEN_SECONDS, "path": "token"}}
+    roots = {"configMap": {"name": TRUST_BUNDLE, "items": [{"key": TRUST_BUNDLE_KEY, "path": TRUST_BUNDLE_KEY}]}}
     return [
         {"name": STATE_VOLUME, "emptyDir": {"sizeLimit": STATE_LIMIT}},
-        {"name": IDENTITY_VOLUME, "projected": {"defaultMode": 0o444, "sources": [token]}},
+        {"name": IDENTITY_VOLUME, "projected": {"defaultMode": 0o444, "sources": [token, roots]}},
     ]
 
 

@@ -63,7 +63,7 @@ def decide(creation: PodCreation, rules: Rules) -> Injected | Skipped | Refused:
             excluded = read
         else:
             warnings.append(f"picket: {', '.join(keys)}: not heeded, no administrator allowed it in namespace {creation.namespace}")
-    patch = _patch(metadata, spec, excluded, rules)
+    patch = _patch(creation.namespace, metadata, spec, excluded, rules)
     return patch if isinstance(patch, Refused) else Injected(patch, tuple(warnings))
 
 
@@ -126,7 +126,7 @@ def _application(spec: Json) -> Iterator[Json]:
         yield from (container for container in spec.get(key) or () if container["name"] not in _OWN_CONTAINERS)
 
 
-def _patch(metadata: Json, spec: Json, excluded: Exclusions, rules: Rules) -> tuple[Json, ...] | Refused:
+def _patch(namespace: str, metadata: Json, spec: Json, excluded: Exclusions, rules: Rules) -> tuple[Json, ...] | Refused:
     """The changes, by whole fields: ``add`` of a member that is there replaces it (RFC 6902, 4.1)."""
     init = [container for container in spec.get("initContainers") or () if container["name"] not in _OWN_CONTAINERS]
     application = [container for container in spec["containers"] if container["name"] not in _OWN_CONTAINERS]
@@ -141,7 +141,7 @@ def _patch(metadata: Json, spec: Json, excluded: Exclusions, rules: Rules) -> tu
         )
     grace = spec.get("terminationGracePeriodSeconds")
     grace_seconds = grace if isinstance(grace, int) and grace >= 0 else containers.DEFAULT_GRACE_SECONDS
-    made = containers.sidecar(rules, written, grace_seconds)
+    made = containers.sidecar(rules, f"{namespace}/{spec.get('serviceAccountName') or 'default'}", written, grace_seconds)
     step = containers.init_container(rules, excluded)
     kept_volumes = (volume for volume in spec.get("volumes") or () if volume["name"] not in _OWN_VOLUMES)
     wanted: Json = {

@@ -40,7 +40,6 @@ class Rules:
         own_namespace: the control plane's, where nothing is injected.
         environment: options of the sidecar that are the same in each pod, by their environment variables.
         audience: of the service account's token, by which the control plane knows that it is meant.
-        trust_bundle: the control plane's root certificates (PEM), so that a sidecar knows whom it gives its token.
         native: a sidecar container of Kubernetes 1.29 (``restartPolicy: Always``), or one among the application's, for older ones.
         exclusions_allowed: namespaces in which pods may say that traffic goes past Envoy.
     """
@@ -49,7 +48,6 @@ class Rules:
     own_namespace: str
     environment: Mapping[str, str] = field(default_factory=dict)
     audience: str = "picket"
-    trust_bundle: str = ""
     native: bool = True
     pull_policy: str = "IfNotPresent"
     pull_secrets: tuple[str, ...] = ()

@@ -23,6 +23,7 @@ NOW = 1_900_000_000.0
 
 def token(audience: str | list[str] = "picket", expires: float = NOW + 600, more: Mapping[str, object] | None = None) -> str:
     """A token of the right shape; who signed it only the API knows."""
+
     def part(document: object) -> str:
         return base64.urlsafe_b64encode(json.dumps(document).encode()).decode().rstrip("=")
 

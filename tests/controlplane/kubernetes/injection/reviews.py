@@ -15,7 +15,10 @@ from controlplane.kubernetes.injection.rules import Rules
 DATA = Path(__file__).resolve().parents[3] / "data" / "admission"
 RULES = Rules(
     image="registry.example.org/picket:0.1.0", own_namespace="picket-system",
-    environment={"PICKET_SIDECAR_CONTROL_PLANE": "picket.picket-system.svc:7601"},
+    environment={
+        "PICKET_SIDECAR_CONTROL_PLANE": "picket.picket-system.svc:7601",
+        "PICKET_SIDECAR_ENROLLMENT": "picket.picket-system.svc:7602",
+    },
     exclusions_allowed=frozenset({"batch"}),
 )  # fmt: skip
 #: The same for clusters before 1.29.

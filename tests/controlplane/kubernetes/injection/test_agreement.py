@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.kubernetes.injection import containers, ports, probes
 from controlplane.kubernetes.injection.probes import KINDS, rewritten, write_record
-from sidecar import drain, health, init, settings
+from controlplane.kubernetes.injection.rules import Rules
+from sidecar import drain, health, init, options, settings
 from sidecar import ports as sidecars
 from sidecar.options import ENVIRONMENT_PREFIX
 from sidecar.probes import read_probes
-from tests.controlplane.kubernetes.injection.reviews import container, creation, patched, variables
+from tests.controlplane.kubernetes.injection.reviews import LEGACY, RULES, container, creation, patched, variables
 
 TEXT = st.text(max_size=12) | st.sampled_from(["/", "/healthz?full=1", "healthz", "//x", "/a b", "/\N{SNOWMAN}"])
 PORT = st.integers(-1, 70_000) | st.sampled_from(["http", "8080", "none", ""])
@@ -69,6 +73,21 @@ def test_the_hook_before_the_end_is_understood() -> None:
     asked = drain.parse(arguments, {name: value for name, value in variables(pod).items() if isinstance(value, str)})
     assert (asked.drain_seconds, asked.least_seconds) == (12, 5)
     assert asked.admin_socket.is_relative_to(containers.STATE)
+
+
+@pytest.mark.parametrize("rules", [RULES, LEGACY], ids=["native", "legacy"])
+def test_the_sidecar_joins_by_what_it_is_given(rules: Rules, tmp_path: Path) -> None:
+    """Its environment is all that it has: no argument, no join file."""
+    pod = patched(creation("statefulset-tcp"), rules)
+    (tmp_path / "token").write_text("the.pods.token")
+    (tmp_path / "bundle.pem").write_text("-----BEGIN CERTIFICATE-----")
+    given_to = {name: value for name, value in variables(pod).items() if isinstance(value, str)}
+    there = {name: value.replace(containers.IDENTITY, str(tmp_path)) for name, value in given_to.items()}
+    settings, warning = options.parse([], {**there, "PICKET_SIDECAR_INSTANCE": "postgres-0"})
+    assert warning == ""
+    assert (settings.join.workload, settings.redirect_by, settings.drain_seconds) == ("data/default", "init", 57)
+    assert settings.app_probes
+    assert container(pod, "picket-sidecar").get("args") is None
 
 
 @given(st.dictionaries(st.sampled_from(list(KINDS)), PROBE, max_size=3))

@@ -117,9 +117,10 @@ def test_the_token_is_for_picket_alone() -> None:
     """Also in a pod whose own token is turned off."""
     pod = patched(creation("pod-no-token"))
     volume = next(item for item in pod["spec"]["volumes"] if item["name"] == "picket-identity")
-    assert volume["projected"]["sources"][0] == {
-        "serviceAccountToken": {"audience": "picket", "expirationSeconds": 3600, "path": "token"}
-    }
+    assert volume["projected"]["sources"] == [
+        {"serviceAccountToken": {"audience": "picket", "expirationSeconds": 3600, "path": "token"}},
+        {"configMap": {"name": "picket-trust-bundle", "items": [{"key": "bundle.pem", "path": "bundle.pem"}]}},
+    ]
     mount = {"name": "picket-identity", "mountPath": "/var/run/secrets/picket", "readOnly": True}
     assert mount in container(pod, "picket-sidecar")["volumeMounts"]
     assert "volumeMounts" not in container(pod, "main")
