@@ -202,10 +202,7 @@ def build_settings(
     api_tls, webhook = _fronts(api_tls_listen, webhook_listen)
     if api_tls is not None and all(listen.path for listen in api):
         raise SettingsError("--api-tls-listen: stands before an --api-listen on host:port; add one on loopback")
-    if (webhook is None) is not (injection is None):
-        raise SettingsError("--webhook-listen and --injection go together: where pods are reviewed, and what they get")
-    if webhook_configuration and not kubernetes:
-        raise SettingsError("--webhook-configuration: goes with --kubernetes")
+    _check_webhook(webhook_listen, injection, webhook_configuration, kubernetes=kubernetes)
     return Settings(
         data=directory,
         topology=Path(topology),
@@ -241,6 +238,13 @@ def build_settings(
         injection=None if injection is None else Path(injection),
         webhook_configuration=webhook_configuration,
     )
+
+
+def _check_webhook(listen: str | None, injection: str | Path | None, configuration: str, *, kubernetes: bool) -> None:
+    if (listen is None) is not (injection is None):
+        raise SettingsError("--webhook-listen and --injection go together: where pods are reviewed, and what they get")
+    if configuration and not kubernetes:
+        raise SettingsError("--webhook-configuration: goes with --kubernetes")
 
 
 def _fronts(api_tls_listen: str | None, webhook_listen: str | None) -> tuple[Listen | None, Listen | None]:

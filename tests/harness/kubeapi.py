@@ -238,7 +238,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._fail(404, "NotFound")
             return
         try:
-            self._answer(200, self.server.api.put(words[-2], words[-1], jsonpatch.apply_patch(held, changes)))
+            changed = jsonpatch.JsonPatch.from_string(json.dumps(changes)).apply(held)
+            self._answer(200, self.server.api.put(words[-2], words[-1], changed))
         except jsonpatch.JsonPatchException:
             self._fail(422, "Invalid")
 
