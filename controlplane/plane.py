@@ -54,6 +54,7 @@ from controlplane.web.sessions import Sessions
 from controlplane.workflow.admission import Admission
 from controlplane.workflow.agreement import Agreement
 from controlplane.workflow.breakglass import BreakGlass
+from controlplane.workflow.images import SourceImages
 from controlplane.workflow.presence import Presence
 from controlplane.workflow.proposing import Watchlist
 from controlplane.workflow.proving import Proving
@@ -63,7 +64,7 @@ from controlplane.workflow.resolve import Observed, Surroundings, flows_of
 from controlplane.workflow.retention import Keep, Retention, bounds
 from controlplane.workflow.review import Review
 from controlplane.workflow.rollouts import Rollouts
-from controlplane.workflow.sidecars import SidecarStates
+from controlplane.workflow.sidecars import Announced, SidecarStates
 from controlplane.xds.compile import Compiler
 from controlplane.xds.tls import Trust
 from protos.picket.v1.sidecar_pb2 import SidecarInfo
@@ -109,6 +110,7 @@ class ControlPlane:
         name = secrets.token_hex(8)
         self._states = SidecarStates(store, now_ms, name)
         self._presence = Presence(store, self._publisher, name, now_ms)
+        self._images = SourceImages(store)
         self._cache = SnapshotCache(self._publisher.snapshot, self._publisher.staged)
         self._recorder = Recorder(store, now_ms, ReportObserver(self._metrics))
         self._keep = Keep(
@@ -146,9 +148,9 @@ class ControlPlane:
     def _is_known(self, workload: WorkloadId) -> bool:
         return workload in self._publisher.topology.by_workload
 
-    def _resolve(self, observed: Sequence[Observed], reporter: WorkloadId) -> list[Flow]:
+    def _resolve(self, observed: Sequence[Observed], reporter: WorkloadId, instance: str) -> list[Flow]:
         now = self._publisher.in_force
-        given = Surroundings(now.topology, now.policy, self._settings.trust_domain, now_ms())
+        given = Surroundings(now.topology, now.policy, self._settings.trust_domain, now_ms(), instance, self._images.of)
         return [flow for seen in observed for flow in flows_of(seen, reporter, given)]
 
     def _on_removed(self, what: Prunable, count: int) -> None:
@@ -156,11 +158,12 @@ class ControlPlane:
         if what is Prunable.SIDECARS:
             self._states.forget(bounds(self._keep, now_ms())[what])
 
-    async def _announce(self, workload: WorkloadId, info: SidecarInfo) -> None:
-        self._states.announced(
-            str(workload), info.instance, info.agent_version, info.envoy_version, info.capture,
-            info.certificate_not_after_seconds * 1000,
+    async def _announce(self, workload: WorkloadId, info: SidecarInfo, address: str) -> None:
+        said = Announced(
+            info.agent_version, info.envoy_version, info.capture, info.certificate_not_after_seconds * 1000, info.image_digest,
+            address,
         )  # fmt: skip
+        self._states.announced(str(workload), info.instance, said)
 
     def _new_join_token(self, workload: str, lifetime_seconds: int, actor: str) -> dict[str, object]:
         """A join document: all that a new sidecar needs, for one use."""
@@ -228,6 +231,7 @@ class ControlPlane:
             "recorder": asyncio.create_task(self._recorder.run()),
             "sidecar states": asyncio.create_task(self._states.run()),
             "snapshots": asyncio.create_task(self._cache.run()),
+            "images": asyncio.create_task(self._images.run()),
             "retention": asyncio.create_task(self._retention.run()),
             "break-glass": asyncio.create_task(BreakGlass(self._store, self._publisher, now_ms).run()),
             "rollouts": asyncio.create_task(Rollouts(self._store, self._publisher, self._review.modes, now_ms).run()),

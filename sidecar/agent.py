@@ -250,6 +250,7 @@ class Agent:
             agent_version=VERSION,
             envoy_version=self._relay.envoy_version,
             capture=self._settings.capture,
+            image_digest=self._settings.image_digest,
             certificate_not_after_seconds=identity.not_after_seconds,
             spool_batches=self._spool.waiting_batches,
             spool_bytes=self._spool.waiting_bytes,

@@ -19,6 +19,8 @@ REDIRECT_BY = ("agent", "init")
 #: What becomes of the application's datagrams, which Envoy never sees: all pass, or only DNS does.
 OUTBOUND_UDP = ("pass", "dns")
 _INSTANCE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+#: A digest, alone or behind the name of the image that it pins.
+_IMAGE = re.compile(r"(?:[^\s@]{1,512}@)?(sha256:[0-9a-f]{64})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ class Settings:
     capture: str
     redirect_by: str
     instance: str
+    image_digest: str
     envoy: str | None
     app_user: tuple[int, int] | None
     report_interval_seconds: float
@@ -132,6 +135,18 @@ def parse_app_user(text: str) -> tuple[int, int]:
     return uid, gid
 
 
+def parse_image_digest(text: str) -> str:
+    """The digest of an image: ``sha256:...``, or ``NAME@sha256:...``; empty where nothing was given.
+
+    Raises:
+        SettingsError: another shape.
+    """
+    found = _IMAGE.fullmatch(text)
+    if text and found is None:
+        raise SettingsError(f"--image-digest: {text[:100]!r} is neither sha256: and 64 hexadecimal digits, nor NAME@sha256:...")
+    return found[1] if found else ""
+
+
 def build_settings(
     *,
     join_file: Path | None,
@@ -141,6 +156,7 @@ def build_settings(
     capture: str = "redirect",
     redirect_by: str = "agent",
     instance: str,
+    image_digest: str = "",
     envoy: str | None = None,
     app_user: str | None = None,
     report_interval_seconds: float = 5.0,
@@ -196,6 +212,7 @@ def build_settings(
         capture=capture,
         redirect_by=redirect_by,
         instance=instance,
+        image_digest=parse_image_digest(image_digest),
         envoy=envoy,
         app_user=parse_app_user(app_user) if app_user else None,
         report_interval_seconds=report_interval_seconds,

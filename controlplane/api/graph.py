@@ -56,7 +56,9 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
         if query.namespace:
             edges = [charted for charted in edges if any(end.startswith(f"{query.namespace}/") for end in _ends(charted))]
         media_type, to_text = _FORMATS[query.format]
-        content = to_text(picture.picture_of(edges, now.topology))
+        # The other formats have no place for them, and reading them costs as much as the map.
+        images = services.review.learning.images() if query.format == "json" else {}
+        content = to_text(picture.picture_of(edges, now.topology, images))
         return write(Picture(now.policy.revision, query.format, media_type, content))
 
     return routes

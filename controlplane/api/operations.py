@@ -52,7 +52,7 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "preview.in_force": _read("What enforcement would deny", asked.PreviewQuery, schemas.Preview),
         "preview.of_proposal": _read("The same with a proposal", asked.PreviewQuery, schemas.Preview, names=True),
         "replay.in_force": _read("Stored flows against what is in force", asked.ReplayQuery, review.Replay),
-        "replay.of_proposal": _read("Stored flows against a proposal", asked.ReplayQuery, review.Replay),
+        "replay.of_proposal": _read("Stored flows against a proposal", asked.PreviewQuery, review.Replay),
         "replay.of_revision": _read("Stored flows against a revision", asked.ReplayQuery, review.Replay),
         "replay.of_files": _write("Stored flows against policy files", asked.ReplayBody, review.Replay),
         "parity.show": _read("Where sidecars said something else than the policy", asked.ReplayQuery, review.Parity),

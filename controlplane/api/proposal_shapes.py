@@ -7,6 +7,7 @@ from typing import Any
 
 from controlplane.api import schemas
 from controlplane.api.shapes import edge_fields
+from controlplane.graph.evidence import DAY_MS
 from controlplane.graph.learn import GraphEdge
 from controlplane.graph.roles import Roles
 from controlplane.graph.rows import ReviewRow
@@ -73,6 +74,8 @@ def _row(number: int, row: ReviewRow, samples: Samples | None, roles: Roles, sta
 def _samples(samples: Samples) -> schemas.Samples:
     return schemas.Samples(
         days=samples.days, weekdays=list(samples.weekdays), hours_of_week=samples.hours_of_week,
-        replica_count=samples.replica_count, replicas=list(samples.replicas), images=list(samples.images),
+        replica_count=samples.replica_count, replicas=list(samples.replicas),
+        images=[schemas.ImageUse(use.digest, use.first_seen_ms, use.last_day * DAY_MS) for use in samples.images],
+        came_with=samples.came_with,
         widened=[schemas.Widened(found.method, found.path, list(found.reasons)) for found in samples.widened],
     )  # fmt: skip

@@ -90,15 +90,27 @@ class Widened(msgspec.Struct, frozen=True):
     reasons: list[str]
 
 
+class ImageUse(msgspec.Struct, frozen=True):
+    """An image of the source by its digest, as the source's sidecar says: since when it used the edge, and the last day it did."""
+
+    digest: str
+    first_seen_ms: int
+    last_day_ms: int
+
+
 class Samples(msgspec.Struct, frozen=True, kw_only=True):
-    """The use of an edge: on how many days, which weekdays (0 is Monday), in how many of the 168 hours of a week; by whom."""
+    """The use of an edge: on how many days, which weekdays (0 is Monday), in how many of the 168 hours of a week; by whom.
+
+    ``came_with`` is the digest of the image that the edge came with, where images that the source ran before did not use it.
+    """
 
     days: int
     weekdays: list[int]
     hours_of_week: int
     replica_count: int
     replicas: list[str]
-    images: list[str]
+    images: list[ImageUse]
+    came_with: str
     widened: list[Widened]
 
 
@@ -359,6 +371,7 @@ class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
     envoy_version: str
     capture: str
     certificate_not_after_ms: int | None
+    image_digest: str
 
 
 class Sidecars(msgspec.Struct, frozen=True):

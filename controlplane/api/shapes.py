@@ -120,7 +120,7 @@ def sidecar(row: SidecarRow) -> schemas.Sidecar:
     nack = schemas.Nack(row.nack_type, row.nack_message, row.nack_ms) if row.nack_type else None
     names = (
         "workload", "instance", "connected", "connected_ms", "revision", "sent_version", "acked_version", "last_report_ms",
-        "blind_since_ms", "lost", "agent_version", "envoy_version", "capture", "certificate_not_after_ms",
+        "blind_since_ms", "lost", "agent_version", "envoy_version", "capture", "certificate_not_after_ms", "image_digest",
     )  # fmt: skip
     return schemas.Sidecar(**{name: getattr(row, name) for name in names}, state=_state(row), nack=nack)
 

@@ -43,6 +43,8 @@ def show_rows(out: Console, edges: Sequence[_Edge], *, evidence: bool) -> None:
                 out.print(cell(f"{edge['row']}: {_agreement(edge)}", "yellow" if edge["lacks"] else "green"))
             for said in edge["comments"]:
                 out.print(cell(f"{edge['row']}: {said['actor']}, {ago(said['at_ms'])}: {said['text']}", "cyan"))
+            if edge["samples"] is not None and (image := edge["samples"]["came_with"]):
+                out.print(cell(f"{edge['row']}: came with image {image}: none that ran before used it", "yellow"))
         for mark in row[0]["marks"]:
             out.print(cell(f"{_numbers(row)}: odd ({mark['oddity']}): {mark['reason']}", "yellow"))
 
@@ -108,5 +110,7 @@ def _evidence(row: Sequence[_Edge]) -> Iterable[str]:
         yield f"{who}used on {plural(samples['days'], 'day')} ({days}), in {plural(samples['hours_of_week'], 'hour')} of the week"
         if samples["replicas"]:
             yield f"{who}by {plural(samples['replica_count'], 'replica')}, such as {', '.join(samples['replicas'])}"
+        for image in samples["images"]:
+            yield f"{who}by image {image['digest']}, as it says, first {ago(image['first_seen_ms'])}"
         for widened in samples["widened"]:
             yield from (f"{match_text(widened)}: {reason}" for reason in widened["reasons"])

@@ -10,6 +10,8 @@ import click
 from controlplane.cli.connection import Session, connected
 from controlplane.cli.output import ago, cell, console, plural, short, show_json, until
 
+#: `sha256:` and as much of a digest as people compare.
+_SHORT_DIGEST = 19
 _STYLES = {"ack": "", "pending": "yellow", "nack": "red", "away": "yellow"}
 
 
@@ -53,7 +55,7 @@ def _show(session: Session) -> None:
 def _row(item: dict[str, Any]) -> list[Any]:
     return [
         short(item["workload"]),
-        f"{item['instance']} (Envoy {item['envoy_version']})" if item["envoy_version"] else item["instance"],
+        _instance(item),
         cell(item["state"], _STYLES.get(item["state"], "")),
         item["revision"],
         ago(item["last_report_ms"]),
@@ -61,6 +63,13 @@ def _row(item: dict[str, Any]) -> list[Any]:
         item["lost"],
         until(item["certificate_not_after_ms"]),
     ]
+
+
+def _instance(item: dict[str, Any]) -> str:
+    envoy = f"Envoy {item['envoy_version']}" if item["envoy_version"] else ""
+    image = f"image {item['image_digest'][:_SHORT_DIGEST]}" if item["image_digest"] else ""
+    about = ", ".join(filter(None, (envoy, image)))
+    return f"{item['instance']} ({about})" if about else str(item["instance"])
 
 
 @sidecars.command("config")

@@ -38,7 +38,10 @@ class EdgeKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """A counted use of one edge, as one sidecar saw it. Times are Unix milliseconds; ``probe`` as of `Violation`."""
+    """A counted use of one edge, as one sidecar saw it. Times are Unix milliseconds; ``probe`` as of `Violation`.
+
+    ``image`` is the digest of what its source runs, where known.
+    """
 
     edge: EdgeKey
     verdict: Verdict
@@ -53,6 +56,7 @@ class Flow:
     deny_id: str = ""
     reason: str = ""
     probe: int = 0
+    image: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from controlplane.graph.distinct import Distinct
+from controlplane.graph.images import Images, ImageUse
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -44,7 +45,7 @@ class Evidence:
         self.hours = 1 << hour_of_week(first_seen_ms) | 1 << hour_of_week(last_seen_ms)
         self.days = 1 | _shifted(1, last_seen_ms // DAY_MS - first_seen_ms // DAY_MS)
         self.replicas: Distinct | None = None
-        self.images: Distinct | None = None
+        self.images: Images | None = None
         self.values: tuple[Distinct, ...] = ()
 
     @property
@@ -78,16 +79,17 @@ class Evidence:
         for day in days:
             self.days |= _shifted(1, last - day)
 
-    def came_from(self, replica: str, image: str) -> None:
-        """Note a replica of the source and the digest of its image; empty where not known."""
-        if replica:
-            if self.replicas is None:
-                self.replicas = Distinct()
-            self.replicas.add(replica)
-        if image:
-            if self.images is None:
-                self.images = Distinct()
-            self.images.add(image)
+    def came_from(self, replica: str) -> None:
+        """Note a replica of the source."""
+        if self.replicas is None:
+            self.replicas = Distinct()
+        self.replicas.add(replica)
+
+    def ran(self, image: str, first_seen_ms: int, last_seen_ms: int) -> None:
+        """Note the digest of the image that the source ran in a use."""
+        if self.images is None:
+            self.images = Images()
+        self.images.see(ImageUse(image, first_seen_ms, last_seen_ms // DAY_MS))
 
     def asked_for(self, values: Sequence[str]) -> None:
         """Note the segments behind the parameters of a path; always as many."""
@@ -114,7 +116,10 @@ class Evidence:
         self.first_seen_ms = min(self.first_seen_ms, other.first_seen_ms)
         self.last_seen_ms = max(self.last_seen_ms, other.last_seen_ms)
         self.replicas = _joined(self.replicas, other.replicas)
-        self.images = _joined(self.images, other.images)
+        if other.images is not None:
+            images = Images() if self.images is None else self.images
+            images.merge(other.images)
+            self.images = images
 
     def holds(self, other: Evidence) -> bool:
         """Whether merging another would change nothing but the count and the times of the first and the last use.
@@ -127,7 +132,7 @@ class Evidence:
             and not other.hours & ~self.hours
             and not _shifted(other.days, later) & ~self.days
             and _holds(self.replicas, other.replicas)
-            and _holds(self.images, other.images)
+            and (other.images is None or (self.images is not None and self.images.holds(other.images)))
             and (not other.values or (bool(self.values) and all(map(_holds, self.values, other.values))))
         )
 

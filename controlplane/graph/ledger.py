@@ -59,8 +59,8 @@ class Ledger:
         self._counts: dict[str, int] = {}
         self._worst: dict[str, list[tuple[int, EdgeKey]]] = {}  # heaps of sources that have too many edges, largest hash first
 
-    def add(self, flow: Flow, replica: str = "", image: str = "") -> None:
-        """Learn from a flow that was let through. ``replica`` and ``image`` are of its source, empty where not known."""
+    def add(self, flow: Flow, replica: str = "") -> None:
+        """Learn from a flow that was let through. ``replica`` is its source's, empty where not known."""
         edge, values = self._shapes.of(flow.edge)
         evidence = self.edges.get(edge)
         if evidence is not None:
@@ -71,8 +71,10 @@ class Ledger:
                 return
         if values:
             evidence.asked_for(values)
-        if replica or image:
-            evidence.came_from(replica, image)
+        if replica:
+            evidence.came_from(replica)
+        if flow.image:
+            evidence.ran(flow.image, flow.first_seen_ms, flow.last_seen_ms)
 
     def merge(self, edge: EdgeKey, evidence: Evidence) -> None:
         """Learn what was known of an edge elsewhere."""

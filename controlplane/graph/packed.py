@@ -9,6 +9,7 @@ import msgspec
 
 from controlplane.graph.distinct import Distinct
 from controlplane.graph.evidence import Evidence
+from controlplane.graph.images import Images, ImageUse
 from controlplane.graph.watch import Kept, Watch
 
 _Sketch = tuple[list[int], list[str]]
@@ -19,7 +20,7 @@ class _Evidence(msgspec.Struct, array_like=True):
     days: bytes
     hours: bytes
     replicas: _Sketch | None
-    images: _Sketch | None
+    images: list[tuple[str, int, int]] | None
     values: list[_Sketch]
 
 
@@ -38,8 +39,8 @@ def pack_evidence(evidence: Evidence) -> bytes:
     """All of it but the count and the times."""
     return msgspec.msgpack.encode(
         _Evidence(
-            evidence.last_day, _bytes(evidence.days), _bytes(evidence.hours), _sketch(evidence.replicas), _sketch(evidence.images),
-            [seen.kept for seen in evidence.values],
+            evidence.last_day, _bytes(evidence.days), _bytes(evidence.hours), _sketch(evidence.replicas),
+            None if evidence.images is None else list(evidence.images.uses), [seen.kept for seen in evidence.values],
         )
     )  # fmt: skip
 
@@ -54,7 +55,8 @@ def unpack_evidence(packed: bytes, count: int, first_seen_ms: int, last_seen_ms:
     made = Evidence(count, first_seen_ms, last_seen_ms)
     made.hours |= _number(kept.hours)
     made.see_days(kept.last_day, _number(kept.days))
-    made.replicas, made.images = _distinct(kept.replicas), _distinct(kept.images)
+    made.replicas = _distinct(kept.replicas)
+    made.images = None if kept.images is None else Images(ImageUse(*use) for use in kept.images)
     made.values = tuple(Distinct.of_kept(*seen) for seen in kept.values)
     return made
 

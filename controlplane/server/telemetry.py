@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
+from urllib.parse import unquote
 
 import grpc
 import structlog
@@ -18,6 +20,7 @@ from controlplane.server.observations import BadBatch, read_batch, read_observat
 from controlplane.server.streams import Ending, Life, OpenStreams
 from controlplane.server.window import Window
 from controlplane.store.interface import StoreError
+from controlplane.topology.model import canonical_address
 from controlplane.workflow.record import Report
 from controlplane.workflow.resolve import Observed
 from protos.picket.v1.sidecar_pb2 import AnnounceAck, SidecarInfo
@@ -29,6 +32,7 @@ SIDECARS_SERVICE = "picket.v1.Sidecars"
 WINDOW = 16
 #: Observations that are read at a stretch, before other streams have their turn.
 SLICE = 250
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _log = structlog.get_logger("picket.telemetry")
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -44,8 +48,10 @@ class Recorder(Protocol):
         """Queue a report; done when it is committed (``None``), or could not be."""
 
 
-Resolve = Callable[[Sequence[Observed], WorkloadId], list[Flow]]
-Announce = Callable[[WorkloadId, SidecarInfo], Awaitable[None]]
+#: What the replica of a workload observed.
+Resolve = Callable[[Sequence[Observed], WorkloadId, str], list[Flow]]
+#: Hears of whose sidecar it is, what it says of itself, and from which address (empty for a Unix socket).
+Announce = Callable[[WorkloadId, SidecarInfo, str], Awaitable[None]]
 Refused = Callable[[str, str, str], None]
 
 
@@ -101,7 +107,7 @@ class Telemetry:
         if refusal is not None:
             self._refused(str(peer.workload), info.instance, refusal.reason)
             await context.abort(refusal.code, refusal.reason)
-        await self._announce(peer.workload, info)
+        await self._announce(peer.workload, info, _address(context.peer()))
         return AnnounceAck()
 
     async def _report(self, _: object, context: Context) -> None:
@@ -161,7 +167,7 @@ class Telemetry:
             observed = read_observations(batch.observations[first : first + SLICE], reporter, first)
             if isinstance(observed, BadBatch):
                 return observed
-            flows += self._resolve(observed, reporter)
+            flows += self._resolve(observed, reporter, batch.instance)
         return Report(str(reporter), batch.instance, batch.epoch, batch.sequence, batch.lost, flows)
 
 
@@ -177,6 +183,16 @@ async def _acknowledge(window: Window, context: Context, life: Life) -> None:
             return  # the sidecar is gone
 
 
+def _address(peer: str) -> str:
+    """The address of a peer as gRPC names it (``ipv4:10.0.0.1:4242``, ``ipv6:%5B::1%5D:4242``); empty for a Unix socket.
+
+    Source: https://github.com/grpc/grpc/blob/master/doc/naming.md
+    """
+    scheme, _, rest = peer.partition(":")
+    host = unquote(rest).rpartition(":")[0].strip("[]") if scheme in {"ipv4", "ipv6"} else ""
+    return canonical_address(host) or ""
+
+
 def _wrong(info: SidecarInfo) -> str:
     """Which field is out of its bounds; empty when none is."""
     for name in ("instance", "agent_version", "envoy_version", "capture"):
@@ -185,6 +201,8 @@ def _wrong(info: SidecarInfo) -> str:
             return f"{name}: longer than 128 characters, or with control characters"
     if not info.instance:
         return "instance: empty"
+    if info.image_digest and _DIGEST.fullmatch(info.image_digest) is None:
+        return "image_digest: not sha256: and 64 hexadecimal digits"
     if not 0 <= info.certificate_not_after_seconds < 253_402_300_800:
         return "certificate_not_after_seconds: not a time"
     return ""

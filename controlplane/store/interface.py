@@ -62,7 +62,8 @@ class StoredProposal:
 class SidecarRow:
     """The last known state of one sidecar. Times are Unix milliseconds, ``None`` when it never happened.
 
-    ``plane`` is the control plane that it is, or was last, connected to.
+    ``plane`` is the control plane that it is, or was last, connected to;
+    ``image_digest`` is what the sidecar says of its application, ``address`` where it called from; empty where not known.
     """
 
     workload: str
@@ -83,6 +84,8 @@ class SidecarRow:
     capture: str = ""
     certificate_not_after_ms: int | None = None
     plane: str = ""
+    image_digest: str = ""
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,6 +376,9 @@ class Store(Protocol):
 
     def sidecars(self) -> Sequence[SidecarRow]:
         """All sidecars ever seen, ordered by workload and instance."""
+
+    def images(self) -> Sequence[SidecarRow]:
+        """The sidecars that say which image their application runs."""
 
     def audit(self, limit: int, before: int | None = None) -> Sequence[AuditEvent]:
         """Newest first."""

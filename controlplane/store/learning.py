@@ -30,8 +30,9 @@ _MAX_KNOWN_USES = 50_000
 _ADDRESSES = ("ip:", "ip;")
 
 
-#: All of a use but its count and its exact times: an edge, the hours of the first and the last, the replica, what its path held.
-Signature = tuple[EdgeKey, int, int, str, tuple[str, ...]]
+#: All of a use but its count and its exact times: an edge, the hours of the first and the last, the replica and its image, what
+#: its path held.
+Signature = tuple[EdgeKey, int, int, str, str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class EdgeRecording:
                 sums[0] += count
                 sums[1], sums[2] = min(sums[1], first), max(sums[2], last)
             replica = flow.peer_address if flow.direction == "in" else instance
-            signature = (edge, first // HOUR_MS, last // HOUR_MS, replica, values)
+            signature = (edge, first // HOUR_MS, last // HOUR_MS, replica, flow.image, values)
             if signature not in self._uses and known.get(signature) is None:
                 self._uses[signature] = True
                 self._fresh.add(flow, replica)

@@ -266,6 +266,13 @@ class SqlStore:
             found = [SidecarRow(**row) for row in connection.execute(query).mappings()]
         return sorted(found, key=lambda row: (row.workload, row.instance))
 
+    def images(self) -> Sequence[SidecarRow]:
+        """The sidecars that say which image their application runs."""
+        table = tables.sidecars
+        with self._reading() as connection:
+            found = connection.execute(select(table).where(table.c.image_digest != ""))
+            return [SidecarRow(**row) for row in found.mappings()]
+
     def audit(self, limit: int, before: int | None = None) -> Sequence[AuditEvent]:
         """Newest first."""
         query = newest(tables.audit.c.id, _limit(limit), before)

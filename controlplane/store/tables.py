@@ -183,6 +183,8 @@ sidecars = Table(
     Column("certificate_not_after_ms", BigInteger),
     # The control plane that it is, or was last, connected to.
     Column("plane", Text, nullable=False),
+    Column("image_digest", Text, nullable=False, server_default=""),
+    Column("address", Text, nullable=False, server_default=""),
 )
 
 #: Control planes that share the database, and when each was last there.

@@ -26,6 +26,14 @@ class Learning:
         """The edges of the learned graph."""
         return list(self.graph().edges)
 
+    def images(self) -> Mapping[tuple[str, str], Collection[str]]:
+        """The digests of a source's images that used something of a destination, by both their names."""
+        found: dict[tuple[str, str], set[str]] = {}
+        for key, known in self._store.evidence().items():
+            if known.images is not None:
+                found.setdefault((key.source, key.destination), set()).update(use.digest for use in known.images.uses)
+        return found
+
     def samples(self, edges: Collection[GraphEdge]) -> tuple[Mapping[GraphEdge, Samples], Roles]:
         """The use of some learned edges, and the roles of the whole graph."""
         evidence = self._store.evidence()

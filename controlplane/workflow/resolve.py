@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 from controlplane.flows.model import NEVER_PASSED_ON, EdgeKey, Flow, Verdict
 from controlplane.identity.spiffe import SpiffeError, WorkloadId, parse_uri
@@ -38,14 +38,23 @@ class Observed:
     reason: str = ""
 
 
+def _no_image(_workload: str, _place: str) -> str:
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What observations are read against: what exists, what is in force, and the time (Unix milliseconds)."""
+    """What observations are read against: what exists, what is in force, and the time (Unix milliseconds).
+
+    ``instance`` is the replica that reports; ``image_of`` says which image a workload runs at an instance or address, if known.
+    """
 
     topology: Topology
     policy: Policy
     trust_domain: str
     now_ms: int
+    instance: str = ""
+    image_of: Callable[[str, str], str] = _no_image
 
 
 def flows_of(observed: Observed, reporter: WorkloadId, given: Surroundings) -> Iterator[Flow]:
@@ -55,7 +64,9 @@ def flows_of(observed: Observed, reporter: WorkloadId, given: Surroundings) -> I
     else:
         edge, learns = _outbound_edge(observed, reporter, given.topology)
     if observed.verdict is not Verdict.DENIED and learns:
-        yield _flow(observed, edge._replace(path=observed.path), Verdict.ALLOWED, reporter, "", given.now_ms)
+        image = given.image_of(edge.source, observed.peer_address if observed.inbound else given.instance)
+        passed = _flow(observed, edge._replace(path=observed.path), Verdict.ALLOWED, reporter, "", given.now_ms)
+        yield replace(passed, image=image) if image else passed
     if observed.verdict is not Verdict.ALLOWED:
         deny_id = observed.deny_id or _unnamed_deny_id(observed, reporter, given.policy)
         yield _flow(observed, edge._replace(path=observed.path), observed.verdict, reporter, deny_id, given.now_ms)

@@ -21,6 +21,18 @@ MAX_MESSAGE_CHARACTERS = 2_000
 _log = structlog.get_logger("picket.sidecars")
 
 
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """What a sidecar says of itself, which nobody attests, and the address that it called from (empty for a Unix socket)."""
+
+    agent_version: str
+    envoy_version: str
+    capture: str
+    certificate_not_after_ms: int
+    image_digest: str
+    address: str
+
+
 @dataclass(slots=True)
 class _State:
     """A `SidecarRow` that changes, without what only telemetry writes; pushes are too many to make a new row for each."""
@@ -40,6 +52,8 @@ class _State:
     capture: str = ""
     certificate_not_after_ms: int | None = None
     plane: str = ""
+    image_digest: str = ""
+    address: str = ""
     streams: int = 0
 
     def row(self) -> SidecarRow:
@@ -119,11 +133,12 @@ class SidecarStates:
         state = self._changed(workload, instance)
         state.nack_type, state.nack_message, state.nack_ms = short_type, message[:MAX_MESSAGE_CHARACTERS], self._clock_ms()
 
-    def announced(self, workload: str, instance: str, agent: str, envoy: str, capture: str, certificate_not_after_ms: int) -> None:
+    def announced(self, workload: str, instance: str, said: Announced) -> None:
         """What a sidecar says of itself."""
         state = self._changed(workload, instance)
-        state.agent_version, state.envoy_version, state.capture = agent, envoy, capture
-        state.certificate_not_after_ms = certificate_not_after_ms or None
+        state.agent_version, state.envoy_version, state.capture = said.agent_version, said.envoy_version, said.capture
+        state.certificate_not_after_ms = said.certificate_not_after_ms or None
+        state.image_digest, state.address = said.image_digest, said.address
 
     def forget(self, before_ms: int) -> None:
         """Leave out those that are gone for so long, as the store does."""

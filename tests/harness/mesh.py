@@ -93,6 +93,7 @@ class Heard:
     stored: list[tuple[Report, BatchReceipt]] = field(default_factory=list)
     violations: list[Violation] = field(default_factory=list)
     announced: list[tuple[WorkloadId, SidecarInfo]] = field(default_factory=list)
+    addresses: list[str] = field(default_factory=list)
     failed_reports: int = 0
 
     def connected(self, stream: StreamId, snapshot: Snapshot) -> None:
@@ -185,12 +186,13 @@ class Mesh:
         """Whether the topology has it; tests put it into ``gone`` to take it away."""
         return workload in self.publisher.topology.by_workload and workload not in self.gone
 
-    def _resolve(self, observed: Sequence[Observed], reporter: WorkloadId) -> list[Flow]:
+    def _resolve(self, observed: Sequence[Observed], reporter: WorkloadId, _instance: str) -> list[Flow]:
         given = Surroundings(self.publisher.topology, self.publisher.policy, TRUST_DOMAIN, NOW_MS)
         return [flow for seen in observed for flow in flows_of(seen, reporter, given)]
 
-    async def _announce(self, workload: WorkloadId, info: SidecarInfo) -> None:
+    async def _announce(self, workload: WorkloadId, info: SidecarInfo, address: str) -> None:
         self.heard.announced.append((workload, info))
+        self.heard.addresses.append(address)
 
     async def start(self) -> None:
         """Serve."""

@@ -59,9 +59,9 @@ class Plane:
     tokens: list[tuple[str, int, str]] = field(default_factory=list)
     _sequence: int = 0
 
-    def learn(self, *edges: EdgeKey, count: int = 1, seen_ms: int = 500) -> None:
+    def learn(self, *edges: EdgeKey, count: int = 1, seen_ms: int = 500, image: str = "") -> None:
         """Have edges used."""
-        self._record(*(Flow(edge, Verdict.ALLOWED, "shop/cart", "in", count, seen_ms, seen_ms) for edge in edges))
+        self._record(*(Flow(edge, Verdict.ALLOWED, "shop/cart", "in", count, seen_ms, seen_ms, image=image) for edge in edges))
 
     def violate(self, edge: EdgeKey, verdict: Verdict = Verdict.DENIED, *, seen_ms: int = 700, count: int = 1) -> None:
         """Have an edge refused."""

@@ -43,6 +43,13 @@ def test_another_control_plane_can_be_named() -> None:
         build(control_plane="nowhere")
 
 
+def test_the_digest_is_taken_alone_or_behind_the_name_that_it_pins() -> None:
+    digest = "sha256:" + "0f" * 32
+    assert [build(image_digest=text).image_digest for text in ("", digest, f"example.org:5000/shop/cart:1@{digest}")] == [
+        "", digest, digest,
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("option", "value", "named"),
     [
@@ -50,6 +57,9 @@ def test_another_control_plane_can_be_named() -> None:
         ("instance", "", "--instance"),
         ("instance", "a~b", "--instance"),
         ("instance", "x" * 129, "--instance"),
+        ("image_digest", "latest", "--image-digest"),
+        ("image_digest", "sha256:" + "0" * 63, "--image-digest"),
+        ("image_digest", "a@b@sha256:" + "0" * 64, "--image-digest"),
         ("report_interval_seconds", 0.01, "--report-interval-seconds"),
         ("report_interval_seconds", float("nan"), "--report-interval-seconds"),
         ("drain_seconds", -1.0, "--drain-seconds"),

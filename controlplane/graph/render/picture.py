@@ -5,12 +5,14 @@ from __future__ import annotations
 import enum
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from controlplane.graph.chart import ChartedEdge
 from controlplane.topology.model import Kind, Topology, parse_service_name
 
 #: A drawing with more names than this is for nobody.
 READABLE_NODES = 150
+_NO_IMAGES: Mapping[tuple[str, str], Collection[str]] = MappingProxyType({})
 
 
 class State(enum.StrEnum):
@@ -41,7 +43,10 @@ class Node:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Line:
-    """All edges from one node to another. ``ports`` are as ``80 http``; ``count`` sums their requests or connections."""
+    """All edges from one node to another. ``ports`` are as ``80 http``; ``count`` sums their requests or connections.
+
+    ``images`` are digests of the source's images that used them, where known.
+    """
 
     source: str
     destination: str
@@ -49,6 +54,7 @@ class Line:
     ports: tuple[str, ...]
     edges: int
     count: int
+    images: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -65,15 +71,17 @@ class Picture:
     lines: tuple[Line, ...]
 
 
-def picture_of(edges: Iterable[ChartedEdge], topology: Topology) -> Picture:
-    """The picture of a map."""
+def picture_of(
+    edges: Iterable[ChartedEdge], topology: Topology, images: Mapping[tuple[str, str], Collection[str]] = _NO_IMAGES
+) -> Picture:
+    """The picture of a map. ``images`` are those that used something of a source and a destination."""
     between: dict[tuple[str, str], list[ChartedEdge]] = {}
     for charted in edges:
         between.setdefault((charted.edge.source, charted.edge.destination), []).append(charted)
     names = {name for pair in between for name in pair}
     kinds = kinds_of(topology)
     nodes = tuple(sorted(node_of(name, kinds) for name in names))
-    return Picture(nodes, tuple(sorted(_line(*pair, members) for pair, members in between.items())))
+    return Picture(nodes, tuple(sorted(_line(*pair, members, images.get(pair, ())) for pair, members in between.items())))
 
 
 def kinds_of(topology: Topology) -> Mapping[str, Kind]:
@@ -92,9 +100,10 @@ def node_of(name: str, kinds: Mapping[str, Kind]) -> Node:
     return Node(name, namespace, str(kinds.get(name, Kind.EXTERNAL if namespace == "external" else Kind.SERVICE)))
 
 
-def _line(source: str, destination: str, members: list[ChartedEdge]) -> Line:
+def _line(source: str, destination: str, members: list[ChartedEdge], images: Collection[str]) -> Line:
     ports = tuple(sorted({f"{m.edge.port} {m.edge.protocol}".strip() for m in members}))
-    return Line(source, destination, _state(members), ports, len(members), sum(m.edge.count for m in members))
+    count = sum(m.edge.count for m in members)
+    return Line(source, destination, _state(members), ports, len(members), count, tuple(sorted(images)))
 
 
 def _state(members: Iterable[ChartedEdge]) -> State:
@@ -126,7 +135,8 @@ def _joined(source: str, destination: str, lines: list[Line]) -> Line:
     states = {line.state for line in lines}
     state = states.pop() if len(states) == 1 else State.APPROVED if states == {State.APPROVED, State.UNUSED} else State.PARTLY
     ports = tuple(sorted({port for line in lines for port in line.ports}))
-    return Line(source, destination, state, ports, sum(line.edges for line in lines), sum(line.count for line in lines))
+    images = tuple(sorted({image for line in lines for image in line.images}))
+    return Line(source, destination, state, ports, sum(line.edges for line in lines), sum(line.count for line in lines), images)
 
 
 def fit(picture: Picture, max_nodes: int = READABLE_NODES) -> Picture:

@@ -120,6 +120,7 @@ class _Edge(msgspec.Struct):
     ports: list[str]
     edges: int
     count: int
+    images: list[str]
 
 
 class _Graph(msgspec.Struct):
@@ -133,7 +134,7 @@ def to_json(picture: Picture) -> str:
     edges = [
         _Edge(
             printable(line.source), printable(line.destination), str(line.state), [printable(port) for port in line.ports],
-            line.edges, line.count,
+            line.edges, line.count, list(line.images),
         )
         for line in picture.lines
     ]  # fmt: skip

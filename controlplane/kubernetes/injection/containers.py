@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
 from controlplane.kubernetes.injection.exclusions import Exclusions
 from controlplane.kubernetes.injection.ports import HEALTH_PORT, METRICS_PORT, PROXY_ID
@@ -24,6 +25,7 @@ STOP_SECONDS = 5
 LEAST_DRAIN_SECONDS = 5
 DEFAULT_GRACE_SECONDS = 30
 MAX_DRAIN_SECONDS = 600
+_PINNED = re.compile(r"@(sha256:[0-9a-f]{64})\Z")
 _UNPRIVILEGED: Mapping[str, object] = {
     "allowPrivilegeEscalation": False, "privileged": False, "readOnlyRootFilesystem": True,
     "seccompProfile": {"type": "RuntimeDefault"},
@@ -54,13 +56,21 @@ def init_container(rules: Rules, exclusions: Exclusions) -> Json:
     }
 
 
-def sidecar(rules: Rules, workload: str, probes: str, grace_seconds: int) -> Json:
+def digest_of(application: Sequence[Json]) -> str:
+    """The digest that pins the image of the application's first container; empty where none does."""
+    image = application[0].get("image") if application else None
+    found = _PINNED.search(image) if isinstance(image, str) else None
+    return found[1] if found else ""
+
+
+def sidecar(rules: Rules, workload: str, probes: str, digest: str, grace_seconds: int) -> Json:
     """Agent and Envoy, without privilege, as the user whose traffic passes.
 
     Args:
         rules: what is the same for all pods.
         workload: ``namespace/account`` of the pod; what its certificate says comes from its token alone.
         probes: the application's, that the agent makes in kubelet's place (`probes.write_record`); empty for none.
+        digest: of the application's image; empty where the pod does not pin it.
         grace_seconds: how long the pod may take to end.
     """
     # Once before the signal to end, for what comes in, and once after it, for what the application still finishes.
@@ -77,6 +87,8 @@ def sidecar(rules: Rules, workload: str, probes: str, grace_seconds: int) -> Jso
     }
     if probes:
         fixed[VARIABLE] = probes
+    if digest:
+        fixed["PICKET_SIDECAR_IMAGE_DIGEST"] = digest
     environment: list[Json] = [{"name": name, "value": value} for name, value in sorted(fixed.items())]
     own_name = {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}}
     environment.append({"name": "PICKET_SIDECAR_INSTANCE", "valueFrom": own_name})

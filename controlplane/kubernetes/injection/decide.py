@@ -141,7 +141,8 @@ def _patch(namespace: str, metadata: Json, spec: Json, excluded: Exclusions, rul
         )
     grace = spec.get("terminationGracePeriodSeconds")
     grace_seconds = grace if isinstance(grace, int) and grace >= 0 else containers.DEFAULT_GRACE_SECONDS
-    made = containers.sidecar(rules, f"{namespace}/{spec.get('serviceAccountName') or 'default'}", written, grace_seconds)
+    workload, digest = f"{namespace}/{spec.get('serviceAccountName') or 'default'}", containers.digest_of(application)
+    made = containers.sidecar(rules, workload, written, digest, grace_seconds)
     step = containers.init_container(rules, excluded)
     kept_volumes = (volume for volume in spec.get("volumes") or () if volume["name"] not in _OWN_VOLUMES)
     wanted: Json = {

@@ -24,25 +24,25 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eprotos/picket/v1/sidecar.proto\x12\tpicket.v1\"\xb1\x01\n\x0bSidecarInfo\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\x15\n\ragent_version\x18\x02 \x01(\t\x12\x15\n\renvoy_version\x18\x03 \x01(\t\x12\x0f\n\x07\x63\x61pture\x18\x04 \x01(\t\x12%\n\x1d\x63\x65rtificate_not_after_seconds\x18\x05 \x01(\x03\x12\x15\n\rspool_batches\x18\x06 \x01(\x04\x12\x13\n\x0bspool_bytes\x18\x07 \x01(\x04\"\r\n\x0b\x41nnounceAck\"b\n\x05Probe\x12\x0c\n\x04mark\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\r\x12\x10\n\x08workload\x18\x04 \x01(\t\x12\x0c\n\x04\x61lpn\x18\x05 \x01(\t\x12\x0c\n\x04http\x18\x06 \x01(\x08\"e\n\x0bProbeAnswer\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\x0c\n\x04mark\x18\x02 \x01(\t\x12(\n\x07outcome\x18\x03 \x01(\x0e\x32\x17.picket.v1.ProbeOutcome\x12\x0c\n\x04told\x18\x04 \x01(\t*m\n\x0cProbeOutcome\x12\x1d\n\x19PROBE_OUTCOME_UNSPECIFIED\x10\x00\x12\x0b\n\x07REFUSED\x10\x01\x12\n\n\x06PASSED\x10\x02\x12\x08\n\x04OPEN\x10\x03\x12\x0c\n\x08STRANGER\x10\x04\x12\r\n\tUNREACHED\x10\x05\x32\x46\n\x08Sidecars\x12:\n\x08\x41nnounce\x12\x16.picket.v1.SidecarInfo\x1a\x16.picket.v1.AnnounceAck2>\n\x06Probes\x12\x34\n\x04Take\x12\x16.picket.v1.ProbeAnswer\x1a\x10.picket.v1.Probe(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eprotos/picket/v1/sidecar.proto\x12\tpicket.v1\"\xc7\x01\n\x0bSidecarInfo\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\x15\n\ragent_version\x18\x02 \x01(\t\x12\x15\n\renvoy_version\x18\x03 \x01(\t\x12\x0f\n\x07\x63\x61pture\x18\x04 \x01(\t\x12%\n\x1d\x63\x65rtificate_not_after_seconds\x18\x05 \x01(\x03\x12\x15\n\rspool_batches\x18\x06 \x01(\x04\x12\x13\n\x0bspool_bytes\x18\x07 \x01(\x04\x12\x14\n\x0cimage_digest\x18\x08 \x01(\t\"\r\n\x0b\x41nnounceAck\"b\n\x05Probe\x12\x0c\n\x04mark\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\r\x12\x10\n\x08workload\x18\x04 \x01(\t\x12\x0c\n\x04\x61lpn\x18\x05 \x01(\t\x12\x0c\n\x04http\x18\x06 \x01(\x08\"e\n\x0bProbeAnswer\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\x0c\n\x04mark\x18\x02 \x01(\t\x12(\n\x07outcome\x18\x03 \x01(\x0e\x32\x17.picket.v1.ProbeOutcome\x12\x0c\n\x04told\x18\x04 \x01(\t*m\n\x0cProbeOutcome\x12\x1d\n\x19PROBE_OUTCOME_UNSPECIFIED\x10\x00\x12\x0b\n\x07REFUSED\x10\x01\x12\n\n\x06PASSED\x10\x02\x12\x08\n\x04OPEN\x10\x03\x12\x0c\n\x08STRANGER\x10\x04\x12\r\n\tUNREACHED\x10\x05\x32\x46\n\x08Sidecars\x12:\n\x08\x41nnounce\x12\x16.picket.v1.SidecarInfo\x1a\x16.picket.v1.AnnounceAck2>\n\x06Probes\x12\x34\n\x04Take\x12\x16.picket.v1.ProbeAnswer\x1a\x10.picket.v1.Probe(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.picket.v1.sidecar_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PROBEOUTCOME']._serialized_start=443
-  _globals['_PROBEOUTCOME']._serialized_end=552
+  _globals['_PROBEOUTCOME']._serialized_start=465
+  _globals['_PROBEOUTCOME']._serialized_end=574
   _globals['_SIDECARINFO']._serialized_start=46
-  _globals['_SIDECARINFO']._serialized_end=223
-  _globals['_ANNOUNCEACK']._serialized_start=225
-  _globals['_ANNOUNCEACK']._serialized_end=238
-  _globals['_PROBE']._serialized_start=240
-  _globals['_PROBE']._serialized_end=338
-  _globals['_PROBEANSWER']._serialized_start=340
-  _globals['_PROBEANSWER']._serialized_end=441
-  _globals['_SIDECARS']._serialized_start=554
-  _globals['_SIDECARS']._serialized_end=624
-  _globals['_PROBES']._serialized_start=626
-  _globals['_PROBES']._serialized_end=688
+  _globals['_SIDECARINFO']._serialized_end=245
+  _globals['_ANNOUNCEACK']._serialized_start=247
+  _globals['_ANNOUNCEACK']._serialized_end=260
+  _globals['_PROBE']._serialized_start=262
+  _globals['_PROBE']._serialized_end=360
+  _globals['_PROBEANSWER']._serialized_start=362
+  _globals['_PROBEANSWER']._serialized_end=463
+  _globals['_SIDECARS']._serialized_start=576
+  _globals['_SIDECARS']._serialized_end=646
+  _globals['_PROBES']._serialized_start=648
+  _globals['_PROBES']._serialized_end=710
 # @@protoc_insertion_point(module_scope)

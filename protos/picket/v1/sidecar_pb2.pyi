@@ -61,6 +61,7 @@ class SidecarInfo(_message.Message):
     CERTIFICATE_NOT_AFTER_SECONDS_FIELD_NUMBER: _builtins.int
     SPOOL_BATCHES_FIELD_NUMBER: _builtins.int
     SPOOL_BYTES_FIELD_NUMBER: _builtins.int
+    IMAGE_DIGEST_FIELD_NUMBER: _builtins.int
     instance: _builtins.str
     """replica within the workload, at most 128 characters"""
     agent_version: _builtins.str
@@ -74,6 +75,8 @@ class SidecarInfo(_message.Message):
     spool_batches: _builtins.int
     """batches waiting for acknowledgement"""
     spool_bytes: _builtins.int
+    image_digest: _builtins.str
+    """of the application's image, "sha256:" and 64 hexadecimal digits; empty where not known"""
     def __init__(
         self,
         *,
@@ -84,10 +87,11 @@ class SidecarInfo(_message.Message):
         certificate_not_after_seconds: _builtins.int = ...,
         spool_batches: _builtins.int = ...,
         spool_bytes: _builtins.int = ...,
+        image_digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "capture", b"capture", "certificate_not_after_seconds", b"certificate_not_after_seconds", "envoy_version", b"envoy_version", "instance", b"instance", "spool_batches", b"spool_batches", "spool_bytes", b"spool_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "capture", b"capture", "certificate_not_after_seconds", b"certificate_not_after_seconds", "envoy_version", b"envoy_version", "image_digest", b"image_digest", "instance", b"instance", "spool_batches", b"spool_batches", "spool_bytes", b"spool_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

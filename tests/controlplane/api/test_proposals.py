@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 
 import pytest
@@ -155,3 +156,20 @@ def test_an_approval_that_lost_a_race_takes_nothing_away(learned: Plane) -> None
     assert isinstance(learned.review.approve(late.number, "bob", rows=[2]), Published)
     rules = {str(name): len(listed.rules) for name, listed in learned.publisher.policy.services.items() if listed.rules}
     assert rules == {"shop/cart": 1, "shop/pay": 1}
+
+
+def test_the_images_that_used_an_edge_are_shown_and_the_one_that_it_came_with(plane: Plane, api: FlaskClient) -> None:
+    plane.now_ms = 9 * 86_400_000
+    old, new = "sha256:" + "0" * 64, "sha256:" + "1" * 64
+    plane.learn(GET_CART, image=old, seen_ms=1_000)
+    plane.learn(GET_CART, PAY, image=new, seen_ms=5 * 86_400_000)
+    api.get("/api/v1/proposals")
+    found = {edge["destination"]: edge["samples"] for edge in api.get("/api/v1/proposals/1").get_json()["edges"]}
+    assert [(use["digest"], use["first_seen_ms"]) for use in found["shop/cart"]["images"]] == [
+        (old, 1_000), (new, 5 * 86_400_000),
+    ]  # fmt: skip
+    assert found["shop/cart"]["came_with"] == ""
+    assert (found["shop/pay"]["came_with"], found["shop/pay"]["images"][0]["last_day_ms"]) == (new, 5 * 86_400_000)
+    drawn = api.get("/api/v1/map/picture?format=json").get_json()["content"]
+    images = {edge["destination"]: edge["images"] for edge in json.loads(drawn)["edges"]}
+    assert images == {"shop/cart": [old, new], "shop/pay": [new]}

@@ -20,8 +20,10 @@ def evidence(uses: list[Use]) -> Evidence:
     seen = Evidence(count, min(times), max(times))
     for count, times, _, _ in rest:
         seen.see(count, min(times), max(times))
-    for _, _, replica, value in uses:
-        seen.came_from(replica, f"sha256:{replica}" if replica else "")
+    for _, times, replica, value in uses:
+        if replica:
+            seen.came_from(replica)
+            seen.ran(f"sha256:{replica}", min(times), max(times))
         seen.asked_for([value, "same"])
     return seen
 
@@ -60,7 +62,7 @@ def test_replicas_images_and_values_are_counted_where_known() -> None:
     assert seen.replicas is not None
     assert seen.replicas.count == 2
     assert seen.images is not None
-    assert seen.images.examples == ("sha256:r1", "sha256:r2")
+    assert [use.digest for use in seen.images.uses] == ["sha256:r1", "sha256:r2"]
     assert [values.count for values in seen.values] == [3, 1]
     fresh = Evidence(1, 1, 1)
     assert (fresh.replicas, fresh.images, fresh.values) == (None, None, ())

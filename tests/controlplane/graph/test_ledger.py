@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -29,7 +30,7 @@ FLOWS = st.builds(
 def ledger(flows: list[tuple[Flow, str]], limit: int = 3) -> Ledger:
     learned = Ledger(limit)
     for seen, replica in flows:
-        learned.add(seen, replica, f"sha256:{replica}" if replica else "")
+        learned.add(replace(seen, image=f"sha256:{replica}" if replica else ""), replica)
     return learned
 
 

@@ -25,7 +25,9 @@ def evidence_of(uses: list[tuple[int, str, int]]) -> Evidence:
             made = Evidence(1, at_ms, at_ms)
         else:
             made.see(1, at_ms, at_ms)
-        made.came_from(replica, f"sha256:{replica}" if replica else "")
+        if replica:
+            made.came_from(replica)
+            made.ran(f"sha256:{replica}", at_ms, at_ms)
         made.asked_for([str(user)])
     assert made is not None
     return made

@@ -100,6 +100,7 @@ async def test_a_batch_is_acknowledged_only_once_it_is_stored(mesh: Mesh, direct
         assert [(edge.key, edge.count) for edge in mesh.store.edges()] == [(EDGE, 2)]
         call.cancel()
     assert mesh.heard.announced == [(CART, SidecarInfo(instance="cart-0"))]
+    assert mesh.heard.addresses == ["127.0.0.1"]
 
 
 async def test_a_repeated_batch_is_acknowledged_and_not_counted_again(mesh: Mesh) -> None:
@@ -179,7 +180,16 @@ async def test_where_storing_fails_nothing_is_acknowledged(mesh: Mesh, directory
     assert [edge.count for edge in mesh.store.edges()] == [4]
 
 
-@pytest.mark.parametrize("info", [SidecarInfo(), SidecarInfo(instance="x" * 129), SidecarInfo(instance="a", envoy_version="1\n2")])
+@pytest.mark.parametrize(
+    "info",
+    [
+        SidecarInfo(),
+        SidecarInfo(instance="x" * 129),
+        SidecarInfo(instance="a", envoy_version="1\n2"),
+        SidecarInfo(instance="a", image_digest="latest"),
+        SidecarInfo(instance="a", image_digest="sha256:" + "A" * 64),
+    ],
+)
 async def test_an_announcement_out_of_bounds_is_refused(mesh: Mesh, info: SidecarInfo) -> None:
     """Nothing is kept of it."""
     async with connect(mesh.target, mesh.credentials(CART)) as channel:

@@ -306,6 +306,16 @@ def test_modes_are_kept_per_service(store: SqlStore) -> None:
     assert store.modes() == {ServiceName("shop", "cart"): Mode.ENFORCE, ServiceName("shop", "web"): Mode.LEARN}
 
 
+def test_sidecars_that_say_which_image_they_stand_beside_are_found(store: SqlStore) -> None:
+    """Also when a report was there before; those that say nothing are left out."""
+    record(store, 1)
+    said = SidecarRow("shop/cart", "cart-0", connected=True, image_digest="sha256:1", address="10.0.0.2")
+    with store.transaction() as transaction:
+        transaction.save_sidecars([said, SidecarRow("shop/web", "web-0")])
+    assert store.images() == [said]
+    assert (sidecar(store).image_digest, sidecar(store).address) == ("sha256:1", "10.0.0.2")
+
+
 def test_since_when_a_mode_holds_is_kept(store: SqlStore) -> None:
     """Every change of a mode stays, in the order of time; of two at one moment the last."""
     cart = ServiceName("shop", "cart")

@@ -52,6 +52,17 @@ def test_an_allowed_call_is_a_use_of_its_edge() -> None:
     assert (flow.verdict, flow.reporter, flow.direction, flow.count) == (Verdict.ALLOWED, "shop/cart", "in", 3)
 
 
+def test_a_use_has_the_image_that_its_source_runs_where_it_came_from() -> None:
+    """By the address for what came in, by the replica that reports for what went out."""
+    images = {("shop/web", "10.0.0.1"): "sha256:1", ("shop/web", "web-0"): "sha256:2"}
+    given = replace(GIVEN, instance="web-0", image_of=lambda workload, place: images.get((workload, place), ""))
+    came = Observed(True, Verdict.ALLOWED, 7070, "grpc", 1, 1, 1, peer_id=WEB.uri(TRUST_DOMAIN), peer_address="10.0.0.1")
+    went = replace(OUTBOUND, dialled_address="192.0.2.9")
+    assert [flow.image for flow in flows_of(came, CART, given)] == ["sha256:1"]
+    assert [flow.image for flow in flows_of(replace(came, peer_address="10.0.0.7"), CART, given)] == [""]
+    assert [flow.image for flow in flows_of(went, WEB, given)] == ["sha256:2"]
+
+
 def test_paths_are_learned_and_told_of_denials() -> None:
     """What is kept of a learned one is its shape (`graph.ledger`)."""
     assert flows(protocol="http", port=9)[0].edge.path == "/Cart/Add"

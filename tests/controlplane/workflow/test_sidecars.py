@@ -12,7 +12,7 @@ from controlplane.store.interface import SidecarRow
 from controlplane.store.sql import SqlStore
 from controlplane.workflow.presence import Presence
 from controlplane.workflow.publish import Publisher
-from controlplane.workflow.sidecars import MAX_MESSAGE_CHARACTERS, SidecarStates
+from controlplane.workflow.sidecars import MAX_MESSAGE_CHARACTERS, Announced, SidecarStates
 from tests.harness.mesh import NOW_MS
 
 CART = ("shop/cart", "cart-0")
@@ -89,7 +89,7 @@ async def test_after_a_restart_nobody_is_connected_and_all_else_is_known(
 ) -> None:
     """What telemetry wrote beside it stays, too."""
     states.connected(*CART, "v1")
-    states.announced(*CART, "0.1", "1.36", "redirect", 5_000)
+    states.announced(*CART, Announced("0.1", "1.36", "redirect", 5_000, "sha256:1", "10.0.0.2"))
     states.acked(*CART, "lds", "v1", 4, settled=True)
     await states.flush()
     with store.transaction() as transaction:
@@ -100,6 +100,7 @@ async def test_after_a_restart_nobody_is_connected_and_all_else_is_known(
     after = await row(again, store)
     assert (before.connected, after.connected) == (True, False)
     assert (after.revision, after.agent_version, after.envoy_version, after.capture) == (4, "0.1", "1.36", "redirect")
+    assert (after.image_digest, after.address) == ("sha256:1", "10.0.0.2")
     assert after.certificate_not_after_ms == 5_000
     assert (after.lost, after.blind_since_ms) == (9, NOW_MS)
 

@@ -126,6 +126,14 @@ def test_the_token_is_for_picket_alone() -> None:
     assert "volumeMounts" not in container(pod, "main")
 
 
+def test_the_digest_that_pins_the_applications_image_is_said() -> None:
+    asked = creation("pod-opted-in")
+    assert "PICKET_SIDECAR_IMAGE_DIGEST" not in variables(patched(asked))
+    digest = "sha256:" + "0f" * 32
+    asked.pod["spec"]["containers"][0]["image"] = f"registry.example.org/shop/cart:1@{digest}"
+    assert variables(patched(asked))["PICKET_SIDECAR_IMAGE_DIGEST"] == digest
+
+
 def test_the_drain_ends_before_the_pod_has_to() -> None:
     """Within terminationGracePeriodSeconds, with time to stop and report."""
     names = ("statefulset-tcp", "cronjob", "job")
