@@ -87,7 +87,8 @@ def _unreadable(part: str, error: Exception) -> ApiProblemError:
     said = _AT.match(str(error))
     what, at = (said[1], said[2] or "") if said else (str(error), "")
     remedy = "compare it with the API's description: names, types and bounds"
-    return problem(HTTPStatus.BAD_REQUEST, part, what[:300], where=f"{part}{at[:100]}", remedy=remedy)
+    named = f"{at.removeprefix('.')[:100]}: " if at else ""
+    return problem(HTTPStatus.BAD_REQUEST, part, f"{named}{what[:300]}", where=f"{part}{at[:100]}", remedy=remedy)
 
 
 def write(document: msgspec.Struct, status: HTTPStatus = HTTPStatus.OK) -> flask.Response:

@@ -21,7 +21,7 @@ _HEAD = click.option("--head", metavar="ID:HASH", help="A head that was kept: th
 def audit(way: Way, limit: int) -> None:
     """Show approvals, rejections, modes, rollbacks and join tokens, newest first.
 
-    A name with "(via token)" is what the caller called itself; one without is proved by the operating system.
+    A name with "(via token)" is what the caller called itself; one without is proved, by the operating system or a token of its own.
     """
     if click.get_current_context().invoked_subcommand is not None:
         return
@@ -47,7 +47,7 @@ def _detail(detail: Any) -> str:
     return ", ".join(f"{name} {value}" for name, value in detail.items() if value not in ("", None))
 
 
-@audit.command("export")
+@audit.command("export", short_help="Print all events, oldest first, as JSON lines.")
 @connected
 def export(session: Session) -> None:
     """Print all events, oldest first, one JSON object a line, with their hashes."""
@@ -77,7 +77,7 @@ def head(session: Session) -> None:
         raise click.ClickException("nothing was done yet, so the log has no head")
 
 
-@audit.command("verify")
+@audit.command("verify", short_help="Check that nobody changed the log.")
 @click.option(
     "--file", "-f", type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Verify what `picket audit export` printed, without a control plane.",

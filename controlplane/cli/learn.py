@@ -27,7 +27,7 @@ def learn() -> None:
     """Learn from the logs of other tools."""
 
 
-@learn.command("import")
+@learn.command("import", short_help="Take in the flows of a log file.")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--format", "named", type=click.Choice(FORMATS), show_default="found out", help="What the log is.")
 @click.option(

@@ -42,7 +42,7 @@ def show(session: Session, service: str | None, expiring: int | None, unused: in
     listing.show(out)
 
 
-@leases.command("renew")
+@leases.command("renew", short_help="Set the lease of an approved edge.")
 @click.argument("source")
 @click.argument("destination", metavar="DESTINATION:PORT")
 @click.option("--owner", default="", help="Who answers for it.")

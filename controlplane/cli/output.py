@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -86,14 +86,15 @@ def until(at_ms: int | None) -> str:
     if at_ms is None:
         return "-"
     left = at_ms / 1000 - time.time()
-    return f"in {_span(left)}" if left > 0 else f"{_span(-left)} ago"
+    return f"in {_span(left, round)}" if left > 0 else f"{_span(-left)} ago"
 
 
-def _span(seconds: float) -> str:
+def _span(seconds: float, whole: Callable[[float], int] = int) -> str:
+    """In one unit. A time that was passed is told by whole units, and one to come by the nearest: five minutes are not four."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= 2 * size:
-            return f"{int(seconds // size)} {unit}"
-    return f"{int(seconds)} s"
+            return f"{whole(seconds / size)} {unit}"
+    return f"{whole(seconds)} s"
 
 
 def plural(count: int, noun: str) -> str:

@@ -15,7 +15,7 @@ def owners() -> None:
     """Show and check the owners file: one of a service's owners has to agree to each edge toward it."""
 
 
-@owners.command("list")
+@owners.command("list", short_help="Show the lines of the owners file in use.")
 @connected
 def show(session: Session) -> None:
     """List the lines of the control plane's owners file, and the services that each is about."""
@@ -40,11 +40,11 @@ def show(session: Session) -> None:
         out.print(cell(f"without owners: {', '.join(map(short, found['unowned']))}"))
 
 
-@owners.command("check")
+@owners.command("check", short_help="Read an owners file, and say who owns a service.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.argument("service", required=False)
 def check(file: Path, service: str | None) -> None:
-    """Read an owners FILE as the control plane would; with SERVICE (namespace/name), say who owns it."""
+    """Read an owners FILE as the control plane would; with SERVICE, say who owns it."""
     from controlplane.policy.owners import OwnersError, read_owners  # noqa: PLC0415  # as above
 
     try:
@@ -53,7 +53,8 @@ def check(file: Path, service: str | None) -> None:
         raise click.ClickException(str(error)) from error
     out = console()
     if service is not None:
-        out.print(cell(f"{service}: {', '.join(found.of(service)) or 'nobody has to agree'}"))
+        name = service if "/" in service else f"default/{service}"
+        out.print(cell(f"{name}: {', '.join(found.of(name)) or 'nobody has to agree'}"))
         return
     people = {owner for line in found.lines for owner in line.owners}
     out.print(cell(f"{file}: {plural(len(found.lines), 'line')} about services, {plural(len(people), 'owner')}"))

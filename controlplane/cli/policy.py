@@ -87,7 +87,7 @@ def _proved(counts: dict[str, int]) -> Text:
     return cell(", ".join(told) or "-")
 
 
-@policy.command("diff")
+@policy.command("diff", short_help="Show what revisions brought, or files would change.")
 @click.argument("compared", nargs=-1, metavar="[A..B | PATH...]")
 @click.option("--prune", is_flag=True, help="Applying files takes away the rules of services without a document.")
 @connectable
@@ -98,6 +98,8 @@ def diff(way: Way, compared: tuple[str, ...], *, prune: bool) -> None:
     Revision 0 is the empty policy. PATH names files and folders.
     """
     paths = tuple(map(Path, compared))
+    if len(paths) == 2 and not any(path.exists() for path in paths) and all(text.isdecimal() for text in compared):
+        raise click.UsageError(f"two revisions are written {'..'.join(compared)[:40]}")
     if len(paths) > 1 or (paths and paths[0].exists() and not _RANGE.fullmatch(compared[0])):
         difference(way, paths, prune=prune)
         return
@@ -125,7 +127,7 @@ def parse_range(text: str) -> dict[str, str | int | None]:
     return {"before": found[1], "after": found[2]}
 
 
-@policy.command("apply")
+@policy.command("apply", short_help="Put TrafficPolicy files into force.")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
 @click.option("--prune", is_flag=True, help="Take away the rules of services without a document.")
 @click.option("--dry-run", is_flag=True, help="Only show what would change.")
@@ -152,7 +154,7 @@ def apply(way: Way, paths: tuple[Path, ...], *, prune: bool, dry_run: bool, **ab
         console().print(cell(found["detail"]))
 
 
-@policy.command("rollback")
+@policy.command("rollback", short_help="Put an older revision into force again.")
 @click.argument("revision", type=click.IntRange(0))
 @click.option("--comment", "-m", default="", help="Why; it stands in the audit log.")
 @connected

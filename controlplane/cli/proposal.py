@@ -39,14 +39,23 @@ def show_rows(out: Console, edges: Sequence[_Edge], *, evidence: bool) -> None:
             if (wish := edge["asked"]) is not None:
                 link = f" ({wish['link']})" if wish["link"] else ""
                 out.print(cell(f"{edge['row']}: asked for by {wish['actor']}: {wish['reason']}{link}", "cyan"))
-            if edge["owners"] or edge["approvals"]:
-                out.print(cell(f"{edge['row']}: {_agreement(edge)}", "yellow" if edge["lacks"] else "green"))
             for said in edge["comments"]:
                 out.print(cell(f"{edge['row']}: {said['actor']}, {ago(said['at_ms'])}: {said['text']}", "cyan"))
             if edge["samples"] is not None and (image := edge["samples"]["came_with"]):
                 out.print(cell(f"{edge['row']}: came with image {image}: none that ran before used it", "yellow"))
         for mark in row[0]["marks"]:
             out.print(cell(f"{_numbers(row)}: odd ({mark['oddity']}): {mark['reason']}", "yellow"))
+    for said, agreeing in _agreements(edges).items():
+        out.print(cell(f"{_numbers(agreeing)}: {said}", "yellow" if agreeing[0]["lacks"] else "green"))
+
+
+def _agreements(edges: Iterable[_Edge]) -> dict[str, list[_Edge]]:
+    """What is to be said of agreement, with the edges of which it is: a proposal of thousands of rows has few owners."""
+    found: dict[str, list[_Edge]] = {}
+    for edge in edges:
+        if edge["lacks"] or edge["approvals"]:
+            found.setdefault(_agreement(edge), []).append(edge)
+    return found
 
 
 def _agreement(edge: _Edge) -> str:
@@ -94,7 +103,7 @@ def _asks(edge: _Edge) -> Any:
     protocol = edge["protocol"]
     # A gRPC call is always a POST.
     texts = [match["path"] if protocol == "grpc" and match["path"] else match_text(match) for match in edge["http"]]
-    return lines([f"{protocol} {text}" for text in texts] or [f"{protocol}, anything"])
+    return lines([f"{protocol} {text}" for text in texts] or [f"{protocol}, anything" if protocol else "anything"])
 
 
 def _evidence(row: Sequence[_Edge]) -> Iterable[str]:

@@ -12,6 +12,8 @@ from controlplane.cli.output import cell, clock, console, plural, short, show_js
 from controlplane.cli.rows import choosing, chosen
 from controlplane.cli.words import parse_span
 
+#: Services that one line names; JSON has them all.
+_NAMES = 10
 _COMMENT = click.option("--comment", "-m", default="", help="Why; it stands in the audit log.")
 
 
@@ -122,9 +124,9 @@ def show_published(session: Session, found: dict[str, Any]) -> None:
         show_json(found)
         return
     names = found["services"]
-    console().print(
-        cell(f"revision {found['revision']} is in force; it changes {', '.join(map(short, names)) if names else 'nothing'}")
-    )
+    shown = ", ".join(map(short, names[:_NAMES]))
+    more = f" and {plural(len(names) - _NAMES, 'other service')}" if len(names) > _NAMES else ""
+    console().print(cell(f"revision {found['revision']} is in force; it changes {shown or 'nothing'}{more}"))
 
 
 @click.command("reject", short_help="Close a proposal without approving it.")

@@ -14,7 +14,7 @@ def rollout() -> None:
     """Enforce in stages: one sidecar, a share of them, all. A refused push or a spike of denials takes it back by itself."""
 
 
-@rollout.command("start")
+@rollout.command("start", short_help="Let services enforce, one sidecar first.")
 @click.argument("services", nargs=-1, required=True, metavar="SERVICE...")
 @click.option("--share", default=20, type=click.IntRange(1, 99), show_default=True, metavar="PERCENT", help="The second stage.")
 @click.option(
@@ -73,7 +73,7 @@ def show(session: Session, *, every: bool) -> None:
     listing.show(out)
 
 
-@rollout.command("rollback")
+@rollout.command("rollback", short_help="Take a rollout back, running or done.")
 @click.argument("number", type=click.IntRange(1))
 @connected
 def rollback(session: Session, number: int) -> None:

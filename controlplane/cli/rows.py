@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from controlplane.cli.connection import Session
+from controlplane.cli.output import plural
 
 MAX_ROWS = 10_000
 _PART = re.compile(r"([1-9][0-9]{0,5})(?:-([1-9][0-9]{0,5}))?")
@@ -70,22 +71,26 @@ def chosen(
     """The rows that are meant, ``None`` when nothing was said of them. A group has rows that are not preselected only with ``odd``.
 
     Raises:
-        click.UsageError: no row is like that.
+        click.UsageError: no row is like that, or none that a group has.
     """
     if service is None and source is None and not mine:
         return rows
     edges: list[dict[str, Any]] = session.get(f"/proposals/{number}")["edges"]
-    found = [
-        edge["row"]
+    named = None if rows is None else frozenset(rows)
+    like_that = [
+        edge
         for edge in edges
-        if (rows is None or edge["row"] in rows)
+        if (named is None or edge["row"] in named)
         and (service is None or _is(edge["destination"], service))
         and (source is None or _is(edge["source"], source))
         and (edge["mine"] or not mine)
-        and (odd or edge["preselected"] or rows is not None)
     ]
-    if not found:
+    if not like_that:
         raise click.UsageError(f"no row of proposal {number} is like that; `picket proposals {number}` shows them")
+    found = [edge["row"] for edge in like_that if odd or edge["preselected"] or named is not None]
+    if not found:
+        count = plural(len(like_that), "row")
+        raise click.UsageError(f"{count} like that, each odd or a removal: look at them, and name with --rows those that are meant")
     return found
 
 

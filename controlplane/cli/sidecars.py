@@ -72,7 +72,7 @@ def _instance(item: dict[str, Any]) -> str:
     return f"{item['instance']} ({about})" if about else str(item["instance"])
 
 
-@sidecars.command("config")
+@sidecars.command("config", short_help="Show the Envoy configuration of a sidecar.")
 @click.argument("name")
 @click.option(
     "--type",

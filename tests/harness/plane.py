@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +55,7 @@ class Plane:
     directory: Path
     now_ms: int = 1_000_000
     owners: Owners = field(default_factory=Owners)
+    read_owners: Callable[[], Owners] | None = None
     reasons: tuple[str, ...] = ()
     tokens: list[tuple[str, int, str]] = field(default_factory=list)
     _sequence: int = 0
@@ -128,7 +129,7 @@ def plane(topology: bytes = SHOP) -> Iterator[Plane]:
     try:
         services = parse_topology(topology, "topology.yaml").topology
         publisher = Publisher(store, services, Compiler(Trust("picket.test", b"-----BEGIN CERTIFICATE-----\n")), Mode.LEARN)
-        agreement = Agreement(store, lambda: made.now_ms, lambda: made.owners)
+        agreement = Agreement(store, lambda: made.now_ms, lambda: made.read_owners() if made.read_owners else made.owners)
         review = Review(store, publisher, lambda: made.now_ms, agreement=agreement)
         made = Plane(store, publisher, review, directory)
         made.review.modes.note_default()

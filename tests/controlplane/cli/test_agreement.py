@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.policy.owners import parse_owners
+from controlplane.policy.owners import Owners, OwnersError, parse_owners
 from tests.controlplane.cli.conftest import Picket
 from tests.harness.plane import GET_CART, PAY, REDIS, Plane
 
@@ -36,6 +36,29 @@ def test_evidence_says_who_owns_each_end(learned: Plane, picket: Picket) -> None
     assert f"owned: shop/cart by {getpass.getuser()}" in shown
 
 
+def test_what_many_rows_lack_is_said_once(plane: Plane, picket: Picket) -> None:
+    plane.owners = parse_owners("* dora\nshop/redis emil\n")
+    plane.learn(GET_CART, PAY, REDIS)
+    told = picket("proposals", "1").out
+    assert "1-2: needs dora, who owns it\n3: needs emil, who owns it\n" in told
+
+
+def test_a_file_that_cannot_be_read_shows_in_the_review(learned: Plane, picket: Picket) -> None:
+    def unreadable() -> Owners:
+        raise OwnersError("OWNERS: line 3: no")
+
+    learned.read_owners = unreadable
+    assert "1-3: needs an owners file that can be read: OWNERS: line 3: no\n" in picket("proposals", "1").out
+
+
+def test_a_group_of_odd_rows_alone_is_told_from_no_group(learned: Plane, picket: Picket) -> None:
+    learned.learn(*(GET_CART._replace(destination=f"shop/s{number}") for number in range(60)), seen_ms=900)
+    number = picket("proposals", "-o", "json").json["proposals"][0]["number"]
+    result = picket("approve", str(number), "--service", "shop/s1")
+    assert result.code == 2
+    assert "1 row like that, each odd or a removal" in result.err
+
+
 def test_groups_are_chosen_by_service_source_and_owner(learned: Plane, picket: Picket) -> None:
     assert picket("reject", "1", "--service", "shop/redis").out == (
         "1 of 3 rows of proposal 1 are rejected; the others are proposed again\n"
@@ -61,6 +84,7 @@ def test_the_owners_file_is_shown_and_checked(learned: Plane, picket: Picket, tm
     assert picket("owners", "check", str(file)).out == f"{file}: 1 line about services, 2 owners\n"
     assert picket("owners", "check", str(file), "shop/cart").out == "shop/cart: ana, ben\n"
     assert picket("owners", "check", str(file), "ops/redis").out == "ops/redis: nobody has to agree\n"
+    assert picket("owners", "check", str(file), "web").out == "default/web: nobody has to agree\n"
     file.write_text("shop/* @b\n")
     result = picket("owners", "check", str(file))
     assert (result.code, result.out) == (1, "")

@@ -108,6 +108,7 @@ def test_revisions_are_shown_compared_and_rolled_back(learned: Plane, picket: Pi
     assert [item["revision"] for item in picket("policy", "revisions", "-o", "json").json["revisions"]] == [2, 1]
     assert picket("policy", "show", "1", "-o", "json").json["active"] is False
     assert picket("policy", "diff", "one..two").code == 2
+    assert "two revisions are written 1..2 " in picket("policy", "diff", "1", "2").err
 
 
 def test_the_map_is_drawn_to_the_terminal_or_into_a_file(plane: Plane, picket: Picket, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
+import click
 import pytest
 
 from controlplane.cli.entry import picket as root
@@ -53,6 +54,15 @@ def test_every_command_has_help_of_its_own(picket: Picket) -> None:
         result = picket(name, "--help")
         assert result.code == 0
         assert root.commands[name].get_short_help_str() in picket("--help").out
+
+
+def test_no_short_help_is_cut_off() -> None:
+    """On a terminal of 80 columns, of the commands in groups as well."""
+    groups = [root, *(command for command in root.commands.values() if isinstance(command, click.Group))]
+    for group in groups:
+        room = 80 - 6 - max(map(len, group.commands))
+        for name, command in group.commands.items():
+            assert not command.get_short_help_str(room).endswith("..."), f"{group.name} {name}"
 
 
 def test_a_wrong_command_line_is_one_line(picket: Picket) -> None:

@@ -33,7 +33,7 @@ def test_what_a_terminal_obeys_is_written_out(text: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "119 min"), (7200, "2 h"), (172_800, "2 d")]
+    ("seconds", "text"), [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7140, "119 min"), (7200, "2 h"), (172_800, "2 d")]
 )
 def test_a_span_has_one_unit(monkeypatch: pytest.MonkeyPatch, seconds: int, text: str) -> None:
     monkeypatch.setattr(time, "time", lambda: 1_000_000.0)
@@ -42,6 +42,12 @@ def test_a_span_has_one_unit(monkeypatch: pytest.MonkeyPatch, seconds: int, text
         assert until((1_000_000 + seconds) * 1000) == f"in {text}"
     assert ago((1_000_000 + 5) * 1000) == "0 s ago"
     assert until((1_000_000 - seconds) * 1000) == f"{text} ago"
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(299.9, "5 min"), (0.9, "1 s"), (90 * 86_400 - 1, "90 d")])
+def test_a_time_to_come_is_told_by_the_nearest_unit(monkeypatch: pytest.MonkeyPatch, seconds: float, text: str) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1_000_000.0)
+    assert until(round((1_000_000 + seconds) * 1000)) == f"in {text}"
 
 
 def test_what_never_happened_is_a_dash() -> None:

@@ -84,6 +84,10 @@ def test_rejected_is_asked_for_only_again(plane: Plane, picket: Picket) -> None:
     refused = picket(*wanted)
     assert (refused.code, "not that" in refused.err, "again" in refused.err) == (1, True, True)
     assert picket(*wanted, "--again").code == 0
+    assert picket("proposals").code == 0
+    shown = picket("proposals", "2").out
+    assert "pay:443" in shown
+    assert ", anything" not in shown
 
 
 def test_a_gate_asks_for_what_is_missing(plane: Plane, picket: Picket, repository: Path) -> None:
