@@ -21,7 +21,7 @@ _HEAD = click.option("--head", metavar="ID:HASH", help="A head that was kept: th
 def audit(way: Way, limit: int) -> None:
     """Show approvals, rejections, modes, rollbacks and join tokens, newest first.
 
-    A name with "(via token)" is what the caller called itself; one without is proved, by the operating system or a token of its own.
+    A name with "(via token)" is what the caller called itself; one without is proved, by a token of its own or the system.
     """
     if click.get_current_context().invoked_subcommand is not None:
         return

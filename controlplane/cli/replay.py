@@ -11,7 +11,6 @@ import click
 from controlplane.cli.connection import Session, connected
 from controlplane.cli.output import ago, cell, console, moment, plural, short, show_json
 from controlplane.cli.rows import in_query, only_rows
-from controlplane.cli.written import as_sent
 
 
 @click.command("replay", short_help="Show what a list would have denied of what was used.")
@@ -47,6 +46,8 @@ def replay(
         raise click.UsageError("--prune is about services that no --file names")
     query: dict[str, str | int | None] = {"days": days}
     if files:
+        from controlplane.cli.written import as_sent  # noqa: PLC0415  # `picket --help` does not pay for YAML
+
         condition = f"{files[0] if len(files) == 1 else plural(len(files), 'path')} applied"
         found = session.post("/replay", {"files": as_sent(files), "prune": prune, "days": days})
     elif proposal is not None:
