@@ -6,6 +6,7 @@ The reporter is the authenticated peer; a batch that reports for another service
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -95,6 +96,11 @@ def read_observations(messages: Sequence[Observation], reporter: WorkloadId, fir
 
 
 def _is_address(text: str) -> bool:
+    try:
+        socket.inet_pton(socket.AF_INET, text)  # a tenth of the time, and most are of this kind
+        return True
+    except (OSError, ValueError):
+        pass  # an address of IPv6, or none
     try:
         ipaddress.ip_address(text)
     except ValueError:

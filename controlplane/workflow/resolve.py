@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from controlplane.flows.model import NEVER_PASSED_ON, EdgeKey, Flow, Verdict
 from controlplane.identity.spiffe import SpiffeError, WorkloadId, parse_uri
@@ -107,12 +108,7 @@ def _unnamed_deny_id(observed: Observed, reporter: WorkloadId, policy: Policy) -
 
 
 def _inbound_edge(observed: Observed, reporter: WorkloadId, given: Surroundings) -> EdgeKey:
-    source = f"ip:{observed.peer_address}"
-    if observed.peer_id:
-        try:
-            source = str(parse_uri(observed.peer_id, given.trust_domain))
-        except SpiffeError:
-            source = f"ip:{observed.peer_address}"
+    source = _name_of(observed.peer_id, given.trust_domain) or f"ip:{observed.peer_address}"
     service = given.topology.by_workload.get(reporter)
     port, protocol = observed.port, observed.protocol
     if service is not None:
@@ -121,6 +117,15 @@ def _inbound_edge(observed: Observed, reporter: WorkloadId, given: Surroundings)
             port = declared.number
             protocol = _protocol(declared.protocol, protocol)
     return EdgeKey(source, str(reporter), port, protocol, observed.method)
+
+
+@lru_cache(maxsize=20_000)  # the same peers call all day
+def _name_of(peer_id: str, trust_domain: str) -> str:
+    """The workload that a SPIFFE ID of this mesh names; empty for anything else."""
+    try:
+        return str(parse_uri(peer_id, trust_domain)) if peer_id else ""
+    except SpiffeError:
+        return ""
 
 
 def _outbound_edge(observed: Observed, reporter: WorkloadId, topology: Topology) -> tuple[EdgeKey, bool]:
