@@ -12,7 +12,7 @@ import structlog
 
 from controlplane.policy.grants import Grant, allowed_before, granted, withdrawn
 from controlplane.policy.revise import rule_sets
-from controlplane.policy.rules import Mode, Rule
+from controlplane.policy.rules import AddressSource, Mode, Rule
 from controlplane.store.interface import Store, StoreError, Transaction
 from controlplane.topology.model import ServiceName
 from controlplane.workflow.publish import Publisher
@@ -42,6 +42,12 @@ class BreakGlass:
             return Refused(f"an exception lasts from 1 second to {MAX_SECONDS // 3600} hours", Why.INVALID)
         if not reason.strip():
             return Refused("an exception needs a reason", Why.INVALID)
+        known = self._publisher.topology.services.get(service)
+        if isinstance(rule.source, AddressSource) and (known is None or not known.meshed):
+            return Refused(
+                f"no sidecar stands at {service}, and who calls by address alone has none either: nobody would obey; name a workload",
+                Why.INVALID,
+            )
         current = self._publisher.policy
         if current.mode(service) is Mode.QUARANTINE:
             return Refused(f"{service} is quarantined: nothing passes whatever is allowed; set another mode first", Why.CONFLICT)

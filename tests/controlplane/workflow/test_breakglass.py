@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 import pytest
 
-from controlplane.policy.rules import HttpMatch, Mode, Rule
+from controlplane.policy.rules import AddressSource, HttpMatch, Mode, Rule
 from controlplane.store.sql import SqlStore
 from controlplane.topology.model import Kind, ServiceName
 from controlplane.workflow.breakglass import MAX_SECONDS, BreakGlass
@@ -106,6 +106,16 @@ def test_what_is_no_exception_is_refused(breakglass: BreakGlass, store: SqlStore
     assert isinstance(refused, Refused)
     assert refused.why is why
     assert store.active_revision() == 0
+
+
+def test_an_address_cannot_be_let_out_to_a_host_outside_where_no_sidecar_would_obey(
+    breakglass: BreakGlass, store: SqlStore
+) -> None:
+    office = Rule(AddressSource("10.0.0.0/8"), 443)
+    refused = breakglass.grant(ServiceName("external", "bank.example"), office, 60, "the bank moved", "", "ana")
+    assert isinstance(refused, Refused)
+    assert (refused.why, "name a workload" in refused.reason, store.revisions(9)) == (Why.INVALID, True, [])
+    begin(breakglass, Rule(AddressSource("10.0.0.0/8"), 7070))
 
 
 def test_what_is_allowed_needs_no_exception(breakglass: BreakGlass, store: SqlStore, review: Review) -> None:
