@@ -48,7 +48,8 @@ class Plan:
 class Rollout:
     """One service's way to enforce. Times are Unix milliseconds; ``first`` is the instance of the first stage.
 
-    ``taken_ms`` is when all sidecars of the stage had it, ``before`` the mode that the others keep and a rollback restores.
+    ``taken_ms`` is when all sidecars of the stage had it, ``before`` the mode that the others keep and a rollback restores,
+    ``denied_before`` how many uses the service's sidecars had reported as denied when it began.
     """
 
     id: int
@@ -65,6 +66,7 @@ class Rollout:
     reason: str = ""
     ended_ms: int | None = None
     ended_by: str = ""
+    denied_before: int = 0
 
     def includes(self, instance: str) -> bool:
         """Whether a sidecar of the service is in the stage."""

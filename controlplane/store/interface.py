@@ -374,6 +374,9 @@ class Store(Protocol):
     def newest_proofs(self) -> Sequence[Proof]:
         """The newest proof of each target, in no order."""
 
+    def denials(self, workload: str) -> int:
+        """How many uses a workload's sidecars ever reported as denied, at either end; proofs are left out."""
+
     def sidecars(self) -> Sequence[SidecarRow]:
         """All sidecars ever seen, ordered by workload and instance."""
 

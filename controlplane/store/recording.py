@@ -55,6 +55,7 @@ class Recording:
         self._sequences: dict[tuple[str, str, str], int] = {}
         self._reports: dict[tuple[str, str], _Report] = {}
         self._met: set[tuple[str, str]] = set()
+        self._denied: dict[str, int] = {}
 
     def add(
         self, workload: str, instance: str, epoch: str, sequence: int, flows: Sequence[Flow], lost: int, now_ms: int
@@ -76,6 +77,8 @@ class Recording:
         self._history.add(flows, now_ms, from_sidecar=bool(instance))
         if instance:
             self._watches.hear(workload, flows, min(lost + gap, MAX_COUNT), now_ms, "" if last else f"{instance}/{epoch}")
+            denied = sum(max(min(flow.count, MAX_COUNT), 1) for flow in flows if flow.verdict is Verdict.DENIED)
+            self._denied[workload] = self._denied.get(workload, 0) + denied
         refused = [flow for flow in (*flows, *probes) if flow.verdict is not Verdict.ALLOWED]
         violations = self._violations.add(refused)
         if probes:
@@ -108,6 +111,10 @@ class Recording:
         ]
         upsert(self._connection, tables.reports, reports, _REPORT)
         upsert(self._connection, tables.sidecars, [_blank_sidecar(*key) for key in sorted(self._met) if key[1]], {})
+        denials = [
+            {"workload": workload, "count": min(count, MAX_COUNT)} for workload, count in sorted(self._denied.items()) if count
+        ]
+        upsert(self._connection, tables.denials, denials, {"count": "add"})
         self._edges.finish()
         self._history.finish()
         self._watches.finish()

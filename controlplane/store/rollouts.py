@@ -22,8 +22,8 @@ def insert_rollout(connection: Connection, rollout: Rollout) -> Rollout:
     connection.execute(
         tables.rollouts.insert().values(
             id=stored.id, service=str(stored.service), before=str(stored.before), share_percent=plan.share_percent,
-            hold_seconds=plan.hold_seconds, max_denials=plan.max_denials, first=stored.first, actor=stored.actor,
-            created_ms=stored.created_ms, **_moving(stored),
+            hold_seconds=plan.hold_seconds, max_denials=plan.max_denials, denied_before=stored.denied_before,
+            first=stored.first, actor=stored.actor, created_ms=stored.created_ms, **_moving(stored),
         )
     )  # fmt: skip
     return stored
@@ -58,5 +58,5 @@ def _rollout(row: Mapping[Any, Any]) -> Rollout:
     return Rollout(
         row["id"], parse_service_name(row["service"]), Mode(row["before"]), plan, row["first"], row["actor"], row["created_ms"],
         row["stage_ms"], Stage(row["stage"]), row["taken_ms"], Status(row["status"]), row["reason"], row["ended_ms"],
-        row["ended_by"],
+        row["ended_by"], row["denied_before"],
     )  # fmt: skip

@@ -256,6 +256,12 @@ class SqlStore:
         with self._reading() as connection:
             return select_newest_proofs(connection)
 
+    def denials(self, workload: str) -> int:
+        """How many uses a workload's sidecars ever reported as denied, at either end; proofs are left out."""
+        query = select(tables.denials.c["count"]).where(tables.denials.c.workload == workload)
+        with self._reading() as connection:
+            return int(connection.execute(query).scalar() or 0)
+
     def sidecars(self) -> Sequence[SidecarRow]:
         """All sidecars ever seen, ordered by workload and instance."""
         table, reports = tables.sidecars, tables.reports

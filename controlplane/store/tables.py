@@ -312,6 +312,7 @@ rollouts = Table(
     Column("share_percent", Integer, nullable=False),
     Column("hold_seconds", Integer, nullable=False),
     Column("max_denials", Integer, nullable=False),
+    Column("denied_before", BigInteger, nullable=False, server_default="0"),
     Column("first", Text, nullable=False),
     Column("actor", Text, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
@@ -363,6 +364,14 @@ proofs = Table(
     Index("proofs_by_target", "service", "port", "address", "id"),
     Index("proofs_by_status", "status", "id"),
     Index("proofs_by_revision", "revision", "id"),
+)
+
+#: How many uses each workload's sidecars reported as denied, proofs left out; they count as reports come, by no clock.
+denials = Table(
+    "denials",
+    metadata,
+    Column("workload", Text, primary_key=True),
+    Column("count", BigInteger, nullable=False),
 )
 
 join_tokens = Table(

@@ -45,7 +45,7 @@ class BreakGlass:
         known = self._publisher.topology.services.get(service)
         if isinstance(rule.source, AddressSource) and (known is None or not known.meshed):
             return Refused(
-                f"no sidecar stands at {service}, and who calls by address alone has none either: nobody would obey; name a workload",
+                f"{service} has no sidecar, and who calls by an address alone has none either: nobody would obey; name a workload",
                 Why.INVALID,
             )
         current = self._publisher.policy

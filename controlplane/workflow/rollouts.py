@@ -11,7 +11,6 @@ from dataclasses import replace
 
 import structlog
 
-from controlplane.flows.model import Verdict
 from controlplane.policy.applied import ModeChange
 from controlplane.policy.rollouts import (
     Advance,
@@ -28,7 +27,7 @@ from controlplane.policy.rollouts import (
     next_step,
 )
 from controlplane.policy.rules import Mode
-from controlplane.store.interface import SidecarRow, Store, StoreError, ViolationFilter
+from controlplane.store.interface import SidecarRow, Store, StoreError
 from controlplane.topology.model import ServiceName
 from controlplane.workflow.modes import Cleared, Modes
 from controlplane.workflow.publish import CompileError, Publisher
@@ -39,8 +38,6 @@ LOOK_SECONDS = 1.0
 MAX_RUNNING = 500
 #: More than are ever taken back.
 MAX_KEPT = 10_000
-#: Rows of the violation log that are summed at a look; a spike shows in far fewer.
-MAX_VIOLATIONS = 1_000
 _log = structlog.get_logger("picket.rollouts")
 
 
@@ -79,7 +76,8 @@ class Rollouts:
             if any(rollout.service in services for rollout in self._store.rollouts(MAX_RUNNING, running=True)):
                 return Refused("a rollout of one of these began just now; look at the rollouts", Why.CONFLICT)
             for name, first in zip(services, firsts, strict=True):
-                wanted = Rollout(0, name, policy.mode(name), plan, first, actor, now_ms, now_ms)
+                denied = self._store.denials(str(name))
+                wanted = Rollout(0, name, policy.mode(name), plan, first, actor, now_ms, now_ms, denied_before=denied)
                 begun.append(transaction.add_rollout(wanted))
                 detail: dict[str, object] = {
                     "rollout": begun[-1].id, "first": first, "share_percent": plan.share_percent,
@@ -157,13 +155,8 @@ class Rollouts:
                 self._end(rollout, Status.ROLLED_BACK, reason, "picket")
 
     def _denials(self, rollout: Rollout) -> int:
-        """What the service's sidecars denied since the rollout began, in and out: before it they denied nothing."""
-        workload = str(rollout.service)
-        wanted = ViolationFilter(since_ms=rollout.created_ms, verdict=Verdict.DENIED)
-        both = (replace(wanted, destination=workload), replace(wanted, source=workload))
-        rows = {row.id: row for end in both for row in self._store.violations(end, MAX_VIOLATIONS)}
-        # A row that began before counts whole: taken back for nothing is better than a spike that is not seen.
-        return sum(row.count for row in rows.values() if row.reporter == workload)
+        """What the service's sidecars reported as denied since the rollout began, in and out, whatever their clocks say."""
+        return self._store.denials(str(rollout.service)) - rollout.denied_before
 
     def _end(self, rollout: Rollout, status: Status, reason: str, actor: str) -> bool:
         after = replace(rollout, status=status, reason=reason, ended_ms=self._clock_ms(), ended_by=actor)

@@ -316,6 +316,15 @@ def test_sidecars_that_say_which_image_they_stand_beside_are_found(store: SqlSto
     assert (sidecar(store).image_digest, sidecar(store).address) == ("sha256:1", "10.0.0.2")
 
 
+def test_denials_are_counted_as_they_come_and_once(store: SqlStore) -> None:
+    """Of the sidecars of the workload that reports them, whatever their times; imports are nobody's."""
+    record(store, 1, denied(3), flow(), denied(2, seen_ms=1))
+    record(store, 1, denied(3))
+    record(store, 1, denied(4), instance="cart-1")
+    record(store, 1, denied(5), instance="")
+    assert (store.denials("shop/cart"), store.denials("shop/web")) == (9, 0)
+
+
 def test_since_when_a_mode_holds_is_kept(store: SqlStore) -> None:
     """Every change of a mode stays, in the order of time; of two at one moment the last."""
     cart = ServiceName("shop", "cart")

@@ -33,6 +33,7 @@ class World:
         self.modes = Modes(store, publisher, lambda: self.now_ms, None)
         self.driver = Rollouts(store, publisher, self.modes, lambda: self.now_ms)
         self.instances = ("a", "b", "c", "d")
+        self.sequence = 0
         self.save(*(SidecarRow("shop/cart", name, connected=True) for name in self.instances))
 
     def save(self, *rows: SidecarRow) -> None:
@@ -63,10 +64,12 @@ class World:
     def newest(self) -> Rollout:
         return self.store.rollouts(1, running=False)[0]
 
-    def deny(self, count: int) -> None:
-        flow = Flow(EDGE, Verdict.DENIED, "shop/cart", "in", count, self.now_ms, self.now_ms, peer_address="10.0.0.1")
+    def deny(self, count: int, behind_ms: int = 0) -> None:
+        seen_ms = self.now_ms - behind_ms
+        flow = Flow(EDGE, Verdict.DENIED, "shop/cart", "in", count, seen_ms, seen_ms, peer_address="10.0.0.1")
+        self.sequence += 1
         with self.store.transaction() as transaction:
-            transaction.record_batch("shop/cart", "a", "a" * 32, 1, [flow], 0, self.now_ms)
+            transaction.record_batch("shop/cart", "a", "a" * 32, self.sequence, [flow], 0, self.now_ms)
 
     def actions(self) -> list[str]:
         return [event.action for event in reversed(self.store.audit(20))]
@@ -101,6 +104,18 @@ def test_it_goes_through_its_stages_to_enforce(world: World) -> None:
     steps = ["rollout:start", "rollout:advance", "rollout:advance", "service:mode", "rollout:done"]
     assert world.actions() == steps
     assert world.publisher.policy.mode(NAME) is Mode.ENFORCE
+
+
+def test_denials_count_by_when_they_come_whatever_the_sidecars_clock_says(world: World) -> None:
+    """One that is a day behind hides none, and what came before the rollout is not the rollout's."""
+    world.deny(9)
+    world.start()
+    world.settle()
+    world.driver.look()
+    assert world.newest().status is Status.RUNNING
+    world.deny(2, behind_ms=86_400_000)
+    world.driver.look()
+    assert (world.newest().status, world.newest().reason) == (Status.ROLLED_BACK, "denied connections: 2, at most 1 may be")
 
 
 def test_a_stage_that_is_not_taken_does_not_go_on(world: World) -> None:
