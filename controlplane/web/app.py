@@ -15,6 +15,7 @@ from controlplane.api.problems import Problem
 from controlplane.api.services import ApiServices
 from controlplane.store.interface import StoreError
 from controlplane.web import (
+    audit,
     blocked,
     check,
     documents,
@@ -28,6 +29,7 @@ from controlplane.web import (
     roles,
     rollouts,
     services,
+    sidecars,
     signin,
 )
 from controlplane.web.guard import Console
@@ -47,6 +49,8 @@ _PAGES = (
     revisions,
     rollouts,
     blocked,
+    sidecars,
+    audit,
     reference,
 )
 

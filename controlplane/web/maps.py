@@ -6,7 +6,8 @@ The picture is drawn in the browser by files of our own; where it stands is deci
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 
 import flask
 import msgspec
@@ -17,13 +18,15 @@ from controlplane.graph.atlas import Atlas
 from controlplane.graph.links import Link, State
 from controlplane.graph.render import svg, text
 from controlplane.graph.render.layout import arrange
-from controlplane.graph.render.picture import picture_of
+from controlplane.graph.render.picture import Node, picture_of
 from controlplane.topology.model import ServiceName
 from controlplane.web.atlas import MapQuery, Observatory, Seen
 from controlplane.web.guard import Console
 
 #: Links that the table shows; the words of `find` come first in it.
 LISTED = 500
+#: With more links, layers would be a tangle that takes seconds: names stand in blocks by namespace instead.
+MAX_LAYERED = 600
 _ACROSS, _DOWN = 290, 84  # from one column or row to the next, in pixels
 _FORMATS = {
     "svg": ("image/svg+xml", svg.to_svg), "dot": ("text/vnd.graphviz", text.to_dot), "mmd": ("text/vnd.mermaid", text.to_mermaid),
@@ -120,16 +123,41 @@ def blueprint(console: Console) -> flask.Blueprint:
 
 def _nodes(seen: Seen) -> Iterator[_Drawn]:
     atlas = seen.atlas
-    layout = arrange((node.name for node in atlas.nodes), (link.pair for link in atlas.links))
+    places = _layered(atlas) if len(atlas.links) <= MAX_LAYERED else _blocks(atlas.nodes)
     for node in atlas.nodes:
-        column, row = layout.places[node.name]
+        x, y = places[node.name]
         name = ServiceName(*node.name.partition("/")[::2])
         page = name in seen.topology.services
         mode = str(seen.policy.mode(name)) if page else ""
         yield _Drawn(
             node.name, node.label, "" if node.kind == "namespace" else node.namespace, node.kind, mode, node.members,
-            node.name in atlas.found_nodes, page, column * _ACROSS, round(row * _DOWN, 1),
+            node.name in atlas.found_nodes, page, x, y,
         )  # fmt: skip
+
+
+def _layered(atlas: Atlas) -> dict[str, tuple[float, float]]:
+    """Callers left, called right."""
+    layout = arrange((node.name for node in atlas.nodes), (link.pair for link in atlas.links))
+    return {name: (column * _ACROSS, round(row * _DOWN, 1)) for name, (column, row) in layout.places.items()}
+
+
+def _blocks(nodes: Sequence[Node]) -> dict[str, tuple[float, float]]:
+    """Each namespace a block, the largest first, the blocks in rows that make a picture about as wide as a screen."""
+    members: dict[str, list[str]] = {}
+    for node in nodes:
+        members.setdefault("" if node.kind == "namespace" else node.namespace, []).append(node.name)
+    widest = max(math.isqrt(len(nodes)) + 1, 4)
+    places: dict[str, tuple[float, float]] = {}
+    column, top, tallest = 0, 0, 0
+    for _, names in sorted(members.items(), key=lambda item: (-len(item[1]), item[0])):
+        width = min(math.isqrt(len(names) - 1) + 1, widest)
+        height = -(-len(names) // width)
+        if column and column + width > widest:
+            column, top, tallest = 0, top + tallest + 1, 0
+        for number, name in enumerate(names):
+            places[name] = (column + number % width) * _ACROSS, (top + number // width) * _DOWN * 1.5
+        column, tallest = column + width + 1, max(tallest, height)
+    return places
 
 
 def _lines(atlas: Atlas) -> Iterator[_Line]:

@@ -72,7 +72,8 @@
       { selector: "node.gateway", style: { shape: "hexagon" } },
       { selector: "node.namespace", style: { "border-width": 4, "border-style": "double", "font-weight": "bold" } },
       { selector: "edge", style: {
-        "curve-style": isLarge ? "straight" : "bezier", "target-arrow-shape": "triangle", "arrow-scale": 1.1, label: "data(shown)",
+        "curve-style": isLarge ? "straight" : "bezier", "target-arrow-shape": "triangle", "arrow-scale": 1.1,
+        label: isLarge ? "" : "data(shown)", "line-opacity": isLarge ? 0.5 : 1,
         "font-size": 10, "font-family": "system-ui, sans-serif", "text-rotation": "autorotate", "min-zoomed-font-size": 8,
         "text-background-color": colour("panel"), "text-background-opacity": 1, "text-background-padding": 1,
         "loop-direction": "0deg",
@@ -87,7 +88,7 @@
         { selector: "node.hit", style: { "outline-width": 3, "outline-color": colour("link"), "outline-offset": 3 } },
       ] : []),
       { selector: "node:selected", style: { "background-color": colour("tint"), "border-width": 3, "border-color": colour("link") } },
-      { selector: "edge:selected", style: { width: 5, "z-index": 9 } },
+      { selector: "edge:selected", style: { width: 5, "z-index": 9, label: "data(shown)" } },
     ];
   }
 
@@ -191,6 +192,7 @@
     });
     if (!kept.zoom && cy.zoom() > 1.2) cy.zoom({ level: 1.2, renderedPosition: { x: box.clientWidth / 2, y: box.clientHeight / 2 } });
     box.cy = cy;
+    cy.one("render", () => { box.dataset.drawn = "yes"; });
     cy.on("dragfree", "node", (event) => remember(cy, event.target.union(cy.$("node:selected"))));
     cy.on("viewport", debounced(() => remember(cy)));
     cy.on("select", "node, edge", (event) => tell(event.target));

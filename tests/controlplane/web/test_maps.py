@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 
 from controlplane.flows.model import Verdict
 from controlplane.web import guard
+from controlplane.web.maps import MAX_LAYERED
 from tests.harness.plane import GET_CART, PAY, REDIS, Plane
 
 VENDOR = Path(guard.__file__).parent / "static" / "vendor"
@@ -115,3 +116,10 @@ def test_the_map_comes_as_a_file(plane: Plane, browser: FlaskClient, kind: str, 
 
 def test_a_new_mesh_is_told_how_to_begin(browser: FlaskClient) -> None:
     assert "nobody was seen calling anybody" in shown(browser, "/map")
+
+
+def test_with_very_many_links_names_stand_in_blocks_and_none_upon_another(plane: Plane, browser: FlaskClient) -> None:
+    pairs = [(f"team{a % 7}/s{a}", f"team{b % 7}/s{b}") for a in range(40) for b in range(40) if a != b][: MAX_LAYERED + 1]
+    plane.learn(*(PAY._replace(source=source, destination=destination) for source, destination in pairs))
+    nodes = drawn(browser)["nodes"]
+    assert len({(node["x"], node["y"]) for node in nodes}) == len(nodes) >= 30
