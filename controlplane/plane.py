@@ -119,7 +119,7 @@ class ControlPlane:
             sidecars_days=settings.keep_sidecars_days,
             history_days=settings.keep_history_days,
         )
-        self._retention = Retention(store, self._keep, now_ms, self._on_removed)
+        self._retention = Retention(store, self._keep, now_ms, self._on_removed, self._review.leases.keep_last_uses)
         self._proving = Proving(
             store, self._publisher, now_ms, settings.prove_hours, lambda proof: self._metrics.proofs.labels(str(proof.status)).inc()
         )

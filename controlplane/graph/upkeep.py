@@ -35,21 +35,41 @@ class HeldEdge:
 
 
 def held_edges(
-    policy: Policy, leases: Mapping[Held, EdgeLease], learned: Iterable[GraphEdge], approved_ms: Mapping[int, int]
+    policy: Policy,
+    leases: Mapping[Held, EdgeLease],
+    learned: Iterable[GraphEdge],
+    approved_ms: Mapping[int, int],
+    kept: Mapping[Held, int],
 ) -> tuple[HeldEdge, ...]:
-    """All approved edges by service, source and port. ``approved_ms`` has when a revision was made."""
-    used: dict[tuple[str, int], dict[str, int]] = {}
-    for edge in learned:
-        sources = used.setdefault((edge.destination, edge.port), {})
-        sources[edge.source] = max(edge.last_seen_ms, sources.get(edge.source, 0))
+    """All approved edges by service, source and port.
+
+    ``approved_ms`` has when a revision was made, ``kept`` the last uses of edges that may not be among the learned any more.
+    """
+    uses = last_uses(policy, ((edge.source, edge.destination, edge.port, edge.last_seen_ms) for edge in learned))
     found = []
     for name, listed in sorted(policy.services.items()):
         for rule in listed.rules:
             lease = leases.get((name, str(rule.source), rule.port))
             since_ms = lease.set_ms if lease is not None else approved_ms.get(listed.revision)
-            last_ms = _last_use(rule, used.get((str(name), rule.port), {}))
+            held = name, str(rule.source), rule.port
+            last_ms = max((known[held] for known in (uses, kept) if held in known), default=None)
             found.append(HeldEdge(name, rule, lease, last_ms, since_ms))
     return tuple(found)
+
+
+def last_uses(policy: Policy, seen: Iterable[tuple[str, str, int, int]]) -> dict[Held, int]:
+    """When each approved edge was last used, of uses by source, destination, port and time (Unix milliseconds)."""
+    used: dict[tuple[str, int], dict[str, int]] = {}
+    for source, destination, port, at_ms in seen:
+        sources = used.setdefault((destination, port), {})
+        sources[source] = max(at_ms, sources.get(source, 0))
+    found: dict[Held, int] = {}
+    for name, listed in policy.services.items():
+        for rule in listed.rules:
+            at = _last_use(rule, used.get((str(name), rule.port), {}))
+            if at is not None:
+                found[name, str(rule.source), rule.port] = at
+    return found
 
 
 def _last_use(rule: Rule, sources: Mapping[str, int]) -> int | None:

@@ -20,6 +20,7 @@ from controlplane.policy.proofs import Proof
 from controlplane.policy.rollouts import Rollout
 from controlplane.policy.rules import Mode
 from controlplane.policy.timeline import ModeSet
+from controlplane.policy.traffic_policy import Held
 from controlplane.topology.model import ServiceName
 from controlplane.violations.histogram import Point
 from controlplane.violations.query import Term
@@ -238,6 +239,9 @@ class Transaction(Protocol):
     def set_leases(self, leases: Iterable[EdgeLease]) -> None:
         """Set leases of approved edges, each in place of the one before."""
 
+    def keep_last_uses(self, uses: Mapping[Held, int]) -> None:
+        """Keep when approved edges were last used (Unix milliseconds), for when their uses are not kept any more."""
+
     def add_rollout(self, rollout: Rollout) -> Rollout:
         """Store a staged rollout under the next number; numbers count from 1."""
 
@@ -293,8 +297,8 @@ class Store(Protocol):
     def changes_by_others(self) -> AsyncIterator[None]:
         """One item whenever another control plane changed what is in force, or may have; never ends where it is shared."""
 
-    def edges(self) -> Sequence[LearnedEdge]:
-        """All learned edges, ordered by key."""
+    def edges(self, before_ms: int | None = None) -> Sequence[LearnedEdge]:
+        """All learned edges, or those that were last used before a time, ordered by key."""
 
     def evidence(self) -> Mapping[EdgeKey, Evidence]:
         """What is known of the use of each learned edge; HTTP paths are shapes (`graph.pathshape`)."""
@@ -359,6 +363,9 @@ class Store(Protocol):
 
     def leases(self) -> Sequence[EdgeLease]:
         """All leases that were ever set, also of edges that are not approved any more; by service, source and port."""
+
+    def last_uses(self) -> Mapping[Held, int]:
+        """When approved edges were last used that were kept by `Transaction.keep_last_uses`."""
 
     def rollouts(self, limit: int, before: int | None = None, *, running: bool) -> Sequence[Rollout]:
         """Staged rollouts, newest first; with ``running`` those that have not ended."""

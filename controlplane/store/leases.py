@@ -1,13 +1,13 @@
-"""Leases as rows, and back. Commits nothing, and never says when one ends."""
+"""Leases and last uses of approved edges as rows, and back. Commits nothing, and never says when a lease ends."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Connection, select
 
 from controlplane.policy.leases import EdgeLease, from_ms
-from controlplane.policy.traffic_policy import Lease
+from controlplane.policy.traffic_policy import Held, Lease
 from controlplane.store import tables
 from controlplane.store.statements import upsert
 from controlplane.topology.model import parse_service_name
@@ -37,3 +37,18 @@ def select_leases(connection: Connection) -> list[EdgeLease]:
         for row in connection.execute(select(tables.leases))
     ]  # fmt: skip
     return sorted(found, key=lambda held: held.held)
+
+
+def upsert_last_uses(connection: Connection, uses: Mapping[Held, int]) -> None:
+    """Keep when approved edges were last used (Unix milliseconds); the later of two stays."""
+    rows = [
+        {"service": str(service), "source": source, "port": port, "last_used_ms": used_ms}
+        for (service, source, port), used_ms in sorted(uses.items())
+    ]
+    upsert(connection, tables.last_uses, rows, {"last_used_ms": "greatest"})
+
+
+def select_last_uses(connection: Connection) -> dict[Held, int]:
+    """All that were kept."""
+    rows = connection.execute(select(tables.last_uses))
+    return {(parse_service_name(row.service), row.source, row.port): row.last_used_ms for row in rows}

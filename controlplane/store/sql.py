@@ -21,6 +21,7 @@ from controlplane.policy.proofs import Proof
 from controlplane.policy.rollouts import Rollout
 from controlplane.policy.rules import Mode
 from controlplane.policy.timeline import ModeSet
+from controlplane.policy.traffic_policy import Held
 from controlplane.store import finding, tables
 from controlplane.store.agreement import select_approvals, select_comments
 from controlplane.store.asks import select_asks
@@ -39,7 +40,7 @@ from controlplane.store.interface import (
     ViolationPage,
 )
 from controlplane.store.learning import select_evidence, select_overflowing
-from controlplane.store.leases import select_leases
+from controlplane.store.leases import select_last_uses, select_leases
 from controlplane.store.proofs import select_newest_proofs, select_proofs
 from controlplane.store.pruning import find_stale, remove_stale
 from controlplane.store.recording import Stored
@@ -111,10 +112,12 @@ class SqlStore:
                 async for change in changes:
                     yield change
 
-    def edges(self) -> Sequence[LearnedEdge]:
-        """All learned edges, ordered by key."""
+    def edges(self, before_ms: int | None = None) -> Sequence[LearnedEdge]:
+        """All learned edges, or those that were last used before a time, ordered by key."""
         table = tables.edges.c
         query = select(*(table[name] for name in EdgeKey._fields), table.count, table.first_seen_ms, table.last_seen_ms)
+        if before_ms is not None:
+            query = query.where(table.last_seen_ms < before_ms)
         with self._reading() as connection:
             found = [LearnedEdge(EdgeKey(*row[:6]), row[6], row[7], row[8]) for row in connection.execute(query)]
         # Ordered here, as below: the databases' orders of text differ, PostgreSQL's even with its locale.
@@ -238,6 +241,11 @@ class SqlStore:
         """All leases that were ever set; by service, source and port."""
         with self._reading() as connection:
             return select_leases(connection)
+
+    def last_uses(self) -> Mapping[Held, int]:
+        """When approved edges were last used that were kept by `Transaction.keep_last_uses`."""
+        with self._reading() as connection:
+            return select_last_uses(connection)
 
     def rollouts(self, limit: int, before: int | None = None, *, running: bool) -> Sequence[Rollout]:
         """Staged rollouts, newest first; with ``running`` those that have not ended."""

@@ -302,6 +302,16 @@ comments = Table(
     Index("comments_by_edge", "edge", "id"),
 )
 
+#: When approved edges were last used, of those whose uses are not kept any more; the source as a rule writes it.
+last_uses = Table(
+    "last_uses",
+    metadata,
+    Column("service", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("port", Integer, primary_key=True, autoincrement=False),
+    Column("last_used_ms", BigInteger, nullable=False),
+)
+
 #: Staged rollouts of enforcement, as `policy.rollouts` has them.
 rollouts = Table(
     "rollouts",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 
 from sqlalchemy import Connection, or_, select, update
@@ -16,13 +16,14 @@ from controlplane.policy.leases import EdgeLease
 from controlplane.policy.proofs import Proof
 from controlplane.policy.rollouts import Rollout
 from controlplane.policy.rules import Mode
+from controlplane.policy.traffic_policy import Held
 from controlplane.store import tables
 from controlplane.store.agreement import delete_approvals, insert_comment, upsert_approvals
 from controlplane.store.asks import close_asks, insert_ask
 from controlplane.store.calls import begin_call, end_call, forget_call
 from controlplane.store.grants import end_grant, insert_grant
 from controlplane.store.interface import BatchReceipt, SidecarRow, StoredCall, StoredProposal, StoredRevision, StoreError
-from controlplane.store.leases import upsert_leases
+from controlplane.store.leases import upsert_last_uses, upsert_leases
 from controlplane.store.presence import beat, leave
 from controlplane.store.proofs import insert_proof, move_proof
 from controlplane.store.recording import Recording, Stored
@@ -172,6 +173,10 @@ class SqlTransaction:
     def set_leases(self, leases: Iterable[EdgeLease]) -> None:
         """Set leases of approved edges, each in place of the one before."""
         upsert_leases(self._connection, leases)
+
+    def keep_last_uses(self, uses: Mapping[Held, int]) -> None:
+        """Keep when approved edges were last used (Unix milliseconds); the later of two stays."""
+        upsert_last_uses(self._connection, uses)
 
     def add_rollout(self, rollout: Rollout) -> Rollout:
         """Store a staged rollout under the next number."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from controlplane.graph.evidence import DAY_MS
-from controlplane.graph.upkeep import HeldEdge, held_edges, removal_reason
+from controlplane.graph.upkeep import HeldEdge, held_edges, last_uses, removal_reason
 from controlplane.policy.leases import EdgeLease
 from controlplane.policy.rules import Policy
 from controlplane.policy.traffic_policy import Lease
@@ -30,6 +30,14 @@ class Leases:
     def held(self) -> tuple[HeldEdge, ...]:
         """All approved edges with their leases and last uses."""
         return self._held(self._publisher.policy)
+
+    def keep_last_uses(self, before_ms: int) -> None:
+        """Keep the last uses of approved edges that were not used since then, before what is known of those is removed."""
+        stale = self._store.edges(before_ms)
+        uses = ((edge.key.source, edge.key.destination, edge.key.port, edge.last_seen_ms) for edge in stale)
+        if found := last_uses(self._publisher.policy, uses):
+            with self._store.transaction() as transaction:
+                transaction.keep_last_uses(found)
 
     def removals(self, policy: Policy) -> list[tuple[HeldEdge, str]]:
         """Approved edges that should go, each with the reason in words."""
@@ -71,4 +79,5 @@ class Leases:
         if not any(listed.rules for listed in policy.services.values()):
             return ()
         leases = {lease.held: lease for lease in self._store.leases()}
-        return held_edges(policy, leases, self._learning.edges(), self._store.revision_times())
+        edges, times = self._learning.edges(), self._store.revision_times()
+        return held_edges(policy, leases, edges, times, self._store.last_uses())

@@ -58,11 +58,20 @@ def bounds(keep: Keep, now_ms: int) -> dict[Prunable, int]:
 class Retention:
     """One sweep an hour, the first at the start."""
 
-    def __init__(self, store: Store, keep: Keep, clock_ms: Callable[[], int], removed: Callable[[Prunable, int], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        keep: Keep,
+        clock_ms: Callable[[], int],
+        removed: Callable[[Prunable, int], None],
+        before_edges: Callable[[int], None],
+    ) -> None:
+        """``removed`` hears how much went; ``before_edges`` is called with the time of the last use up to which edges go."""
         self._store = store
         self._keep = keep
         self._clock_ms = clock_ms
         self._removed = removed
+        self._before_edges = before_edges
 
     async def run(self) -> None:
         """Sweep until cancelled. A database that refuses is tried again in the next hour."""
@@ -83,6 +92,8 @@ class Retention:
         counts: dict[Prunable, int] = {}
         try:
             for what, bound in bounds(self._keep, now_ms).items():
+                if what is Prunable.EDGES:
+                    await asyncio.to_thread(self._before_edges, bound)
                 while count := await asyncio.to_thread(self._store.prune, what, bound, PIECE_ROWS):
                     counts[what] = counts.get(what, 0) + count
                     self._removed(what, count)

@@ -37,9 +37,11 @@ def test_an_approved_edge_has_its_lease_and_its_last_use() -> None:
     used = [GraphEdge("shop/web", "shop/cart", 80, "http", (), 1, 0, at) for at in (5, 9, 7)]
     used += [GraphEdge(source, "shop/cart", 80, "http", (), 1, 0, 20) for source in ("ip:10.1.2.3", "ip:no address")]
     lease = EdgeLease(CART, "shop/web", 80, Lease("ana", "", "", None), "bo", 3)
-    web, network = held_edges(policy, {lease.held: lease}, used, {2: 1})
+    kept = {(CART, "shop/web", 80): 8, (CART, "ip:10.1.0.0/16", 80): 21, (CART, "shop/gone", 80): 99}
+    web, network = held_edges(policy, {lease.held: lease}, used, {2: 1}, kept)
     assert (web.lease, web.last_used_ms, web.since_ms) == (lease, 9, 3)
-    assert (network.lease, network.last_used_ms, network.since_ms) == (None, 20, 1)
+    assert (network.lease, network.last_used_ms, network.since_ms) == (None, 21, 1)
+    assert [held.last_used_ms for held in held_edges(policy, {}, [], {}, {(CART, "shop/web", 80): 8})] == [8, None]
 
 
 def test_unused_is_only_what_was_watched() -> None:

@@ -58,6 +58,21 @@ def test_count_zero_makes_and_touches_an_edge(store: SqlStore) -> None:
     assert store.edges() == [LearnedEdge(EDGE, 4, 100, 900)]
 
 
+def test_edges_that_were_last_used_before_a_time_are_found(store: SqlStore) -> None:
+    other = replace(flow(seen_ms=900), edge=EDGE._replace(port=1))
+    record(store, 1, flow(seen_ms=100), flow(seen_ms=500), other)
+    assert [edge.last_seen_ms for edge in store.edges(501)] == [500]
+    assert store.edges(500) == []
+
+
+def test_last_uses_of_approved_edges_are_kept_the_later_of_two(store: SqlStore) -> None:
+    cart = ServiceName("shop", "cart")
+    for used_ms in (5, 9, 7):
+        with store.transaction() as transaction:
+            transaction.keep_last_uses({(cart, "shop/web", 80): used_ms, (cart, "ip:10.0.0.0/8", 80): 1})
+    assert store.last_uses() == {(cart, "shop/web", 80): 9, (cart, "ip:10.0.0.0/8", 80): 1}
+
+
 def test_edges_are_ordered_by_key(store: SqlStore) -> None:
     """Edges come in the order of their keys, by code point and not by locale."""
     keys = [EDGE._replace(source=source) for source in ("shop/b", "Shop/c", "shop/_", "shop/a")]

@@ -12,8 +12,10 @@ from controlplane.identity.spiffe import WorkloadId
 from controlplane.policy.leases import from_ms
 from controlplane.policy.traffic_documents import documents_of
 from controlplane.policy.traffic_policy import Lease
+from controlplane.store.interface import Prunable
 from controlplane.store.sql import SqlStore
 from controlplane.workflow.publish import Publisher
+from controlplane.workflow.retention import Keep, Retention
 from controlplane.workflow.review import Review
 from controlplane.workflow.revisions import Done, Published, Refused, Why
 from tests.controlplane.workflow.conftest import Clock
@@ -46,6 +48,16 @@ def test_what_is_approved_has_a_lease_and_a_last_use(review: Review, store: SqlS
     assert cart.lease is not None
     assert (cart.lease.lease.owner, cart.lease.lease.ticket, cart.lease.actor, cart.since_ms) == ("ana", "OPS-1", "bo", NOW_MS)
     assert cart.last_used_ms == NOW_MS
+
+
+async def test_the_last_use_is_known_when_the_uses_are_not_kept_any_more(review: Review, store: SqlStore, clock: Clock) -> None:
+    approve(review, store)
+    clock.now_ms += 400 * DAY_MS
+    keep = Keep(violations_days=0, edges_days=365, sidecars_days=0, history_days=0)
+    sweep = Retention(store, keep, lambda: clock.now_ms, lambda *_: None, review.leases.keep_last_uses)
+    assert (await sweep.sweep())[Prunable.EDGES] == 2
+    assert store.edges() == []
+    assert [held.last_used_ms for held in review.leases.held()] == [NOW_MS, NOW_MS]
 
 
 def test_a_comment_is_the_reason_where_no_lease_is_given(review: Review, store: SqlStore) -> None:

@@ -15,6 +15,9 @@ DAY_MS = 86_400_000
 NOW_MS = 1_000 * DAY_MS
 
 
+def _nothing(_: int) -> None: ...
+
+
 def test_bounds_are_days_before_now_and_zero_is_for_ever() -> None:
     found = bounds(Keep(violations_days=90, edges_days=0, sidecars_days=30, history_days=7), NOW_MS)
     assert found[Prunable.VIOLATIONS] == 910 * DAY_MS
@@ -34,7 +37,7 @@ def violations(store: SqlStore, count: int, seen_ms: int, sequence: int) -> None
 
 
 def retention(store: SqlStore, told: list[tuple[Prunable, int]]) -> Retention:
-    return Retention(store, Keep(90, 365, 30, 30), lambda: NOW_MS, lambda what, count: told.append((what, count)))
+    return Retention(store, Keep(90, 365, 30, 30), lambda: NOW_MS, lambda what, count: told.append((what, count)), _nothing)
 
 
 async def test_a_sweep_removes_in_pieces_and_the_audit_log_says_how_much(store: SqlStore) -> None:
@@ -65,7 +68,7 @@ async def test_a_database_that_refuses_does_not_end_it(store: SqlStore) -> None:
             raise StoreError("the disk is full")
 
     loop = asyncio.get_running_loop()
-    running = asyncio.create_task(Retention(Refusing(), Keep(1, 1, 1, 1), lambda: NOW_MS, lambda *_: None).run())  # type: ignore[arg-type]  # only what is called
+    running = asyncio.create_task(Retention(Refusing(), Keep(1, 1, 1, 1), lambda: NOW_MS, lambda *_: None, _nothing).run())  # type: ignore[arg-type]  # only what is called
     await asyncio.wait_for(asked.wait(), 10)
     await asyncio.sleep(0.05)
     assert not running.done()
