@@ -22,7 +22,7 @@ import msgspec
 
 from protos.picket.v1 import sidecar_pb2
 from protos.picket.v1.sidecar_pb2 import Probe, ProbeAnswer
-from sidecar.channel import Metadata, open_stream
+from sidecar.channel import CallError, Metadata, open_stream
 from sidecar.identity import Identity
 from sidecar.join import WORKLOAD, Join
 
@@ -64,10 +64,10 @@ class Prober:
         self._lately: deque[float] = deque(maxlen=MAX_A_MINUTE)
 
     async def stream(self, opened: grpc.aio.Channel, metadata: Metadata | None, identity: Identity) -> str:
-        """One stream; it ends with an error only.
+        """One stream; it ends with an error only. A control plane that gives no probes is not asked again on this channel.
 
         Raises:
-            CallError: the control plane went away, or has no probes to give.
+            CallError: the control plane went away.
         """
         stream = open_stream(opened, _METHOD, Probe, metadata=metadata, serialise=ProbeAnswer.SerializeToString)
         try:
@@ -77,6 +77,11 @@ class Prober:
                 seen = await self._answer(probe, identity)
                 outcome = _OUTCOMES.get(seen.outcome, sidecar_pb2.UNREACHED)
                 await stream.send(ProbeAnswer(mark=probe.mark[:32], outcome=outcome, told=seen.told))
+        except CallError as error:
+            if error.code is not grpc.StatusCode.UNIMPLEMENTED:
+                raise
+            await asyncio.Event().wait()
+            raise
         finally:
             stream.close()
 

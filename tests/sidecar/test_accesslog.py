@@ -131,6 +131,14 @@ def test_a_connection_with_the_applications_own_tls_is_tls() -> None:
     assert sure(tcp(chain="6379/plaintext/tcp", sni="cart.shop", peer=None)).protocol == "tls"
 
 
+def test_a_probe_is_known_by_its_name_also_where_it_came_through() -> None:
+    """So that the control plane does not learn it; no other name of an allowed peer is told."""
+    name = f"{'0af9' * 8}.probe.picket.invalid"
+    assert sure(http(sni=name)).server_name == name
+    assert sure(tcp(sni=name)).server_name == name
+    assert sure(http(sni="cart.shop")).server_name == ""
+
+
 def test_a_port_that_nobody_declared_is_the_one_that_was_called() -> None:
     found = sure(tcp(chain="undeclared", cluster="passthrough", port=0, peer=None, local="[fd00::7]:9999"))
     assert (found.port, found.verdict) == (9999, ALLOWED)

@@ -58,13 +58,15 @@ def join_of(mesh: Mesh, **changed: object) -> Join:
     return replace(made, **changed)  # type: ignore[arg-type]  # fields of a join file
 
 
-def identity_of(authority: CertificateAuthority, lifetime: timedelta = timedelta(hours=1)) -> Identity:
-    """An identity of shop/cart."""
+def identity_of(
+    authority: CertificateAuthority, lifetime: timedelta = timedelta(hours=1), bundle_pem: bytes | None = None
+) -> Identity:
+    """An identity of shop/cart, which trusts its own authority or another."""
     key, csr = new_key()
     svid = authority.sign(csr, CART, lifetime, datetime.now(UTC))
     assert isinstance(svid, Svid)
     return Identity(
-        svid.spiffe_id, key, svid.chain_pem.decode(), authority.bundle_pem.decode(),
+        svid.spiffe_id, key, svid.chain_pem.decode(), (bundle_pem or authority.bundle_pem).decode(),
         int(svid.not_before.timestamp()), int(svid.not_after.timestamp()),
     )  # fmt: skip
 
