@@ -25,7 +25,7 @@ from controlplane.api import places
 from controlplane.api.app import ApiServices, HealthReport, create_app
 from controlplane.api.listen import ApiServer
 from controlplane.api.listen import ListenError as ApiListenError
-from controlplane.api.users import Users
+from controlplane.api.userfile import UserFileError, read_users, retire
 from controlplane.collection import FullCollections
 from controlplane.flows.model import Flow
 from controlplane.fronts import Fronts
@@ -51,6 +51,7 @@ from controlplane.tlsfront import FrontError
 from controlplane.topology.document import load_topology
 from controlplane.web.app import create_console, together
 from controlplane.web.sessions import Sessions
+from controlplane.workflow.accounts import Accounts
 from controlplane.workflow.admission import Admission
 from controlplane.workflow.agreement import Agreement
 from controlplane.workflow.breakglass import BreakGlass
@@ -130,6 +131,7 @@ class ControlPlane:
         self._cluster = _cluster_of(settings)
         self._mesh, self._enrollment = self._servers()
         self._sessions = Sessions(now_ms)
+        self._accounts = Accounts(store, now_ms)
         self._apis: list[ApiServer] = []
         try:
             self._fronts = Fronts(settings, authority)
@@ -216,7 +218,18 @@ class ControlPlane:
             if not task.cancelled() and (error := task.exception()) is not None:
                 raise FailedError(f"{name}: {error!r}") from error
 
+    def _take_in_users(self) -> None:
+        """Users whom an older version kept in a file of this control plane are everybody's from now on."""
+        file = places.users_file(self._settings.data)
+        try:
+            if users := read_users(file):
+                _log.info("users", taken_in=self._accounts.adopt(users), file=str(file))
+            retire(file)
+        except UserFileError as error:
+            raise StartError(str(error)) from error
+
     async def _start(self, started: Callable[[Sequence[str]], None]) -> None:
+        self._take_in_users()
         self._bind()
         await asyncio.to_thread(self._review.modes.note_default)
         self._presence.begin()  # nobody is connected yet, and whoever looks is told so
@@ -327,7 +340,7 @@ class ControlPlane:
             new_join_token=self._new_join_token,
             token=self._api_token(),
             proofs=self._settings.proofs,
-            users=Users(places.users_file(self._settings.data), threading.Lock()),
+            accounts=self._accounts,
             host_names=(*self._settings.api_host_names, *(address.host for address in addresses)),
         )
         try:

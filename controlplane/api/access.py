@@ -15,20 +15,20 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 import flask
-import structlog
 
 from controlplane.api.problems import problem
 from controlplane.api.reading import SAFE_METHODS
-from controlplane.api.roles import least
-from controlplane.api.users import User, Users, UsersError
+from controlplane.api.roles import BY_NAMESPACE, least
+from controlplane.policy.accounts import Caller
 from controlplane.policy.actors import claimed
 from controlplane.policy.roles import Role
+from controlplane.workflow import scopes
+from controlplane.workflow.accounts import Accounts
 
 #: The user behind a Unix socket's peer, put into the WSGI environment by `listen`; headers cannot make this key.
 PEER_USER = "picket.peer_user"
 #: The user whom the console has signed in, put there by it in the same way.
 CALLER = "picket.caller"
-_log = structlog.get_logger("picket.api")
 ACTOR_HEADER = "X-Picket-Actor"
 #: Served without a token and under any name: probes have neither.
 PUBLIC_PATHS = frozenset({"/healthz", "/readyz"})
@@ -37,9 +37,10 @@ _ANYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  # nothing is bound h
 _ACTOR = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,62}[\x21-\x7e])?")
 
 
-def install(app: flask.Flask, token: str | None, host_names: tuple[str, ...], users: Users | None) -> None:
+def install(app: flask.Flask, token: str | None, host_names: tuple[str, ...], accounts: Accounts) -> None:
     """Check every request before its route runs."""
     expected = token.encode() if token else None
+    app.teardown_request(leave_scope)
 
     @app.before_request
     def check() -> None:
@@ -49,9 +50,10 @@ def install(app: flask.Flask, token: str | None, host_names: tuple[str, ...], us
             return
         if not {PEER_USER, CALLER} & request.environ.keys():
             check_host(host_names)
-            _check_token(expected, users)
+            _check_token(expected, accounts)
         if request.endpoint is not None:
             require(least(request.endpoint))
+            stay_within(request.endpoint, caller())
         if request.method not in SAFE_METHODS and request.mimetype != "application/json":
             raise problem(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "media-type", "a call that changes something is sent as JSON",
@@ -76,9 +78,9 @@ def actor() -> str:
     peer = flask.request.environ.get(PEER_USER)
     if peer is not None:
         return str(peer)
-    caller = _caller()
-    if caller is not None:
-        return caller.name
+    found = caller()
+    if found is not None:
+        return found.name
     name = flask.request.headers.get(ACTOR_HEADER, "unnamed")
     if not _ACTOR.fullmatch(name):
         raise problem(
@@ -94,34 +96,49 @@ def require(wanted: Role) -> None:
     Raises:
         ApiProblemError: the caller's role is less.
     """
-    caller = _caller()
-    if caller is None or caller.role.may(wanted):
+    found = caller()
+    if found is None or found.role.may(wanted):
         return
     raise problem(
-        HTTPStatus.FORBIDDEN, "role", f"{caller.name} is {caller.role}, and this asks for {wanted}",
+        HTTPStatus.FORBIDDEN, "role", f"{found.name} is {found.role}, and this asks for {wanted}",
         where="Authorization", remedy="ask somebody who has the role, or an admin for a token with it",
     )  # fmt: skip
 
 
-def _caller() -> User | None:
-    """Who a named token belongs to; ``None`` for the owner, by the Unix socket or the control plane's own token."""
-    caller = flask.request.environ.get(CALLER)
-    return caller if isinstance(caller, User) else None
+def stay_within(endpoint: str, who: Caller | None) -> None:
+    """From here to `leave_scope`, act within the namespaces of whoever calls.
+
+    Raises:
+        ApiProblemError: it would change what is outside of any namespace.
+    """
+    flask.g.scope = scopes.begin(None if who is None else who.scope)
+    if who is None or who.scope.namespaces is None or flask.request.method in SAFE_METHODS or endpoint in BY_NAMESPACE:
+        return
+    where = ", ".join(who.scope.namespaces)
+    raise problem(
+        HTTPStatus.FORBIDDEN, "role", f"{who.name} is {who.role} in {where}, and this asks for {least(endpoint)} in the whole mesh",
+        where="Authorization", remedy="ask somebody who has that role",
+    )  # fmt: skip
 
 
-def _named(given: str, users: Users | None) -> User | None:
-    try:
-        return users.caller(given) if users is not None else None
-    except UsersError as error:
-        _log.error("nobody comes in by a named token", error=str(error))
-        return None
+def leave_scope(_: BaseException | None = None) -> None:
+    """Act as before the request."""
+    token = flask.g.pop("scope", None)
+    if token is not None:
+        scopes.end(token)
 
 
-def _check_token(expected: bytes | None, users: Users | None) -> None:
+def caller() -> Caller | None:
+    """The user who calls; ``None`` for the owner, by the Unix socket or the control plane's own token."""
+    found = flask.request.environ.get(CALLER)
+    return found if isinstance(found, Caller) else None
+
+
+def _check_token(expected: bytes | None, accounts: Accounts) -> None:
     scheme, _, given = flask.request.headers.get("Authorization", "").partition(" ")
     if expected is not None and scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), expected):
         return
-    if scheme.lower() == "bearer" and (user := _named(given.strip(), users)) is not None:
+    if scheme.lower() == "bearer" and (user := accounts.caller(given.strip())) is not None:
         flask.request.environ[CALLER] = user
         return
     raise problem(

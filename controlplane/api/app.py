@@ -6,6 +6,7 @@ import flask
 
 from controlplane.api import (
     access,
+    access_tokens,
     applying,
     asks,
     audit,
@@ -31,7 +32,7 @@ from controlplane.api import (
     rollouts,
     sidecars,
     tokens,
-    users_routes,
+    users,
     violations,
 )
 from controlplane.api.services import ApiServices, HealthReport
@@ -46,13 +47,13 @@ def create_app(services: ApiServices) -> flask.Flask:
     app = flask.Flask("picket", static_folder=None, template_folder=None)
     reading.install(app)
     problems.install(app)
-    access.install(app, services.token, services.host_names, services.users)
+    access.install(app, services.token, services.host_names, services.accounts)
     idempotency.install(app, services)
     etags.install(app)
     app.register_blueprint(health.blueprint(services))
     learning = (graph, imports, readiness, proposals, owners, preview, replay, parity, asks)
     enforcing = (policy, applying, modes, rollouts, proofs, leases, breakglass)
-    for topic in (*learning, *enforcing, violations, sidecars, tokens, users_routes, audit):
+    for topic in (*learning, *enforcing, violations, sidecars, tokens, users, access_tokens, audit):
         app.register_blueprint(topic.blueprint(services), url_prefix=PREFIX)
     app.register_blueprint(openapi.blueprint(), url_prefix=PREFIX)
     return app

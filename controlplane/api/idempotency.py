@@ -19,7 +19,9 @@ HEADER = "Idempotency-Key"
 REPLAYED = "Idempotency-Replayed"
 _KEY = re.compile(r"[!-~]{1,100}")
 #: Their answers hold a secret, which is shown once and kept nowhere.
-SECRET = frozenset({"tokens.create", "users.create"})
+SECRET = frozenset({"tokens.create", "access-tokens.create"})
+#: Their bodies may hold a password, of which not even a hash is kept here. Each is done once by its nature.
+UNKEYED = frozenset({"users.create", "users.password"})
 
 
 def install(app: flask.Flask, services: ApiServices) -> None:
@@ -30,7 +32,7 @@ def install(app: flask.Flask, services: ApiServices) -> None:
     def begin() -> flask.Response | None:
         request = flask.request
         key = request.headers.get(HEADER)
-        if key is None or request.method in SAFE_METHODS or request.endpoint is None:
+        if key is None or request.method in SAFE_METHODS or request.endpoint in {None, *UNKEYED}:
             return None
         if not _KEY.fullmatch(key):
             remedy = "send 1 to 100 printable ASCII characters without spaces, such as a UUID"

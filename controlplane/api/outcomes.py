@@ -12,6 +12,7 @@ from controlplane.workflow.revisions import Done, Published, Refused, Why
 _STATUS = {
     Why.MISSING: HTTPStatus.NOT_FOUND,
     Why.INVALID: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Why.FORBIDDEN: HTTPStatus.FORBIDDEN,
     Why.CONFLICT: HTTPStatus.CONFLICT,
 }
 

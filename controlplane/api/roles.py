@@ -50,6 +50,11 @@ LEAST: Mapping[str, Role] = MappingProxyType(
         "imports.take": Role.ADMIN,
         "users.several": Role.ADMIN,
         "users.create": Role.ADMIN,
+        "users.change": Role.ADMIN,
+        "users.password": Role.ADMIN,
+        "access-tokens.several": Role.ADMIN,
+        "access-tokens.create": Role.ADMIN,
+        "access-tokens.revoke": Role.ADMIN,
         "users.revoke": Role.ADMIN,
         "proposals.several": Role.VIEWER,
         "proposals.one": Role.VIEWER,
@@ -67,6 +72,16 @@ LEAST: Mapping[str, Role] = MappingProxyType(
         "tokens.create": Role.ADMIN,
     }
 )
+
+
+#: Endpoints that change something and may be called by whoever has a role in some namespaces alone: what they lead to is asked by
+#: `workflow.scopes` whether it stays within those. All others ask for a role in the whole mesh.
+BY_NAMESPACE = frozenset(
+    {
+        "applying.apply", "asks.ask", "break-glass.begin", "break-glass.end", "leases.renew", "modes.change", "policy.rollback",
+        "proposals.approve", "proposals.comment", "proposals.reject", "replay.of_files", "rollouts.roll_back", "rollouts.start",
+    }
+)  # fmt: skip
 
 
 def least(endpoint: str) -> Role:

@@ -439,11 +439,14 @@ class AuditVerdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NamedUser(msgspec.Struct, frozen=True):
-    """A caller with a named token."""
+    """A local user; ``namespaces`` is null for the whole mesh. One without a password signs in by tokens alone."""
 
     name: str
     role: str
     created_ms: int
+    namespaces: list[str] | None
+    has_password: bool
+    created_by: str
 
 
 class NamedUsers(msgspec.Struct, frozen=True):
@@ -454,11 +457,42 @@ class NamedUsers(msgspec.Struct, frozen=True):
 
 
 class NewUser(msgspec.Struct, frozen=True):
-    """A new caller; ``token`` is shown this once."""
+    """A new user; ``token`` is shown this once, null where none was asked for."""
 
     name: str
     role: str
-    token: str
+    namespaces: list[str] | None
+    token: str | None
+
+
+class AccessToken(msgspec.Struct, frozen=True, kw_only=True):
+    """A user's token, without the token itself. ``good`` is whether it lets in now."""
+
+    id: int
+    user: str
+    label: str
+    role: str
+    namespaces: list[str] | None
+    good: bool
+    created_ms: int
+    created_by: str
+    expires_ms: int | None
+    last_used_ms: int | None
+    revoked_ms: int | None
+
+
+class AccessTokens(msgspec.Struct, frozen=True):
+    """Newest first."""
+
+    tokens: list[AccessToken]
+    next_cursor: str | None = None
+
+
+class NewAccessToken(msgspec.Struct, frozen=True):
+    """A new token; ``secret`` is shown this once."""
+
+    token: AccessToken
+    secret: str
 
 
 class Health(msgspec.Struct, frozen=True):

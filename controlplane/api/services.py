@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from controlplane.api.users import Users
 from controlplane.store.interface import Store
+from controlplane.workflow.accounts import Accounts
 from controlplane.workflow.publish import Publisher
 from controlplane.workflow.review import Review
 
@@ -27,8 +27,7 @@ class ApiServices:
     ``new_join_token`` takes a workload ("namespace/account"), a lifetime in seconds (0: the default) and the actor; it returns
     a join document and raises ValueError for a workload that does not exist. ``token`` is what callers over TCP must bring;
     without one, only a Unix socket is served. ``host_names`` are the names, beside loopback, under which the API is called.
-    ``users`` are those with a named token; without it, there are none. ``proofs`` is whether sidecars may be asked to try
-    forbidden connections.
+    ``accounts`` are the local users. ``proofs`` is whether sidecars may be asked to try forbidden connections.
     """
 
     store: Store
@@ -39,6 +38,6 @@ class ApiServices:
     metrics: Callable[[], bytes]
     new_join_token: Callable[[str, int, str], dict[str, object]]
     token: str | None
+    accounts: Accounts
     host_names: tuple[str, ...] = ()
-    users: Users | None = None
     proofs: bool = True

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from controlplane.store import tables
 from controlplane.store.interface import StoredCall
+from controlplane.store.statements import insert_once
 
 
 def begin_call(connection: Connection, actor: str, key: str, fingerprint: str, now_ms: int, keep: int) -> StoredCall | None:
-    """Take a key: ``None`` when it was free, the call that has it otherwise. Of two that race, one inserts and one waits."""
+    """Take a key: ``None`` when it was free, the call that has it otherwise."""
     table = tables.calls
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     row = {"actor": actor, "key": key, "fingerprint": fingerprint, "begun_ms": now_ms, "media_type": ""}
-    # Not by the count of rows, which SQLAlchemy does not keep of an insert.
-    taken = insert(table).values(row).on_conflict_do_nothing().returning(table.c.key)
-    if connection.execute(taken).first() is not None:
+    if insert_once(connection, table, row):
         oldest = select(table.c.key).where(table.c.actor == actor).order_by(table.c.begun_ms.desc(), table.c.key).offset(keep)
         connection.execute(delete(table).where(table.c.actor == actor, table.c.key.in_(oldest), table.c.key != key))
         return None

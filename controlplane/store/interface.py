@@ -11,6 +11,7 @@ from typing import Protocol
 from controlplane.flows.model import EdgeKey, Flow, HourlyFlow, LearnedEdge, Verdict, Violation
 from controlplane.graph.evidence import Evidence
 from controlplane.graph.watch import Watch
+from controlplane.policy.accounts import AccessToken, Account, Scope
 from controlplane.policy.approvals import Approval, Comment
 from controlplane.policy.asks import Ask
 from controlplane.policy.audit import AuditEvent
@@ -263,6 +264,27 @@ class Transaction(Protocol):
     def use_join_token(self, token_hash: str, now_ms: int) -> str | None:
         """Use a token up; the workload it is for, or None when unknown, used or expired."""
 
+    def add_account(self, account: Account) -> bool:
+        """Store a user; False when the name is taken."""
+
+    def set_account_scope(self, name: str, scope: Scope) -> bool:
+        """Set what a user may do; False when there is none."""
+
+    def set_account_password(self, name: str, password: str) -> bool:
+        """Set the hash of a user's password; False when there is none."""
+
+    def remove_account(self, name: str) -> bool:
+        """Remove a user with its tokens; False when there is none."""
+
+    def add_access_token(self, token: AccessToken) -> AccessToken:
+        """Store a token under the next number; numbers count from 1."""
+
+    def revoke_access_token(self, token_id: int, now_ms: int) -> str | None:
+        """Mark a token as revoked; its account, None when it was or there is none."""
+
+    def use_access_token(self, token_id: int, now_ms: int) -> None:
+        """Note a token's last use."""
+
     def begin_call(self, actor: str, key: str, fingerprint: str, now_ms: int, keep: int) -> StoredCall | None:
         """Take a key for a call, and drop all but the actor's newest ``keep``; the call that has it, ``None`` when it was free."""
 
@@ -383,6 +405,21 @@ class Store(Protocol):
 
     def denials(self, workload: str) -> int:
         """How many uses a workload's sidecars ever reported as denied, at either end; proofs are left out."""
+
+    def accounts(self) -> Sequence[Account]:
+        """All local users, by name."""
+
+    def account(self, name: str) -> Account | None:
+        """One local user."""
+
+    def access_token(self, token_hash: str) -> AccessToken | None:
+        """The token of a hash."""
+
+    def access_token_by_id(self, token_id: int) -> AccessToken | None:
+        """The token of a number."""
+
+    def access_tokens(self, account: str | None = None) -> Sequence[AccessToken]:
+        """All tokens or those of an account, newest first."""
 
     def sidecars(self) -> Sequence[SidecarRow]:
         """All sidecars ever seen, ordered by workload and instance."""

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, and_, func, select
 from controlplane.flows.model import EdgeKey, HourlyFlow, LearnedEdge, Violation
 from controlplane.graph.evidence import Evidence
 from controlplane.graph.watch import Watch
+from controlplane.policy.accounts import AccessToken, Account
 from controlplane.policy.approvals import Approval, Comment
 from controlplane.policy.asks import Ask
 from controlplane.policy.audit import AuditEvent
@@ -23,6 +24,7 @@ from controlplane.policy.rules import Mode
 from controlplane.policy.timeline import ModeSet
 from controlplane.policy.traffic_policy import Held
 from controlplane.store import finding, tables
+from controlplane.store.accounts import select_access_tokens, select_accounts
 from controlplane.store.agreement import select_approvals, select_comments
 from controlplane.store.asks import select_asks
 from controlplane.store.conditions import violations_filtered
@@ -269,6 +271,31 @@ class SqlStore:
         query = select(tables.denials.c["count"]).where(tables.denials.c.workload == workload)
         with self._reading() as connection:
             return int(connection.execute(query).scalar() or 0)
+
+    def accounts(self) -> Sequence[Account]:
+        """All local users, by name."""
+        with self._reading() as connection:
+            return select_accounts(connection)
+
+    def account(self, name: str) -> Account | None:
+        """One local user."""
+        with self._reading() as connection:
+            return next(iter(select_accounts(connection, name)), None)
+
+    def access_token(self, token_hash: str) -> AccessToken | None:
+        """The token of a hash."""
+        with self._reading() as connection:
+            return next(iter(select_access_tokens(connection, token_hash=token_hash)), None)
+
+    def access_token_by_id(self, token_id: int) -> AccessToken | None:
+        """The token of a number."""
+        with self._reading() as connection:
+            return next(iter(select_access_tokens(connection, token_id=token_id)), None)
+
+    def access_tokens(self, account: str | None = None) -> Sequence[AccessToken]:
+        """All tokens or those of an account, newest first."""
+        with self._reading() as connection:
+            return select_access_tokens(connection, account=account)
 
     def sidecars(self) -> Sequence[SidecarRow]:
         """All sidecars ever seen, ordered by workload and instance."""

@@ -44,6 +44,15 @@ def upsert(
     _execute_many(connection, statement, rows)
 
 
+def insert_once(connection: Connection, table: Table, row: Mapping[str, Any]) -> bool:
+    """Insert a row; ``False`` when its key is taken. Of two that race, one inserts, and the other waits for its commit."""
+    postgres = connection.dialect.name == "postgresql"
+    statement: Any = postgresql.insert(table) if postgres else sqlite.insert(table)
+    # What comes back, for PostgreSQL's driver counts no rows here.
+    made = statement.values(dict(row)).on_conflict_do_nothing().returning(*table.primary_key.columns)
+    return connection.execute(made).first() is not None
+
+
 def _execute_many(connection: Connection, statement: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     """As ``connection.execute(statement, rows)``, which looks at each value of each row: this is twice as fast."""
     compiled = statement.compile(dialect=connection.dialect, column_keys=list(rows[0]))

@@ -335,6 +335,36 @@ rollouts = Table(
     Column("ended_by", Text, nullable=False),
 )
 
+#: Local users. ``namespaces`` is a JSON list, null for the whole mesh; ``password`` an argon2 hash, empty where there is none.
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("role", Text, nullable=False),
+    Column("namespaces", Text),
+    Column("password", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("created_by", Text, nullable=False),
+)
+
+access_tokens = Table(
+    "access_tokens",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("account", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("namespaces", Text),
+    Column("hash", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("expires_ms", BigInteger),
+    Column("last_used_ms", BigInteger),
+    Column("revoked_ms", BigInteger),
+    Index("access_tokens_by_hash", "hash", unique=True),
+    Index("access_tokens_by_account", "account"),
+)
+
 #: Calls that are done once. ``status`` is null until it ended, ``body`` where the answer is not kept.
 calls = Table(
     "calls",

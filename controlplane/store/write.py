@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from sqlalchemy import Connection, or_, select, update
 
 from controlplane.flows.model import Flow
+from controlplane.policy.accounts import AccessToken, Account, Scope
 from controlplane.policy.approvals import Approval, Comment
 from controlplane.policy.asks import Ask
 from controlplane.policy.audit import AuditEvent, link
@@ -18,6 +19,14 @@ from controlplane.policy.rollouts import Rollout
 from controlplane.policy.rules import Mode
 from controlplane.policy.traffic_policy import Held
 from controlplane.store import tables
+from controlplane.store.accounts import (
+    change_account,
+    delete_account,
+    insert_access_token,
+    insert_account,
+    revoke_access_token,
+    use_access_token,
+)
 from controlplane.store.agreement import delete_approvals, insert_comment, upsert_approvals
 from controlplane.store.asks import close_asks, insert_ask
 from controlplane.store.calls import begin_call, end_call, forget_call
@@ -214,6 +223,34 @@ class SqlTransaction:
             return None
         query = select(table.c.workload).where(table.c.token_hash == token_hash)
         return str(self._connection.execute(query).scalar_one())
+
+    def add_account(self, account: Account) -> bool:
+        """Store a user; False when the name is taken."""
+        return insert_account(self._connection, account)
+
+    def set_account_scope(self, name: str, scope: Scope) -> bool:
+        """Set what a user may do; False when there is none."""
+        return change_account(self._connection, name, scope=scope)
+
+    def set_account_password(self, name: str, password: str) -> bool:
+        """Set the hash of a user's password; False when there is none."""
+        return change_account(self._connection, name, password=password)
+
+    def remove_account(self, name: str) -> bool:
+        """Remove a user with its tokens; False when there is none."""
+        return delete_account(self._connection, name)
+
+    def add_access_token(self, token: AccessToken) -> AccessToken:
+        """Store a token under the next number."""
+        return insert_access_token(self._connection, token)
+
+    def revoke_access_token(self, token_id: int, now_ms: int) -> str | None:
+        """Mark a token as revoked; its account, None when it was or there is none."""
+        return revoke_access_token(self._connection, token_id, now_ms)
+
+    def use_access_token(self, token_id: int, now_ms: int) -> None:
+        """Note a token's last use."""
+        use_access_token(self._connection, token_id, now_ms)
 
     def begin_call(self, actor: str, key: str, fingerprint: str, now_ms: int, keep: int) -> StoredCall | None:
         """Take a key for a call; the call that has it, ``None`` when it was free."""

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 import flask
 
-from controlplane.api.access import check_host, host_name, is_loopback, refuse_cross_site
+from controlplane.api.access import check_host, host_name, is_loopback, leave_scope, refuse_cross_site, stay_within
 from controlplane.api.problems import ApiProblemError, problem
 from controlplane.api.services import ApiServices
-from controlplane.api.users import UsersError
 from controlplane.policy.actors import CONSOLE_OWNER
 from controlplane.policy.roles import Role
-from controlplane.web.roles import OWN, least
+from controlplane.web.roles import OWN, SAME_AS, least
 from controlplane.web.sessions import Session, Sessions
 
 COOKIE = "picket-session"
@@ -37,6 +36,7 @@ class Console:
 
 def install(app: flask.Flask, console: Console) -> None:
     """Check every request before its page is made."""
+    app.teardown_request(leave_scope)
 
     @app.before_request
     def check() -> flask.typing.ResponseReturnValue | None:
@@ -55,6 +55,7 @@ def install(app: flask.Flask, console: Console) -> None:
         if session is not None:
             if request.method not in {"GET", "HEAD", "OPTIONS"} and request.endpoint not in {None, *OWN}:
                 require(least(request.endpoint or ""))
+                stay_within(SAME_AS.get(request.endpoint or "", ""), session.user)
             return None
         return flask.redirect(flask.url_for("signin.show"), HTTPStatus.SEE_OTHER)
 
@@ -74,15 +75,12 @@ def install(app: flask.Flask, console: Console) -> None:
 
 
 def current_session(console: Console) -> Session | None:
-    """The caller's session; none when its token was revoked meanwhile."""
+    """The caller's session, with what the caller may do by now; none when what it came in by holds no more."""
     session = console.sessions.find(flask.request.cookies.get(COOKIE, ""))
     if session is None or session.user is None:
         return session
-    try:
-        known = console.api.users.known() if console.api.users is not None else []
-    except UsersError:
-        return None
-    return session if session.user in known else None
+    user = console.api.accounts.still(session.user)
+    return None if user is None else replace(session, user=user)
 
 
 def may(wanted: Role) -> bool:

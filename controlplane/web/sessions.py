@@ -10,38 +10,34 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from controlplane.api.users import User
 from controlplane.identity.tokens import token_hash
+from controlplane.policy.accounts import Caller
 
 LIFETIME_MS = 12 * 3_600_000
 LINK_LIFETIME_MS = 3_600_000
 #: More at once are no people; the oldest is signed out.
 MAX_SESSIONS = 1_000
-#: Failed sign-ins of everybody together within `WINDOW_MS` before nobody may try.
-MAX_FAILURES = 20
-WINDOW_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
     """One person's session; ``user`` is ``None`` for the owner. ``form_key`` is what each of its forms brings back."""
 
-    user: User | None
+    user: Caller | None
     form_key: str
     expires_ms: int
 
 
 class Sessions:
-    """All sessions, the failures of late, and the one-time link where there is one."""
+    """All sessions, and the one-time link where there is one."""
 
     def __init__(self, clock_ms: Callable[[], int]) -> None:
         self._clock_ms = clock_ms
         self._lock = threading.Lock()
         self._open: dict[str, Session] = {}
-        self._failures: list[int] = []
         self._link: tuple[str, int] | None = None
 
-    def begin(self, user: User | None) -> str:
+    def begin(self, user: Caller | None) -> str:
         """A new session's key."""
         key, now_ms = secrets.token_urlsafe(32), self._clock_ms()
         with self._lock:
@@ -60,18 +56,6 @@ class Sessions:
         """Sign out."""
         with self._lock:
             self._open.pop(token_hash(key), None)
-
-    def may_try(self) -> bool:
-        """Whether a sign-in may be tried now."""
-        since_ms = self._clock_ms() - WINDOW_MS
-        with self._lock:
-            self._failures = [at_ms for at_ms in self._failures if at_ms > since_ms]
-            return len(self._failures) < MAX_FAILURES
-
-    def failed(self) -> None:
-        """Note a sign-in that failed."""
-        with self._lock:
-            self._failures.append(self._clock_ms())
 
     def new_link(self) -> str:
         """The code of a link that signs the owner in once, within an hour; an older one is void."""

@@ -1,16 +1,25 @@
-"""Signing in by an API token or a one-time link, and out. Each is an audit event; a token is never kept."""
+"""Signing in by name and password, an API token or a one-time link, and out. Each is an audit event; no secret is kept."""
 
 from __future__ import annotations
 
 import hmac
 import secrets
+from dataclasses import dataclass
 from http import HTTPStatus
 
 import flask
 
-from controlplane.api.problems import problem
-from controlplane.api.users import User, UsersError
+from controlplane.api.problems import ApiProblemError, problem
+from controlplane.policy.accounts import Caller
 from controlplane.web.guard import COOKIE, FORM_COOKIE, Console, set_cookie, who
+from controlplane.workflow.accounts import Slow
+
+
+@dataclass(frozen=True, slots=True)
+class _Came:
+    """Who came in; without a user, the owner."""
+
+    user: Caller | None
 
 
 def blueprint(console: Console) -> flask.Blueprint:
@@ -40,17 +49,10 @@ def blueprint(console: Console) -> flask.Blueprint:
 
     @routes.post("/sign-in")
     def enter() -> flask.Response:
-        if not console.sessions.may_try():
-            remedy = "wait a minute"
-            raise problem(HTTPStatus.TOO_MANY_REQUESTS, "sign-in", "too many sign-ins have failed", where="form", remedy=remedy)
-        code, token = flask.request.form.get("code", ""), flask.request.form.get("token", "").strip()
-        is_owner = console.sessions.use_link(code) if code else _is_owners(token)
-        user = None if is_owner or code else _named(token)
-        if not is_owner and user is None:
-            console.sessions.failed()
-            failure = "That link was used, or is over." if code else "That is no token of this control plane."
-            return form(failure=failure, status=HTTPStatus.UNAUTHORIZED)
-        key = console.sessions.begin(user)
+        came = _by_password(console) if "name" in flask.request.form else _by_secret(console)
+        if isinstance(came, str):
+            return form(failure=came, status=HTTPStatus.UNAUTHORIZED)
+        key = console.sessions.begin(came.user)
         _written("console:sign-in", who(console.sessions.find(key)))
         response = flask.make_response(flask.redirect(flask.url_for("overview.show"), HTTPStatus.SEE_OTHER))
         set_cookie(response, COOKIE, key)
@@ -65,17 +67,40 @@ def blueprint(console: Console) -> flask.Blueprint:
         response.delete_cookie(COOKIE)
         return response
 
-    def _is_owners(token: str) -> bool:
-        return console.api.token is not None and hmac.compare_digest(token.encode(), console.api.token.encode())
-
-    def _named(token: str) -> User | None:
-        try:
-            return console.api.users.caller(token) if console.api.users is not None and token else None
-        except UsersError:
-            return None
-
     def _written(action: str, actor: str) -> None:
         with console.api.store.transaction() as transaction:
             transaction.add_audit(actor, action, actor, "{}", console.api.clock_ms())
 
     return routes
+
+
+def _by_password(console: Console) -> _Came | str:
+    sent = flask.request.form
+    found = console.api.accounts.sign_in(sent["name"].strip(), sent.get("password", ""), flask.request.remote_addr or "")
+    if isinstance(found, Slow):
+        raise _slow()
+    return "Name or password is wrong." if found is None else _Came(found)
+
+
+def _by_secret(console: Console) -> _Came | str:
+    code, token = flask.request.form.get("code", ""), flask.request.form.get("token", "").strip()
+    attempts, address = console.api.accounts.attempts, flask.request.remote_addr or ""
+    if not attempts.may_try(address):
+        raise _slow()
+    if console.sessions.use_link(code) if code else _is_owners(console, token):
+        return _Came(None)
+    user = None if code else console.api.accounts.caller(token)
+    if user is not None:
+        return _Came(user)
+    attempts.failed(address)
+    return "That link was used, or is over." if code else "That is no token of this control plane."
+
+
+def _is_owners(console: Console, token: str) -> bool:
+    return console.api.token is not None and hmac.compare_digest(token.encode(), console.api.token.encode())
+
+
+def _slow() -> ApiProblemError:
+    return problem(
+        HTTPStatus.TOO_MANY_REQUESTS, "sign-in", "too many sign-ins have failed", where="form", remedy="wait a minute"
+    )

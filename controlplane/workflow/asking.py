@@ -15,6 +15,7 @@ from controlplane.topology.model import ServiceName
 from controlplane.workflow.proposing import MAX_ASKS, REJECTED
 from controlplane.workflow.publish import Publisher
 from controlplane.workflow.revisions import Done, Refused, Why, as_json
+from controlplane.workflow.scopes import outside_ends
 
 #: Wishes of one person that may wait at once.
 MAX_ASKS_EACH = 500
@@ -44,6 +45,8 @@ class Asking:
 
         What was rejected is asked for only ``again``: a pipeline that runs every hour does not overrule a person.
         """
+        if (outside := outside_ends(str(rule.source), str(service))) is not None:
+            return outside
         edge = edge_for(service, rule, protocol)
         if Approved(self._publisher.policy).holds(edge):
             return Done("it is approved already")

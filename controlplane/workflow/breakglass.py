@@ -17,6 +17,7 @@ from controlplane.store.interface import Store, StoreError, Transaction
 from controlplane.topology.model import ServiceName
 from controlplane.workflow.publish import Publisher
 from controlplane.workflow.revisions import Act, Published, Refused, Revisions, Why
+from controlplane.workflow.scopes import outside_edges
 
 MAX_SECONDS = 24 * 3_600
 LOOK_SECONDS = 1.0
@@ -48,6 +49,8 @@ class BreakGlass:
                 f"{service} has no sidecar, and who calls by an address alone has none either: nobody would obey; name a workload",
                 Why.INVALID,
             )
+        if (outside := outside_edges([(str(rule.source), str(service))])) is not None:
+            return outside
         current = self._publisher.policy
         if current.mode(service) is Mode.QUARANTINE:
             return Refused(f"{service} is quarantined: nothing passes whatever is allowed; set another mode first", Why.CONFLICT)
@@ -75,6 +78,8 @@ class BreakGlass:
         found = next((grant for grant in self._store.grants(MAX_ACTIVE, active=True) if grant.id == grant_id), None)
         if found is None:
             return Refused(f"there is no open exception {grant_id}", Why.MISSING)
+        if (outside := outside_edges([(str(found.rule.source), str(found.service))])) is not None:
+            return outside
         return self._end(found, actor)
 
     def _end(self, grant: Grant, actor: str) -> Published | Refused:

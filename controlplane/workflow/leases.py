@@ -14,6 +14,7 @@ from controlplane.topology.model import ServiceName
 from controlplane.workflow.learning import Learning
 from controlplane.workflow.publish import Publisher
 from controlplane.workflow.revisions import Done, Refused, Why, as_json
+from controlplane.workflow.scopes import outside_edges
 
 
 class Leases:
@@ -57,6 +58,8 @@ class Leases:
 
     def renew(self, service: ServiceName, source: str, port: int, lease: Lease, actor: str) -> Done | Refused:
         """Set the lease of an approved edge."""
+        if (outside := outside_edges([(source, str(service))])) is not None:
+            return outside
         rules = self._publisher.policy.of(service).rules
         if not any((str(rule.source), rule.port) == (source, port) for rule in rules):
             return Refused(f"{source} -> {service}:{port} is not approved", Why.MISSING)

@@ -18,6 +18,7 @@ from controlplane.topology.model import ServiceName
 from controlplane.workflow.learning import Learning
 from controlplane.workflow.publish import Publisher
 from controlplane.workflow.revisions import Done, Refused, Why, as_json
+from controlplane.workflow.scopes import outside_services
 
 #: Reasons that a refusal tells; `picket readiness` has all.
 _SHOWN = 3
@@ -61,6 +62,8 @@ class Modes:
         unknown = [name for name in services if name not in self._publisher.topology.services]
         if unknown:
             return Refused(f"there is no service {unknown[0]}", Why.MISSING)
+        if (outside := outside_services(services)) is not None:
+            return outside
         policy = self._publisher.policy
         changes = [ModeChange(name, policy.mode(name), mode) for name in services]
         cleared = self.clear(changes, actor, override_reason)

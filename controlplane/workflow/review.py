@@ -28,6 +28,7 @@ from controlplane.workflow.modes import Modes
 from controlplane.workflow.proposing import APPROVED, OPEN, REJECTED, Proposing, Watchlist
 from controlplane.workflow.publish import Publisher
 from controlplane.workflow.revisions import Act, Done, Published, Refused, Revisions, Why, as_json
+from controlplane.workflow.scopes import outside_edges, outside_mesh, outside_services
 
 #: More exceptions than a mesh has seen.
 MAX_GRANTS = 1_000_000
@@ -87,6 +88,8 @@ class Review:
         if isinstance(found, Refused):
             return found
         proposal, chosen = found
+        if (outside := outside_edges(row.edge.ends[:2] for row in chosen.values())) is not None:
+            return outside
         current = self._publisher.policy
         if not self._proposing.still_wanted(current, [row.edge for row in chosen.values() if row.removal]):
             return Refused("an edge that should go was used or changed meanwhile; look at the proposal again", Why.CONFLICT)
@@ -148,6 +151,8 @@ class Review:
         chosen = dict(enumerate(whole, 1)) if rows is None else _chosen(proposal, rows)
         if isinstance(chosen, Refused):
             return chosen
+        if (outside := outside_edges(row.edge.ends[:2] for row in chosen.values())) is not None:
+            return outside
         now_ms = self._clock_ms()
         detail: dict[str, object] = {"edges": len(chosen), "comment": comment}
         if rows is not None:
@@ -182,6 +187,8 @@ class Review:
 
     def rollback(self, number: int, actor: str, comment: str = "") -> Published | Refused:
         """Put an older revision's rules into force again, as a new revision."""
+        if (outside := outside_mesh("a rollback of all rules")) is not None:
+            return outside
         stored = self._store.revision(number) if number else None
         if number and stored is None:
             return Refused(f"there is no revision {number}", Why.MISSING)
@@ -224,6 +231,9 @@ class Review:
         ``expected`` is the revision that they were compared with; another one in force refuses them. ``override_reason`` is why
         services that are not ready are enforced all the same, ``override_review`` why rules change without those who have to agree.
         """
+        outside = outside_mesh("taking away rules of all other services") if prune else None
+        if (outside := outside or outside_services(document.service for document in documents)) is not None:
+            return outside
         current = self._publisher.policy
         if expected is not None and expected != current.revision:
             return Refused(f"revision {current.revision} is in force by now, not {expected}", Why.CONFLICT)

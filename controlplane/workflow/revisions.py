@@ -24,6 +24,7 @@ class Why(enum.StrEnum):
 
     MISSING = "missing"  # the thing named is not there
     INVALID = "invalid"  # what is asked for cannot be
+    FORBIDDEN = "forbidden"  # it is for others to decide
     CONFLICT = "conflict"  # it was decided or changed meanwhile
 
 

@@ -32,6 +32,7 @@ from controlplane.topology.model import ServiceName
 from controlplane.workflow.modes import Cleared, Modes
 from controlplane.workflow.publish import CompileError, Publisher
 from controlplane.workflow.revisions import Done, Refused, Why, as_json
+from controlplane.workflow.scopes import outside_services
 
 LOOK_SECONDS = 1.0
 #: More at once are a mesh, not a careful step.
@@ -54,6 +55,8 @@ class Rollouts:
         self, services: Sequence[ServiceName], plan: Plan, actor: str, comment: str = "", override_reason: str = ""
     ) -> Sequence[Rollout] | Refused:
         """Let one sidecar of each service enforce. The gate is asked now, for the whole way."""
+        if (outside := outside_services(services)) is not None:
+            return outside
         policy = self._publisher.policy
         running = {rollout.service for rollout in self._store.rollouts(MAX_RUNNING, running=True)}
         if len(running) + len(services) > MAX_RUNNING:
@@ -106,6 +109,8 @@ class Rollouts:
         found = next((r for r in self._store.rollouts(MAX_KEPT, running=False) if r.id == rollout_id), None)
         if found is None:
             return Refused(f"there is no rollout {rollout_id}", Why.MISSING)
+        if (outside := outside_services([found.service])) is not None:
+            return outside
         mode = self._publisher.policy.mode(found.service)
         if found.status not in {Status.RUNNING, Status.DONE} or mode is not _mode_of(found):
             return Refused(f"rollout {found.id} is {found.status}, and {found.service} in mode {mode}; set its mode", Why.CONFLICT)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,18 +13,21 @@ import flask
 
 from controlplane.api.app import ApiServices, HealthReport, create_app
 from controlplane.api.listen import ApiServer
-from controlplane.api.users import Users
 from controlplane.flows.model import EdgeKey, Flow, Verdict
 from controlplane.identity.spiffe import parse_workload
+from controlplane.policy.accounts import Scope
 from controlplane.policy.owners import Owners
+from controlplane.policy.roles import Role
 from controlplane.policy.rules import Mode
 from controlplane.settings import Listen, parse_listen
 from controlplane.store.interface import SidecarRow
 from controlplane.store.sql import SqlStore, open_store
 from controlplane.topology.document import parse_topology
+from controlplane.workflow.accounts import Accounts, NewToken
 from controlplane.workflow.agreement import Agreement
 from controlplane.workflow.publish import Publisher
 from controlplane.workflow.review import Review
+from controlplane.workflow.revisions import Done
 from controlplane.xds.compile import Compiler
 from controlplane.xds.tls import Trust
 
@@ -58,7 +60,18 @@ class Plane:
     read_owners: Callable[[], Owners] | None = None
     reasons: tuple[str, ...] = ()
     tokens: list[tuple[str, int, str]] = field(default_factory=list)
+    accounts: Accounts = field(init=False)
     _sequence: int = 0
+
+    def __post_init__(self) -> None:
+        self.accounts = Accounts(self.store, lambda: self.now_ms)
+
+    def token(self, name: str, role: Role, *namespaces: str) -> str:
+        """A new user's token, in the whole mesh unless namespaces are named."""
+        assert isinstance(self.accounts.create(name, Scope(role, namespaces or None), "", "alice"), Done)
+        made = self.accounts.new_token(name, "", None, None, "alice")
+        assert isinstance(made, NewToken)
+        return made.secret
 
     def learn(self, *edges: EdgeKey, count: int = 1, seen_ms: int = 500, image: str = "") -> None:
         """Have edges used."""
@@ -90,7 +103,7 @@ class Plane:
             metrics=lambda: b"picket_policy_revision 0.0\n",
             new_join_token=self._join,
             token=token,
-            users=Users(self.directory / "api-users.json", threading.Lock()),
+            accounts=self.accounts,
             host_names=("mesh.example.org", "0.0.0.0"),
         )
 

@@ -35,9 +35,7 @@ def test_a_write_is_made_by_the_reader_and_written_down(plane: Plane, browser: F
 
 
 def test_the_readers_role_decides_and_not_the_form(plane: Plane, stranger: FlaskClient) -> None:
-    users = plane.services().users
-    assert users is not None
-    sign_in(stranger, users.add("ann", Role.VIEWER, 1))
+    sign_in(stranger, plane.token("ann", Role.VIEWER))
     form = {"form_key": form_key(stranger, "/reference"), "body": '{"mode": "audit", "services": ["cart"]}'}
     assert "Answer: 403 Forbidden" in stranger.post("/reference/modes_change", data=form).get_data(as_text=True)
 

@@ -8,7 +8,6 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from controlplane.api.users import Users
 from controlplane.flows.model import EdgeKey
 from controlplane.policy.actors import claimed
 from controlplane.policy.roles import Role
@@ -132,10 +131,8 @@ def test_an_edge_that_two_have_to_agree_to_waits_and_says_for_whom(plane: Plane,
     assert "agreed" in page
     assert "waits for" in page
     assert isinstance(plane.review.approve(1, claimed("ann")), Agreed)
-    users = plane.services().users
-    assert users is not None
     stranger.delete_cookie("picket-session")
-    sign_in(stranger, users.add("bob", Role.APPROVER, 1))
+    sign_in(stranger, plane.token("bob", Role.APPROVER))
     assert send(stranger, "/review/1/decide", rows="1", act="approve", override_review="in a hurry").status_code == 403
     assert send(stranger, "/review/1/decide", rows="1", act="approve").headers["Location"] == "/revisions/1"
 
@@ -174,8 +171,7 @@ def test_a_revision_tells_how_many_sidecars_have_it_and_leads_back(plane: Plane,
 
 def test_who_may_not_approve_sees_all_but_the_buttons(plane: Plane, stranger: FlaskClient) -> None:
     propose(plane, GET_CART)
-    users = Users(plane.directory / "api-users.json", plane.services().users.lock)  # type: ignore[union-attr]  # the harness has users
-    sign_in(stranger, users.add("dev", Role.DEVELOPER, 1))
+    sign_in(stranger, plane.token("dev", Role.DEVELOPER))
     page = shown(stranger, "/review/1/check?rows=1")
     assert "asks for the role approver" in page
     assert "Publish" not in page

@@ -37,9 +37,7 @@ def test_every_form_has_its_role_from_the_api(plane: Plane, sessions: Sessions) 
 def test_a_form_is_refused_to_who_has_less_than_its_role(
     plane: Plane, sessions: Sessions, stranger: FlaskClient, role: Role
 ) -> None:
-    users = plane.services().users
-    assert users is not None
-    sign_in(stranger, users.add("ann", role, 1))
+    sign_in(stranger, plane.token("ann", role))
     key = form_key(stranger, "/")
     written = len(plane.store.audit(100))
     for endpoint, path in _forms(plane, sessions).items():

@@ -110,9 +110,7 @@ def test_a_mode_is_set_with_who_did_it(plane: Plane, browser: FlaskClient) -> No
 
 
 def test_a_responder_quarantines_and_sets_no_other_mode(plane: Plane, stranger: FlaskClient) -> None:
-    users = plane.services().users
-    assert users is not None
-    sign_in(stranger, users.add("rex", Role.RESPONDER, 1))
+    sign_in(stranger, plane.token("rex", Role.RESPONDER))
     assert "<option>audit</option>" not in shown(stranger, "/services/shop/cart")
     assert send(stranger, "/services/shop/cart/mode", mode="audit").status_code == 403
     assert send(stranger, "/services/shop/cart/mode", mode="quarantine").status_code == 303

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
+from controlplane.policy.accounts import Scope
 from controlplane.policy.roles import Role
 from controlplane.web.app import create_console
-from controlplane.web.sessions import LIFETIME_MS, LINK_LIFETIME_MS, MAX_FAILURES, WINDOW_MS, Sessions
+from controlplane.web.sessions import LIFETIME_MS, LINK_LIFETIME_MS, Sessions
+from controlplane.workflow.attempts import MAX_BY_ADDRESS, WINDOW_MS
 from tests.controlplane.web.browsing import form_key, sign_in
 from tests.harness.plane import TOKEN, Plane
 
@@ -25,12 +28,38 @@ def test_the_owners_token_lets_in_and_is_written_down(plane: Plane, browser: Fla
 
 
 def test_a_named_token_lets_its_owner_in_until_it_is_revoked(plane: Plane, stranger: FlaskClient) -> None:
-    users = plane.services().users
-    assert users is not None
-    assert sign_in(stranger, users.add("bob", Role.VIEWER, 1)).status_code == 303
+    assert sign_in(stranger, plane.token("bob", Role.VIEWER)).status_code == 303
     assert "bob" in stranger.get("/").get_data(as_text=True)
-    users.revoke("bob")
+    plane.accounts.remove("bob", "alice")
     assert stranger.get("/").status_code == 303
+
+
+def by_password(client: FlaskClient, name: str, password: str) -> TestResponse:
+    form = {"form_key": form_key(client, "/sign-in"), "name": name, "password": password}
+    return client.post("/sign-in", data=form)
+
+
+def test_a_password_lets_in_until_it_is_changed(plane: Plane, stranger: FlaskClient) -> None:
+    plane.accounts.create("ann", Scope(Role.VIEWER), "correct horse battery", "owner")
+    assert by_password(stranger, "ann", "correct horse battery").status_code == 303
+    assert "ann" in stranger.get("/").get_data(as_text=True)
+    assert plane.store.audit(1)[0].actor == "ann"
+    plane.accounts.set_password("ann", "another long password", "owner")
+    assert stranger.get("/").status_code == 303
+
+
+def test_a_wrong_name_and_a_wrong_password_are_told_alike(plane: Plane, stranger: FlaskClient) -> None:
+    plane.accounts.create("ann", Scope(Role.VIEWER), "correct horse battery", "owner")
+    key = form_key(stranger, "/sign-in")
+    answers = [
+        stranger.post("/sign-in", data={"form_key": key, "name": name, "password": "wrong"}) for name in ("ann", "nobody")
+    ]
+    assert [answer.status_code for answer in answers] == [401, 401]
+    assert answers[0].data == answers[1].data
+    for name in ("ann", "nobody"):
+        while (answer := by_password(stranger, name, "wrong")).status_code == 401:
+            pass
+        assert answer.status_code == 429
 
 
 @pytest.mark.parametrize("token", ["", " ", f"{TOKEN}x", "None", "\xe9"])
@@ -92,7 +121,7 @@ def test_a_page_that_loads_meanwhile_does_not_take_the_form_away(stranger: Flask
 
 
 def test_many_failures_stop_sign_ins_for_a_minute(plane: Plane, stranger: FlaskClient) -> None:
-    for _ in range(MAX_FAILURES):
+    for _ in range(MAX_BY_ADDRESS):
         assert sign_in(stranger, "wrong").status_code == 401
     assert sign_in(stranger, TOKEN).status_code == 429
     plane.now_ms += WINDOW_MS
