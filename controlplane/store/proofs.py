@@ -45,9 +45,7 @@ def move_proof(connection: Connection, before: Proof, after: Proof) -> bool:
     return connection.execute(update(table).where(table.c.id == before.id, *state).values(**_moving(after))).rowcount == 1
 
 
-def select_proofs(
-    connection: Connection, limit: int, before: int | None, *, revision: int | None, open_only: bool
-) -> list[Proof]:
+def select_proofs(connection: Connection, limit: int, before: int | None, *, revision: int | None, open_only: bool) -> list[Proof]:
     """Newest first, of one policy revision or all; below the number ``before``, where one is given."""
     query = select(tables.proofs).order_by(tables.proofs.c.id.desc()).limit(limit)
     if before is not None:

@@ -190,4 +190,3 @@ def _toggled(atlas: Atlas, name: str) -> str:
     """The ``open`` of the address in which a namespace is the other way round."""
     opened = {namespace.name for namespace in atlas.namespaces if namespace.is_open}
     return ",".join(sorted(opened ^ {name})) or ","
-

@@ -146,9 +146,7 @@ class Proving:
         self._ended(after)
         return True
 
-    def _taken(
-        self, proof: Proof, free: Sequence[Who], listening: Collection[Who], rows: Sequence[SidecarRow]
-    ) -> Proof | None:
+    def _taken(self, proof: Proof, free: Sequence[Who], listening: Collection[Who], rows: Sequence[SidecarRow]) -> Proof | None:
         """Give a proof to a sidecar that may try it; a different one each time, where there are several."""
         now = self._publisher.in_force
         service = now.topology.services.get(proof.target.service)

@@ -105,9 +105,7 @@ async def test_an_envoy_that_was_tampered_with_is_found_out(tmp_path: Path) -> N
 @asynccontextmanager
 async def liar(mesh: Mesh, identity: Identity) -> AsyncIterator[None]:
     """An agent of the cart that takes everything and does nothing with it."""
-    credentials = grpc.ssl_channel_credentials(
-        identity.bundle_pem.encode(), identity.key_pem.encode(), identity.chain_pem.encode()
-    )
+    credentials = grpc.ssl_channel_credentials(identity.bundle_pem.encode(), identity.key_pem.encode(), identity.chain_pem.encode())
     channel = connect(f"unix:{mesh.authority_file.parent}/grpc.sock", credentials)
     client = DeltaClient(channel, "sidecar~default/cart~liar")
     try:

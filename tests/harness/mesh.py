@@ -143,7 +143,14 @@ class Mesh:
     """Both listeners with everything behind them."""
 
     def __init__(
-        self, directory: Path, store: Store, *, insecure: bool, topology: Topology, default_mode: Mode, stream_limit: int,
+        self,
+        directory: Path,
+        store: Store,
+        *,
+        insecure: bool,
+        topology: Topology,
+        default_mode: Mode,
+        stream_limit: int,
         attestor: Attestor | None = None,
     ) -> None:
         self.directory = directory

@@ -72,9 +72,7 @@ async def test_it_answers_what_it_is_asked_and_not_too_often() -> None:
         credentials = listen.server_credentials(authority, (), client_certificates=True)
         target = listen.bind(server, parse_listen("127.0.0.1:0", "test"), credentials)
         await server.start()
-        join = Join(
-            target, target, TRUST_DOMAIN, str(CART), "", authority.bundle_pem.decode(), listen.SERVER_NAME, insecure=False
-        )
+        join = Join(target, target, TRUST_DOMAIN, str(CART), "", authority.bundle_pem.decode(), listen.SERVER_NAME, insecure=False)
         identity = identity_of(authority)
         dialled: list[Probe] = []
 
