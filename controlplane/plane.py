@@ -56,6 +56,7 @@ from controlplane.workflow.admission import Admission
 from controlplane.workflow.agreement import Agreement
 from controlplane.workflow.breakglass import BreakGlass
 from controlplane.workflow.images import SourceImages
+from controlplane.workflow.incidents import Incidents
 from controlplane.workflow.presence import Presence
 from controlplane.workflow.proposing import Watchlist
 from controlplane.workflow.proving import Proving
@@ -246,6 +247,7 @@ class ControlPlane:
             "snapshots": asyncio.create_task(self._cache.run()),
             "images": asyncio.create_task(self._images.run()),
             "retention": asyncio.create_task(self._retention.run()),
+            "incidents": asyncio.create_task(Incidents(self._store, self._publisher, now_ms).run()),
             "break-glass": asyncio.create_task(BreakGlass(self._store, self._publisher, now_ms).run()),
             "rollouts": asyncio.create_task(Rollouts(self._store, self._publisher, self._review.modes, now_ms).run()),
             "fronts": asyncio.create_task(self._fronts.run()),

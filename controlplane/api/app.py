@@ -16,6 +16,7 @@ from controlplane.api import (
     health,
     idempotency,
     imports,
+    incidents,
     leases,
     modes,
     openapi,
@@ -53,7 +54,7 @@ def create_app(services: ApiServices) -> flask.Flask:
     app.register_blueprint(health.blueprint(services))
     learning = (graph, imports, readiness, proposals, owners, preview, replay, parity, asks)
     enforcing = (policy, applying, modes, rollouts, proofs, leases, breakglass)
-    for topic in (*learning, *enforcing, violations, sidecars, tokens, users, access_tokens, audit):
+    for topic in (*learning, *enforcing, violations, incidents, sidecars, tokens, users, access_tokens, audit):
         app.register_blueprint(topic.blueprint(services), url_prefix=PREFIX)
     app.register_blueprint(openapi.blueprint(), url_prefix=PREFIX)
     return app

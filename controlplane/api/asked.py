@@ -1,4 +1,4 @@
-"""What a caller asks of the violation log: the query line with its names made whole, and places between pages. Finds nothing."""
+"""What a caller asks of the violation log: the query line with its names made whole, places between pages, one violation."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from http import HTTPStatus
 
 from controlplane.api.names import end_named
 from controlplane.api.problems import problem
+from controlplane.api.reading import read_number
 from controlplane.api.services import ApiServices
-from controlplane.store.interface import ViolationFilter
+from controlplane.flows.model import Violation
+from controlplane.store.interface import Store, ViolationFilter
 from controlplane.violations.line import BadQuery, parse
 from controlplane.violations.query import Query
 
@@ -45,3 +47,17 @@ def filter_of(query: Query, before: str = "") -> ViolationFilter:
 def place(before: tuple[int, int] | None) -> str:
     """Where to go on, as addresses have it; empty where there is no more."""
     return "" if before is None else f"{before[0]}-{before[1]}"
+
+
+def violation_numbered(store: Store, number: str) -> Violation:
+    """The violation of a number in an address.
+
+    Raises:
+        ApiProblemError: there is none.
+    """
+    wanted = read_number(number, "violation")
+    found = store.violations(ViolationFilter(after_id=wanted - 1 or -1), 1)
+    if not found or found[0].id != wanted:
+        detail, remedy = f"there is no violation {wanted}", "it may have been removed by age; look through the log"
+        raise problem(HTTPStatus.NOT_FOUND, "missing", detail, where="path", remedy=remedy)
+    return found[0]

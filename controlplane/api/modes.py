@@ -11,7 +11,7 @@ from controlplane.api.access import actor, require
 from controlplane.api.names import service_named
 from controlplane.api.problems import problem
 from controlplane.api.reading import read_body, read_query, write
-from controlplane.api.requests import ModesBody, Nothing
+from controlplane.api.requests import ModesBody, Nothing, ReleaseBody
 from controlplane.api.schemas import Modes, ServiceMode
 from controlplane.api.services import ApiServices
 from controlplane.policy.roles import Role
@@ -40,6 +40,13 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
         names = _names(services, body)
         outcome = services.review.modes.change(names, Mode(body.mode), actor(), body.comment, body.override)
         return write(outcomes.done(outcome, "see the readiness of services; to enforce all the same, send a reason as override"))
+
+    @routes.post("/modes/release")
+    def release() -> flask.Response:
+        body = read_body(ReleaseBody)
+        service = service_named(services.publisher.topology, body.service, "body.service")
+        outcome = services.review.modes.release(service, actor(), body.comment)
+        return write(outcomes.done(outcome, "see the modes of services"))
 
     return routes
 

@@ -9,9 +9,9 @@ from types import MappingProxyType
 
 from msgspec import Struct
 
+from controlplane.api import incident_schemas, revisions, schemas
 from controlplane.api import requests as asked
 from controlplane.api import review_schemas as review
-from controlplane.api import revisions, schemas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +73,13 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "violations.several": _read("Blocked and would-be-blocked flows", asked.ViolationsQuery, schemas.Violations),
         "violations.by_time": _read("How many there are, by time", asked.ViolationCountQuery, schemas.ViolationHistogram),
         "violations.count": _read("How many there are", asked.ViolationCountQuery, schemas.ViolationCount),
+        "violations.one": _read("A violation", asked.Nothing, schemas.Violation),
+        "incidents.several": _read("Groups of violations", asked.OpenQuery, incident_schemas.Incidents),
+        "incidents.one": _read("An incident, its notes, and what it can reach", asked.Nothing, incident_schemas.IncidentDetail),
+        "incidents.assign": _write("Give an incident to somebody", incident_schemas.AssignBody, schemas.Done),
+        "incidents.close": _write("Be done with an incident", incident_schemas.ReasonBody, schemas.Done),
+        "incidents.reopen": _write("Take an incident up again", incident_schemas.ReasonBody, schemas.Done),
+        "incidents.note": _write("Write something down about an incident", incident_schemas.NoteBody, schemas.Done),
         "audit.several": _read("Who did what", asked.AuditQuery, schemas.Audit),
         "audit.verify": _read("Whether the audit log is as it was written", asked.AuditVerifyQuery, schemas.AuditVerdict),
         "break-glass.several": _read("Timed exceptions", asked.OpenQuery, review.Grants),
@@ -95,6 +102,7 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "proposals.comment": _write("Say something about a proposal", asked.CommentBody, schemas.Done),
         "proposals.reject": _write("Reject a proposal or rows of it", asked.RejectBody, schemas.Done),
         "modes.show": _read("Modes of services", asked.Nothing, schemas.Modes),
+        "modes.release": _write("End a quarantine", asked.ReleaseBody, schemas.Done),
         "modes.change": _write("Set services' mode", asked.ModesBody, schemas.Done),
         "rollouts.several": _read("Staged rollouts", asked.OpenQuery, review.Rollouts),
         "rollouts.start": _write("Enforce services in stages", asked.RolloutBody, review.Rollouts),

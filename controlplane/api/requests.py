@@ -167,6 +167,13 @@ class ModesBody(Struct, frozen=True, forbid_unknown_fields=True):
     override: _Comment = ""
 
 
+class ReleaseBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """A quarantined service, which gets back the mode that it had before."""
+
+    service: _Name
+    comment: _Comment = ""
+
+
 class ImportedEnd(Struct, frozen=True, forbid_unknown_fields=True):
     """One end of an imported flow, as `flows.imports.model.End`."""
 

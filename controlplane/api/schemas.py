@@ -308,7 +308,7 @@ class Violation(msgspec.Struct, frozen=True, kw_only=True):
 class Violations(msgspec.Struct, frozen=True):
     """Newest first, or after ``after_id`` in the order of their ids. ``last_id`` is what to follow from.
 
-    ``before`` asks for the next page, and is empty after the last. A page is ``cut`` that ended because enough was looked through.
+    A page is ``cut`` that ended because enough was looked through.
     """
 
     violations: list[Violation]

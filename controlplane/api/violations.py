@@ -7,10 +7,10 @@ from dataclasses import replace
 import flask
 
 from controlplane.api import shapes
-from controlplane.api.asked import asked_or_refused, filter_of, place
+from controlplane.api.asked import asked_or_refused, filter_of, place, violation_numbered
 from controlplane.api.names import end_named
 from controlplane.api.reading import read_query, write
-from controlplane.api.requests import ViolationCountQuery, ViolationsQuery
+from controlplane.api.requests import Nothing, ViolationCountQuery, ViolationsQuery
 from controlplane.api.schemas import ViolationBin, ViolationCount, ViolationHistogram, Violations
 from controlplane.api.services import ApiServices
 from controlplane.flows.model import Verdict
@@ -51,6 +51,11 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
         found = services.store.violations(replace(narrowed, after_id=query.after_id or _FROM_THE_FIRST), query.limit)
         last_id = max([violation.id for violation in found], default=query.after_id)
         return write(Violations([shapes.violation(violation) for violation in found], last_id))
+
+    @routes.get("/violations/<number>")
+    def one(number: str) -> flask.Response:
+        read_query(Nothing)
+        return write(shapes.violation(violation_numbered(services.store, number)))
 
     @routes.get("/violations/count")
     def count() -> flask.Response:

@@ -14,6 +14,7 @@ from controlplane.cli.breakglass import break_glass
 from controlplane.cli.connection import NotFoundError
 from controlplane.cli.demo import demo
 from controlplane.cli.graph import show_map
+from controlplane.cli.incidents import incidents
 from controlplane.cli.learn import learn
 from controlplane.cli.leases import leases
 from controlplane.cli.modes import mode
@@ -32,6 +33,8 @@ from controlplane.cli.sidecar import sidecar
 from controlplane.cli.sidecars import sidecars
 from controlplane.cli.token import token
 from controlplane.cli.user import user
+from controlplane.cli.violation_acts import allow, show
+from controlplane.cli.violation_acts import ask as ask_for
 from controlplane.cli.violations import violations
 from controlplane.cli.wait import wait
 
@@ -51,6 +54,7 @@ for _command in (
     comment,
     controlplane,
     demo,
+    incidents,
     learn,
     leases,
     show_map,
@@ -73,6 +77,8 @@ for _command in (
     wait,
 ):
     picket.add_command(_command)
+for _command in (show, ask_for, allow):
+    violations.add_command(_command)
 for _command in POLICY_COMMANDS:
     policy.add_command(_command)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from controlplane.cli.connection import Session, connected
+from controlplane.cli.connection import Session, Way, connectable
 from controlplane.cli.output import cell, clean, clock, console, moment, plural, short, show_json, show_json_line
 
 FOLLOW_INTERVAL_SECONDS = 0.5
@@ -30,7 +30,7 @@ def parse_since(text: str, now_seconds: float) -> int:
     return max(0, int((now_seconds - int(found[1]) * _UNIT_SECONDS[found[2]]) * 1000))
 
 
-@click.command("violations", short_help="Show blocked and would-be-blocked connections.")
+@click.group("violations", short_help="Show blocked and would-be-blocked connections.", invoke_without_command=True)
 @click.option(
     "--query", "-q", metavar="LINE",
     help='Such as \'from:shop/cart to:payments/* verdict:denied since:24h path:/x* "free text"\'; the console takes the same.',
@@ -44,9 +44,11 @@ def parse_since(text: str, now_seconds: float) -> int:
 @click.option("--since", metavar="SPAN", help="Seen in the last 90s, 10m, 2h, 1d.")
 @click.option("--probes", is_flag=True, help="Also those that Picket had tried itself, to prove that they are denied.")
 @click.option("--limit", type=click.IntRange(1, 5000), default=50, show_default=True, help="How many, newest first.")
-@connected
+@connectable
+@click.pass_context
 def violations(
-    session: Session,
+    context: click.Context,
+    way: Way,
     *,
     query: str | None,
     follow: bool,
@@ -60,6 +62,9 @@ def violations(
     limit: int,
 ) -> None:
     """Show flows that the allow-list does not hold: who called what, what became of it, and the deny ID that says why."""
+    if context.invoked_subcommand is not None:
+        return
+    session = way.session()
     wanted: dict[str, str | int | None] = {
         "q": query,
         "source": source,

@@ -73,7 +73,7 @@ def _pattern(value: str) -> str:
 
 def within(table: FromClause, wanted: ViolationFilter) -> list[ColumnElement[bool]]:
     """The conditions on times, ids and who meant it."""
-    found: list[ColumnElement[bool]] = [] if wanted.probes else [table.c.probe == 0]
+    found: list[ColumnElement[bool]] = []
     if wanted.after_id:
         found.append(table.c.id > min(wanted.after_id, MAX_INTEGER))
     if wanted.since_ms:
@@ -88,6 +88,11 @@ def within(table: FromClause, wanted: ViolationFilter) -> list[ColumnElement[boo
     return found
 
 
+def of_a_kind(table: FromClause, wanted: ViolationFilter) -> list[ColumnElement[bool]]:
+    """The condition on what a violation is: a probe only where those are wanted, too."""
+    return [] if wanted.probes else [table.c.probe == 0]
+
+
 def driving(terms: Iterable[Term]) -> Term | None:
     """The term that an index answers best; ``None`` when only the index by time is left."""
     known = {term.field: term for term in reversed(list(terms)) if term.exact is not None}
@@ -96,4 +101,4 @@ def driving(terms: Iterable[Term]) -> Term | None:
 
 def violations_filtered(wanted: ViolationFilter) -> list[ColumnElement[bool]]:
     """All conditions on the violations themselves."""
-    return [*within(tables.violations, wanted), *holds(tables.violations, terms_of(wanted))]
+    return [*within(tables.violations, wanted), *of_a_kind(tables.violations, wanted), *holds(tables.violations, terms_of(wanted))]

@@ -10,16 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Subquery, func, select
+from sqlalchemy import ColumnElement, Connection, Select, Subquery, Table, func, select
 
 from controlplane.flows.model import Verdict, Violation
 from controlplane.graph.evidence import HOUR_MS
 from controlplane.store import tables
-from controlplane.store.conditions import HOURLY, MAX_INTEGER, driving, holds, terms_of, within
+from controlplane.store.conditions import HOURLY, MAX_INTEGER, driving, holds, of_a_kind, terms_of, within
 from controlplane.store.interface import ViolationCounts, ViolationFilter, ViolationPage
 from controlplane.store.violations import violation_of
 from controlplane.violations.histogram import Point
-from controlplane.violations.query import Term
+from controlplane.violations.query import Field, Term
 
 #: Rows that one page may look through.
 EXAMINED = 20_000
@@ -63,11 +63,11 @@ def count(connection: Connection, wanted: ViolationFilter) -> ViolationCounts:
         return ViolationCounts(points, 1, is_complete=True)
     if any(term.field not in HOURLY for term in terms) or wanted.after_id or wanted.before is not None:
         return ViolationCounts(points, 1, is_complete=False)
-    newest = _newest_hours(wanted)
+    newest = _newest_hours(wanted, terms)
     sums = select(newest.c.hour, newest.c.verdict, func.sum(newest.c["count"])).where(*holds(newest, terms))
     found = connection.execute(sums.group_by(newest.c.hour, newest.c.verdict))
     summed = tuple(Point(hour * HOUR_MS, Verdict(verdict), int(total)) for hour, verdict, total in found)
-    return ViolationCounts(summed, HOUR_MS, is_complete=_last_summed(connection, wanted) is None)
+    return ViolationCounts(summed, HOUR_MS, is_complete=_last_summed(connection, wanted, terms) is None)
 
 
 _COUNTS = ("last_seen_ms", "verdict", "count")
@@ -87,7 +87,7 @@ class _Part:
         inner = self._newest(*tables.violations.c).limit(self.budget).subquery()
         rest = [term for term in self.terms if term is not driving(self.terms)]
         query = select(*(inner.c[name] for name in columns)) if columns else select(inner)
-        return query.where(*holds(inner, rest))
+        return query.where(*of_a_kind(inner, self.wanted), *holds(inner, rest))
 
     def last(self, connection: Connection) -> tuple[int, int] | None:
         """The time and ID of the last row within the budget; ``None`` when there are fewer rows."""
@@ -115,10 +115,10 @@ def _spans(connection: Connection, wanted: ViolationFilter, terms: Sequence[Term
     telling = [term for term in terms if term.field in HOURLY]
     if wanted.probes or all(term is driving(terms) for term in telling):
         return [_ALWAYS], None
-    newest = _newest_hours(wanted)
+    newest = _newest_hours(wanted, telling)
     query = select(newest.c.hour).where(*holds(newest, telling)).group_by(newest.c.hour).order_by(newest.c.hour.desc())
     hours = [int(hour) for (hour,) in connection.execute(query)]
-    last = _last_summed(connection, wanted)
+    last = _last_summed(connection, wanted, telling)
     if last is not None and last not in hours:
         hours.append(last)  # not all of its sums were looked at, so its rows are
     spans: list[_Span] = []
@@ -133,20 +133,25 @@ def _spans(connection: Connection, wanted: ViolationFilter, terms: Sequence[Term
     return spans, None if last is None else last * HOUR_MS
 
 
-def _newest_hours(wanted: ViolationFilter) -> Subquery:
-    """The newest `SUMMED` rows of the hourly sums."""
-    return _hours(wanted).limit(SUMMED).subquery()
+def _newest_hours(wanted: ViolationFilter, terms: Sequence[Term]) -> Subquery:
+    """The newest `SUMMED` rows of the hourly sums that know what the terms ask for."""
+    table = _sums_for(terms)
+    return _hours(table, wanted, *table.c).limit(SUMMED).subquery()
 
 
-def _last_summed(connection: Connection, wanted: ViolationFilter) -> int | None:
+def _last_summed(connection: Connection, wanted: ViolationFilter, terms: Sequence[Term]) -> int | None:
     """The hour in which the newest sums end; ``None`` when there are no others."""
-    hour = connection.execute(_hours(wanted).with_only_columns(tables.violation_hours.c.hour).limit(1).offset(SUMMED)).scalar()
+    table = _sums_for(terms)
+    hour = connection.execute(_hours(table, wanted, table.c.hour).limit(1).offset(SUMMED)).scalar()
     return None if hour is None else int(hour)
 
 
-def _hours(wanted: ViolationFilter) -> Select[Any]:
-    table = tables.violation_hours
-    query = select(table).order_by(table.c.hour.desc())
+def _sums_for(terms: Sequence[Term]) -> Table:
+    return tables.violation_totals if all(term.field is Field.VERDICT for term in terms) else tables.violation_hours
+
+
+def _hours(table: Table, wanted: ViolationFilter, *columns: Any) -> Select[Any]:
+    query = select(*columns).order_by(table.c.hour.desc())
     if wanted.since_ms:
         query = query.where(table.c.hour >= min(wanted.since_ms, MAX_INTEGER) // HOUR_MS)
     if wanted.until_ms:

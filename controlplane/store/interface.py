@@ -23,7 +23,9 @@ from controlplane.policy.rules import Mode
 from controlplane.policy.timeline import ModeSet
 from controlplane.policy.traffic_policy import Held
 from controlplane.topology.model import ServiceName
+from controlplane.violations.handling import Incident, Note
 from controlplane.violations.histogram import Point
+from controlplane.violations.incidents import Found, Use
 from controlplane.violations.query import Term
 
 
@@ -258,6 +260,21 @@ class Transaction(Protocol):
         Its violation is not written: only `record_batch` does.
         """
 
+    def lock_incidents(self, since_ms: int) -> Sequence[Incident]:
+        """Those last seen since then; nobody else groups any until this transaction ends."""
+
+    def add_incident(self, incident: Incident) -> Incident:
+        """Store an incident under the next number; numbers count from 1."""
+
+    def grow_incident(self, incident_id: int, found: Found) -> None:
+        """Replace what was found of an incident; what people did about it stays."""
+
+    def handle_incident(self, before: Incident, after: Incident) -> bool:
+        """Replace what people did about an incident; False when its status or assignee is not that of ``before`` any more."""
+
+    def add_note(self, note: Note) -> None:
+        """Store what somebody did about an incident, or wrote down."""
+
     def add_join_token(self, token_hash: str, workload: str, expires_ms: int, now_ms: int) -> None:
         """Remember a join token by its hash."""
 
@@ -346,6 +363,18 @@ class Store(Protocol):
         Beyond some thousand rows they are taken from hourly sums, where the filter asks only for source, destination, port,
         protocol, verdict and times: then whole hours count.
         """
+
+    def first_uses(self, sources: Iterable[str]) -> Mapping[Use, int]:
+        """When each edge of these sources was first allowed, in Unix milliseconds, by source, destination and port."""
+
+    def incidents(self, limit: int, before: int | None = None, *, is_open: bool) -> Sequence[Incident]:
+        """Incidents, newest first; with ``is_open`` those that nobody closed."""
+
+    def incident(self, number: int) -> Incident | None:
+        """One incident."""
+
+    def notes(self, incident_id: int, limit: int) -> Sequence[Note]:
+        """The newest notes on an incident, oldest first."""
 
     def revisions(self, limit: int, before: int | None = None) -> Sequence[StoredRevision]:
         """Newest first; with ``before`` those of lower numbers, here and below."""

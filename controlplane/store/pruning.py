@@ -37,6 +37,9 @@ def remove_stale(connection: Connection, what: Prunable, bound: int, keys: Seque
     if what is Prunable.EDGES:
         edges = tables.edges.c
         _delete(connection, tables.evidence, keys, ~exists().where(edges.key_hash == tables.evidence.c.key_hash))
+    if what is Prunable.VIOLATION_HOURS:
+        totals = tables.violation_totals
+        connection.execute(delete(totals).where(_before(totals.c.hour, max(0, min(bound // HOUR_MS, _MAX_HOUR)))))
     if what is Prunable.SIDECARS:
         sidecars, reports = tables.sidecars.c, tables.reports.c
         same = and_(sidecars.workload == reports.workload, sidecars.instance == reports.instance)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext, suppress
 
 from sqlalchemy import Connection, Engine, and_, func, select
@@ -31,6 +31,7 @@ from controlplane.store.conditions import violations_filtered
 from controlplane.store.engine import BUSY_TIMEOUT_SECONDS, open_engine, wrapped
 from controlplane.store.grants import select_grants
 from controlplane.store.history import select_history
+from controlplane.store.incidents import select_first_uses, select_incident, select_incidents, select_notes
 from controlplane.store.interface import (
     Prunable,
     SidecarRow,
@@ -54,6 +55,8 @@ from controlplane.store.waking import follow
 from controlplane.store.watching import select_watches
 from controlplane.store.write import REPORT_FIELDS, SqlTransaction
 from controlplane.topology.model import ServiceName
+from controlplane.violations.handling import Incident, Note
+from controlplane.violations.incidents import Use
 
 _MAX_INTEGER = 2**63 - 1
 
@@ -163,6 +166,28 @@ class SqlStore:
         """Counts of matching violations, in bounded time; see `interface.Store.count_violations`."""
         with self._reading() as connection:
             return finding.count(connection, wanted)
+
+    def first_uses(self, sources: Iterable[str]) -> Mapping[Use, int]:
+        """When each edge of these sources was first allowed."""
+        with self._reading() as connection:
+            return select_first_uses(connection, sources)
+
+    def incidents(self, limit: int, before: int | None = None, *, is_open: bool) -> Sequence[Incident]:
+        """Newest first; with ``is_open`` those that nobody closed."""
+        with self._reading() as connection:
+            return select_incidents(connection, _limit(limit), before, is_open=is_open)
+
+    def incident(self, number: int) -> Incident | None:
+        """One of them."""
+        if not 0 < number <= _MAX_INTEGER:
+            return None
+        with self._reading() as connection:
+            return select_incident(connection, number)
+
+    def notes(self, incident_id: int, limit: int) -> Sequence[Note]:
+        """The newest, oldest first."""
+        with self._reading() as connection:
+            return select_notes(connection, incident_id, _limit(limit))
 
     def revisions(self, limit: int, before: int | None = None) -> Sequence[StoredRevision]:
         """Newest first; with ``before`` those of lower numbers."""

@@ -112,6 +112,52 @@ violation_hours = Table(
     sqlite_with_rowid=False,
 )
 
+#: The same of all violations together.
+violation_totals = Table(
+    "violation_totals",
+    metadata,
+    Column("hour", Integer, primary_key=True, autoincrement=False),
+    Column("verdict", Text, primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: Groups of violations, as `violations.incidents` finds them, and what people did about them. Names are JSON lists.
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", Text, nullable=False),
+    Column("anchor", Text, nullable=False),
+    Column("sources", Text, nullable=False),
+    Column("places", Text, nullable=False),
+    Column("source_count", Integer, nullable=False),
+    Column("place_count", Integer, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    Column("denied", BigInteger, nullable=False),
+    Column("first_seen_ms", BigInteger, nullable=False),
+    Column("last_seen_ms", BigInteger, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("assignee", Text, nullable=False),
+    Column("closed_ms", BigInteger),
+    Column("closed_by", Text, nullable=False),
+    Column("close_reason", Text, nullable=False),
+    Index("incidents_newest", "last_seen_ms", "id"),
+)
+
+incident_notes = Table(
+    "incident_notes",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("incident", BigInteger, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Index("incident_notes_of", "incident", "id"),
+)
+
 revisions = Table(
     "revisions",
     metadata,

@@ -115,6 +115,12 @@ class ViolationRecording:
         names = [column.name for column in table.primary_key]
         hours = [dict(zip(names, hour, strict=True)) | {"count": count} for hour, count in sorted(self._hours.items())]
         upsert(self._connection, table, hours, {"count": "add"})
+        totals: dict[tuple[int, str], int] = {}
+        for hour in hours:
+            key = (hour["hour"], hour["verdict"])
+            totals[key] = totals.get(key, 0) + hour["count"]
+        together = [{"hour": hour, "verdict": verdict, "count": count} for (hour, verdict), count in sorted(totals.items())]
+        upsert(self._connection, tables.violation_totals, together, {"count": "add"})
 
     def _sums(self, number: int, flow: Flow) -> _Tally:
         opened = self._opened.get(number)

@@ -31,6 +31,7 @@ from controlplane.store.agreement import delete_approvals, insert_comment, upser
 from controlplane.store.asks import close_asks, insert_ask
 from controlplane.store.calls import begin_call, end_call, forget_call
 from controlplane.store.grants import end_grant, insert_grant
+from controlplane.store.incidents import grow_incident, handle_incident, insert_incident, insert_note, lock_incidents
 from controlplane.store.interface import BatchReceipt, SidecarRow, StoredCall, StoredProposal, StoredRevision, StoreError
 from controlplane.store.leases import upsert_last_uses, upsert_leases
 from controlplane.store.presence import beat, leave
@@ -40,6 +41,8 @@ from controlplane.store.rollouts import insert_rollout, move_rollout
 from controlplane.store.statements import next_number, upsert
 from controlplane.store.waking import announce
 from controlplane.topology.model import ServiceName
+from controlplane.violations.handling import Incident, Note
+from controlplane.violations.incidents import Found
 
 _MAX_NUMBER = 2**63 - 1
 #: Fields of a `SidecarRow` that only telemetry writes; they are columns of another table.
@@ -204,6 +207,26 @@ class SqlTransaction:
     def move_proof(self, before: Proof, after: Proof) -> bool:
         """Put a proof into another state; ``False`` when it moved meanwhile."""
         return move_proof(self._connection, before, after)
+
+    def lock_incidents(self, since_ms: int) -> Sequence[Incident]:
+        """Those last seen since then; nobody else groups any until this transaction ends."""
+        return lock_incidents(self._connection, since_ms)
+
+    def add_incident(self, incident: Incident) -> Incident:
+        """Store an incident under the next number."""
+        return insert_incident(self._connection, incident)
+
+    def grow_incident(self, incident_id: int, found: Found) -> None:
+        """Replace what was found of an incident."""
+        grow_incident(self._connection, incident_id, found)
+
+    def handle_incident(self, before: Incident, after: Incident) -> bool:
+        """Replace what people did about an incident; ``False`` when it changed meanwhile."""
+        return handle_incident(self._connection, before, after)
+
+    def add_note(self, note: Note) -> None:
+        """Store what somebody did about an incident, or wrote down."""
+        insert_note(self._connection, note)
 
     def add_join_token(self, token_hash: str, workload: str, expires_ms: int, now_ms: int) -> None:
         """Remember a join token by its hash."""

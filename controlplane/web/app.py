@@ -15,12 +15,14 @@ from controlplane.api.problems import Problem
 from controlplane.api.services import ApiServices
 from controlplane.store.interface import StoreError
 from controlplane.web import (
+    acting,
     audit,
     blocked,
     check,
     documents,
     enforcing,
     guard,
+    incidents,
     maps,
     overview,
     reference,
@@ -49,6 +51,8 @@ _PAGES = (
     revisions,
     rollouts,
     blocked,
+    acting,
+    incidents,
     sidecars,
     audit,
     reference,

@@ -1,24 +1,29 @@
-"""Blocked connections: the violation log by a query line, page by page, and each violation by itself. Changes nothing."""
+"""Blocked connections: the violation log by a query line, and each violation by itself. Changes nothing: `acting` does."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Annotated
 
 import flask
 from msgspec import Meta, Struct
 
-from controlplane.api.asked import asked, filter_of, place
-from controlplane.api.problems import problem
-from controlplane.api.reading import read_number, read_query
+from controlplane.api.asked import asked, filter_of, place, violation_numbered
+from controlplane.api.reading import read_query
 from controlplane.api.requests import PLACE
-from controlplane.store.interface import ViolationCounts, ViolationFilter
+from controlplane.flows.model import EdgeKey
+from controlplane.policy.asks import Ask
+from controlplane.policy.grants import Grant
+from controlplane.policy.rules import Mode
+from controlplane.store.interface import ViolationCounts
 from controlplane.violations.histogram import Histogram, histogram
 from controlplane.violations.line import MAX_LENGTH, BadQuery, quoted, write
 from controlplane.violations.query import Query
 from controlplane.web import bars
 from controlplane.web.guard import Console
+from controlplane.workflow.breakglass import MAX_ACTIVE
+from controlplane.workflow.proposing import MAX_ASKS
 
 PAGE = 50
 #: Lines that the page offers to begin with.
@@ -32,6 +37,15 @@ class BlockedQuery(Struct, frozen=True, forbid_unknown_fields=True):
 
     q: str = ""
     before: Annotated[str, Meta(pattern=PLACE)] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is being done about an edge: its ends that are services (which end, name, mode), a wish, an exception."""
+
+    ends: tuple[tuple[str, str, Mode], ...]
+    ask: Ask | None
+    grant: Grant | None
 
 
 def blueprint(console: Console) -> flask.Blueprint:
@@ -57,21 +71,36 @@ def blueprint(console: Console) -> flask.Blueprint:
 
     @routes.get("/blocked/<number>")
     def one(number: str) -> str:
-        wanted = read_number(number, "violation")
-        found = store.violations(ViolationFilter(after_id=wanted - 1 or -1), 1)
-        if not found or found[0].id != wanted:
-            detail, remedy = f"there is no violation {wanted}", "it may have been removed by age; look through the log"
-            raise problem(HTTPStatus.NOT_FOUND, "missing", detail, where="path", remedy=remedy)
-        edge = found[0].edge
-        source, destination = f"from:{quoted(edge.source)}", f"to:{quoted(edge.destination)}"
-        links = (
-            ("All between these two", f"{source} {destination}"),
-            ("All from this source", source),
-            ("All to this destination", destination),
+        violation = violation_numbered(store, number)
+        return flask.render_template(
+            "violation.html", violation=violation, links=_links(violation.edge), standing=_standing(console, violation.edge)
         )
-        return flask.render_template("violation.html", violation=found[0], links=links)
 
     return routes
+
+
+def _links(edge: EdgeKey) -> tuple[tuple[str, str], ...]:
+    """Queries that lead on, each with its name."""
+    source, destination = f"from:{quoted(edge.source)}", f"to:{quoted(edge.destination)}"
+    return (
+        ("All between these two", f"{source} {destination}"),
+        ("All from this source", source),
+        ("All to this destination", destination),
+    )
+
+
+def _standing(console: Console, edge: EdgeKey) -> Standing:
+    """What is being done about an edge already."""
+    now = console.api.publisher.in_force
+    modes = {str(name): now.policy.mode(name) for name in now.topology.services if str(name) in {edge.source, edge.destination}}
+    ends = tuple(
+        (end, name, modes[name]) for end, name in (("source", edge.source), ("destination", edge.destination)) if name in modes
+    )
+    asks, grants = console.api.store.asks(MAX_ASKS), console.api.store.grants(MAX_ACTIVE, active=True)
+    wanted = (edge.source, edge.destination, edge.port)
+    ask = next((ask for ask in asks if (str(ask.rule.source), str(ask.service), ask.rule.port) == wanted), None)
+    grant = next((grant for grant in grants if (str(grant.rule.source), str(grant.service), grant.rule.port) == wanted), None)
+    return Standing(ends, ask, grant)
 
 
 def _drawn(counts: ViolationCounts, query: Query) -> Histogram:

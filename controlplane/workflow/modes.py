@@ -82,6 +82,18 @@ class Modes:
             with self._store.transaction() as transaction:
                 transaction.note_default_mode(mode, self._clock_ms())
 
+    def release(self, service: ServiceName, actor: str, comment: str = "") -> Done | Refused:
+        """End a quarantine: the service has the mode that it had before, which passed the gate then."""
+        if self._publisher.policy.mode(service) is not Mode.QUARANTINE:
+            return Refused(f"{service} is not quarantined", Why.CONFLICT)
+        own = [change.mode for change in self._store.mode_changes() if change.service == service]
+        before = next((mode for mode in reversed(own) if mode is not Mode.QUARANTINE), self._publisher.policy.default_mode)
+        change = ModeChange(service, Mode.QUARANTINE, before)
+        with self._store.transaction() as transaction:
+            self.write(transaction, [change], Cleared({}), actor, comment, self._clock_ms())
+        self._publisher.refresh()
+        return Done(f"{service} is back in mode {before}")
+
     def clear(self, changes: Sequence[ModeChange], actor: str, reason: str) -> Cleared | Refused:
         """Ask the gate. Going back to enforce from quarantine is no promotion: it was enforced before."""
         promoted = [c.service for c in changes if c.after is Mode.ENFORCE and c.before in {Mode.LEARN, Mode.AUDIT}]

@@ -135,10 +135,13 @@ class Plane:
 
 
 @contextmanager
-def plane(topology: bytes = SHOP) -> Iterator[Plane]:
-    """A new control plane with an empty store over a topology, in a directory that is short enough for a socket's path."""
+def plane(topology: bytes = SHOP, url: str = "") -> Iterator[Plane]:
+    """A new control plane over a topology, with an empty store or that of a URL.
+
+    Its directory is short enough for a socket's path.
+    """
     directory = Path(tempfile.mkdtemp(prefix="picket-plane-"))
-    store = open_store(f"sqlite:///{directory}/picket.db")
+    store = open_store(url or f"sqlite:///{directory}/picket.db")
     try:
         services = parse_topology(topology, "topology.yaml").topology
         publisher = Publisher(store, services, Compiler(Trust("picket.test", b"-----BEGIN CERTIFICATE-----\n")), Mode.LEARN)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -35,7 +36,7 @@ class Cluster:
             connection.execute(statement.encode())
 
 
-def _binaries() -> Path | None:
+def binaries() -> Path | None:
     """The directory that holds initdb, pg_ctl and postgres together."""
     places = [Path(found).resolve().parent for name in ("initdb", "pg_ctl") if (found := shutil.which(name))]
     places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
@@ -55,9 +56,16 @@ def _account() -> pwd.struct_passwd:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """A cluster for this session (with xdist, for this worker)."""
-    binaries = _binaries()
-    if binaries is None:
+    programs = binaries()
+    if programs is None:
         pytest.skip("PostgreSQL is missing: install the Debian package postgresql")
+    with running_cluster(programs) as made:
+        yield made
+
+
+@contextmanager
+def running_cluster(programs: Path) -> Iterator[Cluster]:
+    """Start a cluster from the programs in a directory; it is removed at the end."""
     account = _account()
     # Not under pytest's own directory: that is closed to other users, and a socket's path has at most 107 bytes.
     directory = Path(tempfile.mkdtemp(prefix="picket-pg-"))
@@ -66,7 +74,7 @@ def cluster() -> Iterator[Cluster]:
     def run(*command: str) -> None:
         as_root = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if os.getuid() == 0 else {}
         subprocess.run(
-            [str(binaries / command[0]), *command[1:]],
+            [str(programs / command[0]), *command[1:]],
             check=True, cwd=directory, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120,
             **as_root,  # type: ignore[call-overload]  # the keys are arguments of Popen
         )  # fmt: skip

@@ -47,12 +47,16 @@ WRITES = st.sampled_from(
         "POST /break-glass",
         "POST /break-glass/1/end",
         "POST /learn/import",
+        "POST /incidents/1/close",
+        "POST /incidents/1/note",
+        "POST /modes/release",
     ]
 )
 READS = st.sampled_from(
     [
         "/map", "/proposals", "/proposals/1", "/modes", "/policy", "/policy/revisions", "/policy/revisions/1", "/policy/diff",
-        "/violations", "/violations/count", "/violations/histogram", "/sidecars", "/audit", "/map/picture", "/preview",
+        "/violations", "/violations/count", "/violations/histogram", "/violations/1", "/incidents",
+        "/incidents/1", "/sidecars", "/audit", "/map/picture", "/preview",
         "/replay", "/parity", "/policy/revisions/1/replay", "/proposals/1/preview",
         "/break-glass",
     ]

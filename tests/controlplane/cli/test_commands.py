@@ -8,6 +8,7 @@ import pytest
 
 from controlplane.flows.model import Verdict
 from controlplane.store.interface import SidecarRow
+from controlplane.workflow.incidents import Incidents
 from tests.controlplane.cli.conftest import Picket
 from tests.harness.plane import ADD_CART, GET_CART, PAY, REDIS, Plane
 
@@ -334,3 +335,42 @@ def test_a_rollout_begins_is_shown_and_taken_back(plane: Plane, picket: Picket) 
     assert (ended["status"], ended["share_percent"], ended["hold_seconds"], ended["max_denials"]) == ("rolled-back", 25, 300, 2)
     assert picket("rollout", "start", "cart", "--share", "100").code == 2
     assert picket("rollout", "start", "nobody").code == 1
+
+
+def test_a_violation_is_shown_proposed_and_allowed(plane: Plane, picket: Picket) -> None:
+    plane.violate(PAY._replace(path="/charge"), count=3)
+    shown = picket("violations", "show", "1").out
+    assert "default/frontend -> shop/pay:443  http POST /charge" in shown
+    assert "picket violations allow 1 --for 1h --reason TEXT" in shown
+    told = picket("violations", "ask", "1", "--reason", "new checkout").out
+    assert told == "default/frontend -> shop/pay:443 awaits review\n"
+    assert plane.store.asks(9)[0].rule.http[0].path == "/charge"
+    assert "is allowed; it ends" in picket("violations", "allow", "1", "--for", "1h", "-m", "now", "--any-request").out
+    assert plane.store.grants(9, active=True)[0].rule.http == ()
+    assert picket("violations", "show", "7").code == 1
+
+
+def test_violations_are_asked_by_a_line(plane: Plane, picket: Picket) -> None:
+    plane.violate(PAY._replace(path="/charge"), count=3)
+    plane.violate(REDIS)
+    found = picket("violations", "--query", "from:frontend path:/ch*", "-o", "json").json["violations"]
+    assert [item["id"] for item in found] == [1]
+    assert "3 violations in all; 1 row" in picket("violations", "-q", "from:frontend").out
+    refused = picket("violations", "-q", "from:frontend port:x")
+    assert (refused.code, "character 20: x is no port" in refused.err) == (1, True)
+
+
+def test_incidents_are_listed_shown_and_handled(plane: Plane, picket: Picket) -> None:
+    assert picket("incidents", "list").out == "no open incidents\n"
+    plane.violate(PAY, seen_ms=plane.now_ms - 5_000)
+    Incidents(plane.store, plane.publisher, lambda: plane.now_ms).look()
+    assert "frontend tries what was never allowed" in picket("incidents", "list").out
+    assert picket("incidents", "assign", "1", "ann").out == "incident 1: assign\n"
+    assert picket("incidents", "note", "1", "asked the team").code == 0
+    assert picket("incidents", "close", "1", "--reason", "expected").code == 0
+    shown = picket("incidents", "show", "1").out
+    for text in ("incident 1: other (closed by", "note asked the team", "reaches 0 services", "--query 'from:default/frontend"):
+        assert text in shown
+    assert [item["status"] for item in picket("incidents", "list", "--all", "-o", "json").json["incidents"]] == ["closed"]
+    assert picket("incidents", "reopen", "1", "--reason", "it goes on").code == 0
+    assert picket("incidents", "close", "9", "--reason", "x").code == 1

@@ -25,6 +25,7 @@ COMMANDS = {
     "comment",
     "controlplane",
     "demo",
+    "incidents",
     "learn",
     "leases",
     "map",

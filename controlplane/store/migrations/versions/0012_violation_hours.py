@@ -33,6 +33,14 @@ def upgrade() -> None:
         f"INSERT INTO violation_hours (hour, {columns}, count) "  # noqa: S608  # the names stand above
         f"SELECT last_seen_ms / {_HOUR_MS}, {columns}, sum(count) FROM violations GROUP BY last_seen_ms / {_HOUR_MS}, {columns}"
     )
+    op.create_table(
+        "violation_totals",
+        sa.Column("hour", sa.Integer(), primary_key=True, autoincrement=False, nullable=False),
+        sa.Column("verdict", sa.Text(), primary_key=True, nullable=False),
+        sa.Column("count", sa.BigInteger(), nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.execute("INSERT INTO violation_totals SELECT hour, verdict, sum(count) FROM violation_hours GROUP BY hour, verdict")
     for name in _BEFORE:
         op.drop_index(f"violations_by_{name}", "violations")
     for name, first in _AFTER.items():
@@ -45,4 +53,5 @@ def downgrade() -> None:
         op.drop_index(f"violations_{name}", "violations")
     for name, columns in _BEFORE.items():
         op.create_index(f"violations_by_{name}", "violations", list(columns))
+    op.drop_table("violation_totals")
     op.drop_table("violation_hours")
