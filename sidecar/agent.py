@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from protos.picket.v1.sidecar_pb2 import SidecarInfo
 from sidecar import VERSION, lastgood, process, sds
@@ -25,7 +26,6 @@ from sidecar.envoy import Envoy, EnvoyError, find_envoy
 from sidecar.identity import Identity, IdentityError
 from sidecar.keeper import IdentityKeeper
 from sidecar.pages import PagesError
-from sidecar.pod import Pod, figures
 from sidecar.prepared import Prepared
 from sidecar.prober import Prober
 from sidecar.relay import Relay
@@ -36,6 +36,9 @@ from sidecar.settings import PROXY_ID, Settings
 from sidecar.spool import Spool, SpoolError
 from sidecar.state import StateError, prepare
 from sidecar.uplink import Uplink
+
+if TYPE_CHECKING:
+    from sidecar.pod import Pod
 
 #: At the end, reports that the control plane can still take are sent for so long; the rest waits in the spool.
 LAST_REPORTS_SECONDS = 2.0
@@ -113,6 +116,8 @@ class Agent:
         self._draining = Draining(Admin(paths.admin_socket))
         if redirected and settings.redirect_by == "init":
             self._prepared = Prepared()
+            from sidecar.pod import Pod, figures  # noqa: PLC0415  # a sidecar outside a pod is smaller without
+
             self._pod = Pod(settings, figures(self._uplink, self._spool, self._not_after_seconds), lambda: self._stopping)
         elif redirected:
             excluded = Exclusions(outbound_ports=settings.exclude_outbound_ports)
