@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from controlplane.policy.rules import Rule
 from controlplane.policy.traffic_policy import Held, Lease, TrafficPolicy
@@ -13,7 +13,7 @@ from controlplane.topology.model import ServiceName
 
 @dataclass(frozen=True, slots=True)
 class EdgeLease:
-    """The lease of one approved edge, who set it and when (Unix milliseconds)."""
+    """The lease of one approved edge, who set it and when (Unix milliseconds). ``written``: it came from a file."""
 
     service: ServiceName
     source: str
@@ -21,6 +21,7 @@ class EdgeLease:
     lease: Lease
     actor: str
     set_ms: int
+    written: bool = False
 
     @property
     def held(self) -> Held:
@@ -56,4 +57,42 @@ def leases_of(documents: Iterable[TrafficPolicy], actor: str, now_ms: int) -> tu
         for written, rule in document.expanded():
             if written.lease is not None:
                 found[document.service, str(rule.source), rule.port] = written.lease
-    return tuple(EdgeLease(*held, lease, actor, now_ms) for held, lease in found.items())
+    return tuple(EdgeLease(*held, lease, actor, now_ms, written=True) for held, lease in found.items())
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenLeases:
+    """What applying files does to leases: those that are set, those that stay and are the files' from now on, and those that go."""
+
+    changed: tuple[EdgeLease, ...] = ()
+    taken_over: tuple[EdgeLease, ...] = ()
+    removed: tuple[EdgeLease, ...] = ()
+
+    @property
+    def all(self) -> tuple[EdgeLease, ...]:
+        """Everything that is to be stored."""
+        return self.changed + self.taken_over + self.removed
+
+
+def written_leases(documents: Sequence[TrafficPolicy], kept: Iterable[EdgeLease], actor: str, now_ms: int) -> WrittenLeases:
+    """Compare the leases in files with those that are kept.
+
+    One that came from a file goes when it is taken out of it. One that was set by an approval or a renewal stays: no file ever
+    said anything of it.
+    """
+    known = {lease.held: lease for lease in kept}
+    wanted = {lease.held: lease for lease in leases_of(documents, actor, now_ms)}
+    changed, taken_over = [], []
+    for held, lease in wanted.items():
+        before = known.get(held)
+        if before is None or before.lease != lease.lease:
+            changed.append(lease)
+        elif not before.written:
+            taken_over.append(replace(before, written=True))
+    named = {document.service for document in documents}
+    removed = [
+        replace(lease, lease=Lease(), actor=actor, written=False)
+        for held, lease in known.items()
+        if lease.written and lease.service in named and held not in wanted
+    ]
+    return WrittenLeases(tuple(changed), tuple(taken_over), tuple(removed))

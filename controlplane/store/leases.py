@@ -19,7 +19,7 @@ def upsert_leases(connection: Connection, leases: Iterable[EdgeLease]) -> None:
         held.held: {
             "service": str(held.service), "source": held.source, "port": held.port, "owner": held.lease.owner,
             "reason": held.lease.reason, "ticket": held.lease.ticket, "expires_ms": held.expires_ms, "actor": held.actor,
-            "set_ms": held.set_ms,
+            "set_ms": held.set_ms, "written": held.written,
         }
         for held in leases
     }  # fmt: skip
@@ -32,7 +32,7 @@ def select_leases(connection: Connection) -> list[EdgeLease]:
         EdgeLease(
             parse_service_name(row.service), row.source, row.port,
             Lease(row.owner, row.reason, row.ticket, None if row.expires_ms is None else from_ms(row.expires_ms)),
-            row.actor, row.set_ms,
+            row.actor, row.set_ms, row.written,
         )
         for row in connection.execute(select(tables.leases))
     ]  # fmt: skip

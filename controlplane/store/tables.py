@@ -5,7 +5,7 @@ Texts have no length here: SQLite ignores one and PostgreSQL refuses by it, so b
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text, false
 
 metadata = MetaData()
 
@@ -325,6 +325,8 @@ leases = Table(
     Column("expires_ms", BigInteger),
     Column("actor", Text, nullable=False),
     Column("set_ms", BigInteger, nullable=False),
+    # Whether it stands in a file that was applied.
+    Column("written", Boolean, nullable=False, server_default=false()),
 )
 
 #: Who agreed to what a row of a proposal asks (`graph.rows.question_of`), until it is decided.

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 from controlplane.graph.evidence import DAY_MS
 from controlplane.graph.upkeep import HeldEdge, held_edges, last_uses, removal_reason
-from controlplane.policy.leases import EdgeLease
+from controlplane.policy.leases import EdgeLease, WrittenLeases, written_leases
 from controlplane.policy.rules import Policy
-from controlplane.policy.traffic_policy import Lease
+from controlplane.policy.traffic_policy import Lease, TrafficPolicy
 from controlplane.store.interface import Store
 from controlplane.topology.model import ServiceName
 from controlplane.workflow.learning import Learning
@@ -51,10 +51,9 @@ class Leases:
         """Whether an edge still stays that somebody wanted to keep then."""
         return self._clock_ms() < (decided_ms or 0) + (self._unused_days or 1) * DAY_MS
 
-    def changed(self, wanted: Sequence[EdgeLease]) -> list[EdgeLease]:
-        """Those that say something else than what is kept."""
-        known = {lease.held: lease.lease for lease in self._store.leases()}
-        return [lease for lease in wanted if known.get(lease.held) != lease.lease]
+    def written(self, documents: Sequence[TrafficPolicy], actor: str) -> WrittenLeases:
+        """What applying files would do to the leases that are kept."""
+        return written_leases(documents, self._store.leases(), actor, self._clock_ms())
 
     def renew(self, service: ServiceName, source: str, port: int, lease: Lease, actor: str) -> Done | Refused:
         """Set the lease of an approved edge."""

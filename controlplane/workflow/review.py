@@ -16,7 +16,7 @@ from controlplane.graph.rows import ReviewRow, question_of
 from controlplane.policy.applied import Applied, applied
 from controlplane.policy.documents import load_policy
 from controlplane.policy.grants import was_open, withdrawn
-from controlplane.policy.leases import EdgeLease, leases_for, leases_of
+from controlplane.policy.leases import EdgeLease, leases_for
 from controlplane.policy.revise import RuleSets, revise, rule_sets
 from controlplane.policy.rules import EXTERNAL_NAMESPACE, Policy
 from controlplane.policy.traffic_policy import Lease, TrafficPolicy
@@ -240,12 +240,12 @@ class Review:
         made = self._applied(current, documents, prune=prune)
         if isinstance(made, Refused):
             return made
-        written = leases_of(documents, actor, self._clock_ms())
-        changed = self.leases.changed(written)
+        leases = self.leases.written(documents, actor)
         # An edge that comes back does not take up the lease that it once had.
-        held = {(c.service, c.source, c.port) for c in made.changes if c.before is None} - {lease.held for lease in written}
+        named = {lease.held for lease in (*leases.changed, *leases.taken_over)}
+        held = {(c.service, c.source, c.port) for c in made.changes if c.before is None} - named
         fresh = [EdgeLease(*ends, Lease(), actor, self._clock_ms()) for ends in held]
-        if made.is_same and not changed:
+        if made.is_same and not leases.all:
             return Done("nothing differs from what is in force")
         note = comment or f"{len(documents)} documents applied"
 
@@ -258,9 +258,10 @@ class Review:
 
         def set_modes(transaction: Transaction, _revision: int, now_ms: int) -> str:
             self.modes.write(transaction, made.modes, cleared, actor, note, now_ms)
-            transaction.set_leases([*changed, *fresh])
-            if changed:
-                transaction.add_audit(actor, "lease:apply", str(len(changed)), as_json({"comment": note}), now_ms)
+            transaction.set_leases([*leases.all, *fresh])
+            if leases.all:
+                told: dict[str, object] = {"comment": note, "taken_over": len(leases.taken_over), "removed": len(leases.removed)}
+                transaction.add_audit(actor, "lease:apply", str(len(leases.changed)), as_json(told), now_ms)
             return ""
 
         if made.changes:
@@ -271,7 +272,8 @@ class Review:
             set_modes(transaction, current.revision, self._clock_ms())
         self._publisher.refresh()
         if not made.modes:
-            return Done(f"{len(changed)} leases differ; no rule does")
+            differ = len(leases.changed) + len(leases.removed)
+            return Done(f"{differ} leases differ; no rule does" if differ else "nothing differs from what is in force")
         return Done(f"{len(made.modes)} services have another mode; no rule differs")
 
 

@@ -10,7 +10,7 @@ from controlplane.graph.evidence import DAY_MS
 from controlplane.graph.proposal import load_proposal
 from controlplane.identity.spiffe import WorkloadId
 from controlplane.policy.leases import from_ms
-from controlplane.policy.traffic_documents import documents_of
+from controlplane.policy.traffic_documents import documents_of, read_documents
 from controlplane.policy.traffic_policy import Lease
 from controlplane.store.interface import Prunable
 from controlplane.store.sql import SqlStore
@@ -132,6 +132,53 @@ def test_a_comment_is_the_reason_of_a_lease_that_gives_none(review: Review, stor
     learn(store, WEB_TO_CART)
     assert isinstance(review.approve(proposed(review).number, "bo", "as we agreed", lease=Lease("ana")), Published)
     assert [held.lease for held in store.leases()] == [Lease("ana", "as we agreed")]
+
+
+WRITTEN = """
+apiVersion: picket.dev/v1alpha1
+kind: TrafficPolicy
+metadata: {name: cart, namespace: shop}
+spec:
+  rules:
+  - {from: [{workload: shop/web}], ports: [7070], http: [{method: POST, path: /Cart/Add}], lease: LEASE}
+"""
+BARE = WRITTEN.replace(", lease: LEASE", "")
+LEASED = WRITTEN.replace("LEASE", "{owner: ana, reason: orders, ticket: OPS-1}")
+
+
+def applied(review: Review, text: str) -> Done | Published:
+    outcome = review.apply(read_documents(text.encode(), "cart.yaml").documents, "cy")
+    assert not isinstance(outcome, Refused), outcome
+    return outcome
+
+
+def kept(store: SqlStore) -> dict[str, tuple[Lease, bool]]:
+    return {str(lease.service): (lease.lease, lease.written) for lease in store.leases()}
+
+
+def test_a_lease_that_is_taken_out_of_its_file_goes_and_others_stay(review: Review, store: SqlStore) -> None:
+    """Also one that an approval set before the file said the same."""
+    approve(review, store)
+    both = Lease("ana", "orders", "OPS-1")
+    assert applied(review, BARE) == Done("nothing differs from what is in force"), "no file ever said anything of it"
+    assert kept(store) == {"shop/cart": (both, False), "shop/db": (both, False)}
+    since = {lease.set_ms for lease in store.leases()}
+    applied(review, LEASED)
+    assert kept(store)["shop/cart"] == (both, True)
+    assert {lease.set_ms for lease in store.leases()} == since
+    assert applied(review, BARE) == Done("1 leases differ; no rule does")
+    assert kept(store) == {"shop/cart": (Lease(), False), "shop/db": (both, False)}
+    assert audited(store)[:2] == ("cy", "lease:apply")
+
+
+def test_a_renewed_lease_is_not_the_files_any_more(review: Review, store: SqlStore) -> None:
+    approve(review, store)
+    applied(review, LEASED)
+    assert isinstance(review.leases.renew(CART_NAME, "shop/web", 7070, Lease("bo"), "bo"), Done)
+    applied(review, BARE)
+    assert kept(store)["shop/cart"] == (Lease("bo"), False)
+    applied(review, LEASED)
+    assert kept(store)["shop/cart"] == (Lease("ana", "orders", "OPS-1"), True)
 
 
 def test_an_edge_that_comes_back_by_a_file_does_not_take_up_its_old_lease(
