@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -49,6 +49,7 @@ from controlplane.settings import Settings, advertised
 from controlplane.store.interface import Prunable, Store, StoreError
 from controlplane.tlsfront import FrontError
 from controlplane.topology.document import load_topology
+from controlplane.topology.model import Topology
 from controlplane.web.app import create_console, together
 from controlplane.web.sessions import Sessions
 from controlplane.workflow.accounts import Accounts
@@ -73,6 +74,7 @@ from protos.picket.v1.sidecar_pb2 import SidecarInfo
 
 if TYPE_CHECKING:
     from controlplane.kubernetes.cluster import Cluster
+    from controlplane.kubernetes.topology import Found
 
 STOP_GRACE_SECONDS = 3.0
 _log = structlog.get_logger("picket")
@@ -99,9 +101,9 @@ class ControlPlane:
         self._store = store
         self._authority = authority
         self._metrics = Metrics()
-        topology = load_topology(settings.topology).topology
+        self._file = Topology() if settings.topology is None else load_topology(settings.topology).topology
         compiler = Compiler(Trust(settings.trust_domain, authority.bundle_pem))
-        self._publisher = Publisher(store, topology, compiler, settings.default_mode)
+        self._publisher = Publisher(store, self._file, compiler, settings.default_mode)
         gate = Gate(settings.gate_min_days, settings.gate_max_denials) if settings.gate_min_days else None
         watchlist = Watchlist(settings.sensitive, settings.low_trust)
         owners = Owners if settings.owners is None else partial(read_owners, settings.owners)
@@ -129,7 +131,7 @@ class ControlPlane:
         self._listening: list[str] = []
         self._enrolling: list[str] = []
         self._ready = threading.Event()
-        self._cluster = _cluster_of(settings)
+        self._cluster = _cluster_of(settings, self._declare)
         self._mesh, self._enrollment = self._servers()
         self._sessions = Sessions(now_ms)
         self._accounts = Accounts(store, now_ms)
@@ -155,6 +157,11 @@ class ControlPlane:
         now = self._publisher.in_force
         given = Surroundings(now.topology, now.policy, self._settings.trust_domain, now_ms(), instance, self._images.of)
         return [flow for seen in observed for flow in flows_of(seen, reporter, given)]
+
+    async def _declare(self, found: Found) -> None:
+        """What the cluster holds, and what the file says beside it: hosts outside, mostly."""
+        topology = Topology({**self._file.services, **found.topology.services})
+        await asyncio.to_thread(self._publisher.declare, topology)
 
     def _on_removed(self, what: Prunable, count: int) -> None:
         self._metrics.removed_rows.labels(str(what)).inc(count)
@@ -187,6 +194,8 @@ class ControlPlane:
         reasons = []
         if not self._ready.is_set():
             reasons.append("starting or stopping")
+        if self._cluster is not None and not self._cluster.discovery.known.is_set():
+            reasons.append("the cluster is not known yet")
         try:
             self._store.ping()
         except StoreError as error:
@@ -209,7 +218,7 @@ class ControlPlane:
 
         self._publisher.connect(changed)
         try:
-            await self._start(started)
+            await self._start(stop, started)
             stopped = asyncio.create_task(stop.wait())
             await asyncio.wait((stopped, *self._background.values()), return_when=asyncio.FIRST_COMPLETED)
             stopped.cancel()
@@ -229,7 +238,7 @@ class ControlPlane:
         except UserFileError as error:
             raise StartError(str(error)) from error
 
-    async def _start(self, started: Callable[[Sequence[str]], None]) -> None:
+    async def _start(self, stop: asyncio.Event, started: Callable[[Sequence[str]], None]) -> None:
         self._take_in_users()
         self._bind()
         await asyncio.to_thread(self._review.modes.note_default)
@@ -239,9 +248,12 @@ class ControlPlane:
             fronts = await self._fronts.start(self._apis)
         except (FrontError, ApiListenError) as error:
             raise StartError(str(error)) from error
+        if self._cluster is not None:
+            self._background["cluster"] = asyncio.create_task(self._cluster.run())
+            await self._cluster.known(stop)  # until then it would have to tell sidecars that they do not exist
         await self._mesh.start()
         await self._enrollment.start()
-        self._background = {
+        self._background |= {
             "recorder": asyncio.create_task(self._recorder.run()),
             "sidecar states": asyncio.create_task(self._states.run()),
             "snapshots": asyncio.create_task(self._cache.run()),
@@ -276,14 +288,14 @@ class ControlPlane:
         file = places.address_file(self._settings.data)
         if self._apis and places.read_address(file) == self._apis[0].address:  # and not another control plane's by now
             file.unlink(missing_ok=True)
-        if self._cluster is not None:
-            await self._cluster.close()
         self._recorder.close()
         self._states.close()
         for name in self._background.keys() - {"recorder", "sidecar states"}:  # those store what is left, and end
             self._background[name].cancel()
         if self._background:
             await asyncio.wait(self._background.values())
+        if self._cluster is not None:
+            await self._cluster.close()
         with suppress(StoreError):  # the others notice all the same
             await asyncio.to_thread(self._presence.end)
 
@@ -386,7 +398,7 @@ class ControlPlane:
             raise StartError(str(error)) from error
 
 
-def _cluster_of(settings: Settings) -> Cluster | None:
+def _cluster_of(settings: Settings, declare: Callable[[Found], Awaitable[None]]) -> Cluster | None:
     """The cluster to run for, if any."""
     if not settings.kubernetes:
         return None
@@ -396,6 +408,6 @@ def _cluster_of(settings: Settings) -> Cluster | None:
     except ImportError as error:
         raise StartError(f"--kubernetes: {error}; pip install 'picket[kubernetes]'") from error
     try:
-        return Cluster(settings.kubernetes_audience)
+        return Cluster(settings.kubernetes_audience, declare)
     except KubernetesError as error:
         raise StartError(f"--kubernetes: {error}") from error

@@ -85,7 +85,7 @@ class Settings:
     """Everything that `picket controlplane` can be told."""
 
     data: Path
-    topology: Path
+    topology: Path | None
     database_url: str
     trust_domain: str
     grpc_listen: tuple[Listen, ...]
@@ -122,7 +122,7 @@ class Settings:
 def build_settings(
     *,
     data: str | Path,
-    topology: str | Path,
+    topology: str | Path | None = None,
     database: str | None = None,
     trust_domain: str = "picket.local",
     grpc_listen: Sequence[str] = ("127.0.0.1:7601",),
@@ -179,6 +179,8 @@ def build_settings(
         if not 0 <= days <= _MAX_DAYS:
             raise SettingsError(f"--keep-{name}-days: 1 to {_MAX_DAYS} days, or 0 for ever")
     _check_review(gate_min_days, gate_max_denials, unused_days, {"--sensitive": sensitive, "--low-trust": low_trust})
+    if topology is None and not kubernetes:
+        raise SettingsError("--topology is missing: a file with the services of the mesh; in a cluster, --kubernetes finds them")
     if not 0 < len(kubernetes_audience) <= 253 or not kubernetes_audience.isprintable():
         raise SettingsError("--kubernetes-audience: 1 to 253 characters")
     if not 0 <= prove_hours <= 24 * _MAX_DAYS:
@@ -205,7 +207,7 @@ def build_settings(
     _check_webhook(webhook_listen, injection, webhook_configuration, kubernetes=kubernetes)
     return Settings(
         data=directory,
-        topology=Path(topology),
+        topology=None if topology is None else Path(topology),
         database_url=database or f"sqlite:///{directory.absolute()}/picket.db",
         trust_domain=trust_domain,
         grpc_listen=grpc,

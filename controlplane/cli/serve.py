@@ -36,7 +36,7 @@ SETTINGS = (
         "data", "Directory for the database, the CA and the API's token.", type=_PATH, default=places.default_data,
         show_default=places.DEFAULT_DATA_SHOWN,
     ),
-    _setting("topology", "YAML file with the services of the mesh.", type=_PATH, required=True),
+    _setting("topology", "YAML file with the services of the mesh. With --kubernetes: with those outside the cluster.", type=_PATH),
     _setting(
         "database", "sqlite:///path or postgresql://user@host/name. A URL with a password stands in the environment or the file.",
         metavar="URL", show_default="sqlite in --data",
@@ -108,7 +108,7 @@ SETTINGS = (
         "four-eyes", "Two persons have to agree to each edge.", is_flag=True, default=False, show_default=False
     ),
     _setting(
-        "kubernetes", "Run for the cluster that this is in, or that KUBECONFIG names: pods join by their service-account tokens.",
+        "kubernetes", "Run for the cluster that this is in, or that KUBECONFIG names: its pods and services are the mesh.",
         is_flag=True, default=False, show_default=False,
     ),
     _setting("kubernetes-audience", "Audience that those tokens have to be for.", default="picket", metavar="NAME"),

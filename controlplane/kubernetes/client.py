@@ -6,7 +6,7 @@ Source: https://kubernetes.io/docs/reference/using-api/api-concepts/
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Self, TypeVar
 
@@ -83,7 +83,7 @@ class Client:
         """Change parts of something by a JSON patch (RFC 6902). Raises `KubernetesError`."""
         return await self._ask("PATCH", path, kind, body=changes, content_type="application/json-patch+json")
 
-    async def lines(self, path: str, parameters: Parameters) -> AsyncIterator[bytes]:
+    async def lines(self, path: str, parameters: Parameters) -> AsyncGenerator[bytes, None]:
         """A stream's lines, until the API ends it.
 
         Raises:

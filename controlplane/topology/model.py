@@ -58,6 +58,14 @@ class Kind(enum.StrEnum):
     GATEWAY = "gateway"
 
 
+class Guard(enum.StrEnum):
+    """How many of a service's replicas have a sidecar."""
+
+    ALL = "all"
+    SOME = "some"  # while they are being replaced by ones that have
+    NONE = "none"
+
+
 @dataclass(frozen=True, slots=True)
 class Port:
     """A service's port; ``target`` is where its endpoints listen."""
@@ -83,6 +91,7 @@ class Service:
 
     ``addresses`` are what clients dial, ``endpoints`` where sidecars (or, for external services, the servers themselves)
     listen. ``application`` is where the sidecar finds its application: ``None`` means at the endpoint's own address.
+    Where not all have a sidecar, as ``guard`` says, callers reach it as it is dialled, without mTLS.
     """
 
     name: ServiceName
@@ -93,6 +102,7 @@ class Service:
     application: str | None = None
     capture: str = "redirect"
     upstream_listeners: tuple[UpstreamListener, ...] = ()
+    guard: Guard = Guard.ALL
 
     @property
     def workload(self) -> WorkloadId:
@@ -101,8 +111,8 @@ class Service:
 
     @property
     def meshed(self) -> bool:
-        """Whether a sidecar stands before it."""
-        return self.kind is not Kind.EXTERNAL
+        """Whether a sidecar stands before each replica."""
+        return self.kind is not Kind.EXTERNAL and self.guard is Guard.ALL
 
     def port(self, number: int) -> Port | None:
         """The declared port with this number."""
@@ -126,7 +136,11 @@ class Topology:
     @cached_property
     def by_workload(self) -> Mapping[WorkloadId, Service]:
         """Services that have a sidecar, by identity."""
-        return {service.workload: service for service in self.services.values() if service.meshed}
+        return {
+            service.workload: service
+            for service in self.services.values()
+            if service.kind is not Kind.EXTERNAL and service.guard is not Guard.NONE
+        }
 
     @cached_property
     def by_address(self) -> Mapping[str, Service]:

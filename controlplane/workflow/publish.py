@@ -188,6 +188,11 @@ class Publisher:
             self._changed(_change(before, after))
             return policy
 
+    def declare(self, topology: Topology) -> None:
+        """Something else exists from now on; whom it concerns is told."""
+        self._declared = topology
+        self.refresh(self.policy)
+
     def follow(self) -> None:
         """Read what others put into force. What did not change is not parsed again."""
         self.refresh(self.policy)

@@ -16,7 +16,7 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from google.protobuf import any_pb2
 
-from controlplane.topology.model import Port, Service
+from controlplane.topology.model import Kind, Port, Service
 from controlplane.topology.protocol import Handling, handling
 from controlplane.xds import names, tls, types
 from controlplane.xds.message import boolean, from_control_plane, pack, seconds, socket_address, uint32
@@ -44,6 +44,15 @@ def mesh_endpoints(service: Service, port: Port) -> Resource:
     """Where the sidecars of a service's port listen."""
     name = names.mesh_cluster(service.name, port.number)
     return resource_of(types.ENDPOINT, name, _assignment(name, ((a, port.target) for a in service.endpoints)))
+
+
+def unguarded(service: Service, port: Port) -> Resource:
+    """A port of what has no sidecar: an external host's, or, where replicas lack one, whichever of them was dialled."""
+    if service.kind is Kind.EXTERNAL:
+        return external(service, port)
+    name = names.external_cluster(service.name, port.number)
+    cluster = _original_destination(name, http=handling(port.protocol) is not Handling.OPAQUE)
+    return resource_of(types.CLUSTER, name, cluster)
 
 
 def external(service: Service, port: Port) -> Resource:

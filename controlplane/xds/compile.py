@@ -118,7 +118,7 @@ class Compiler:
 
         def build() -> Iterator[Resource]:
             if not service.meshed:
-                yield clusters.external(service, port)
+                yield clusters.unguarded(service, port)
                 return
             yield clusters.mesh(service, port, self.trust)
             if handling(port.protocol) is Handling.INSPECT:

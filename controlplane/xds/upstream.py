@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from controlplane.policy.rules import HttpMatch
-from controlplane.topology.model import Port, Service
+from controlplane.topology.model import Kind, Port, Service
 from controlplane.topology.protocol import Handling, handling, server_speaks_first
 from controlplane.xds import names
 
@@ -46,12 +46,12 @@ class Upstream:
     @property
     def is_named(self) -> bool:
         """Whether it is a host that is known by its name in the request or in the TLS handshake, wherever it was dialled."""
-        return not self.service.meshed and (handling(self.port.protocol) is Handling.HTTP or self.has_tls)
+        return self.service.kind is Kind.EXTERNAL and (handling(self.port.protocol) is Handling.HTTP or self.has_tls)
 
     @property
     def has_tls(self) -> bool:
         """Whether the application brings its own TLS."""
-        return not self.service.meshed and self.port.protocol in _TLS_PROTOCOLS
+        return self.service.kind is Kind.EXTERNAL and self.port.protocol in _TLS_PROTOCOLS
 
     @property
     def host(self) -> str:

@@ -7,6 +7,7 @@ have it send what they like. Source: https://kubernetes.io/docs/reference/using-
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from lightkube import KubeConfig
 
 Json = dict[str, Any]
 BEARER = "the-control-planes-own-token"
+_ONCE = sys.maxsize
 _WRITABLE = frozenset({"configmaps", "secrets"})
 
 
@@ -59,7 +61,8 @@ class KubernetesApi:
             key = f"{namespace}/{name}"
             kind = "MODIFIED" if key in kept else "ADDED"
             self.version += 1
-            metadata = {"name": name, "uid": uid or f"uid-{key}", **body.get("metadata", {}), "resourceVersion": str(self.version)}
+            given = {"uid": uid or f"uid-{key}", **body.get("metadata", {})}
+            metadata = {**given, "name": name, "resourceVersion": str(self.version)}
             if namespace:
                 metadata["namespace"] = namespace
             kept[key] = {**body, "metadata": metadata}
@@ -81,9 +84,10 @@ class KubernetesApi:
             self._say(plural, "BOOKMARK", {"metadata": {"resourceVersion": str(self.version)}})
 
     def say(self, plural: str, line: bytes) -> None:
-        """Send watchers any line."""
+        """Send any line, once, to the watcher that there is or that comes next."""
         with self.changed:
-            self._append(plural, line)
+            self._events.append((_ONCE, plural, line))
+            self.changed.notify_all()
 
     def forget(self) -> None:
         """Whoever asks for what was before now is told 410 Gone."""
@@ -107,10 +111,7 @@ class KubernetesApi:
         return sum(part in path for _, path in self.requests)
 
     def _say(self, plural: str, kind: str, body: Json) -> None:
-        self._append(plural, json.dumps({"type": kind, "object": body}).encode() + b"\n")
-
-    def _append(self, plural: str, line: bytes) -> None:
-        self._events.append((self.version, plural, line))
+        self._events.append((self.version, plural, json.dumps({"type": kind, "object": body}).encode() + b"\n"))
         self.changed.notify_all()
 
     # -- what the server answers -------------------------------------------------------------------------------------
@@ -125,11 +126,16 @@ class KubernetesApi:
                 metadata["continue"] = str(start + size)
             return {"kind": "List", "metadata": metadata, "items": every[start : start + size]}
 
-    def watch(self, plural: str, since: int) -> Iterator[bytes]:
+    def began(self, method: str, path: str) -> int:
+        """Remember a request. What is dropped from now on includes it: by the number that this gives."""
+        with self.changed:
+            self.requests.append((method, path))
+            return self._generation
+
+    def watch(self, plural: str, since: int, generation: int) -> Iterator[bytes]:
         """Lines of a watch, until it is dropped."""
         position = 0
         with self.changed:
-            generation = self._generation
             if since < self.oldest:
                 told = {"kind": "Status", "status": "Failure", "code": 410, "reason": "Expired", "message": "too old"}
                 yield json.dumps({"type": "ERROR", "object": told}).encode() + b"\n"
@@ -140,7 +146,13 @@ class KubernetesApi:
                     self.changed.wait()
                 if generation != self._generation:
                     return
-                found = [line for version, of, line in self._events[position:] if of == plural and version > since]
+                found = []
+                for number in range(position, len(self._events)):
+                    version, of, line = self._events[number]
+                    if of == plural and version > since:
+                        found.append(line)
+                    if of == plural and version == _ONCE:
+                        self._events[number] = (0, plural, line)
                 position = len(self._events)
             yield from found
 
@@ -160,6 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     server: _Server
+    generation = 0
 
     def _answer(self, status: int, body: object) -> None:
         encoded = json.dumps(body).encode()
@@ -177,7 +190,7 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         length = int(self.headers.get("Content-Length") or 0)
         body = json.loads(self.rfile.read(length)) if length else {}
-        self.server.api.requests.append((self.command, self.path))
+        self.generation = self.server.api.began(self.command, self.path)
         status = next((status for path, status in self.server.api.refuse.items() if path in self.path), 0)
         if self.headers.get("Authorization") != f"Bearer {BEARER}":
             status = 401
@@ -208,7 +221,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         try:
-            for line in self.server.api.watch(plural, since):
+            for line in self.server.api.watch(plural, since, self.generation):
                 half = len(line) // 2  # a line may come in pieces
                 for part in (line[:half], line[half:]):
                     self.wfile.write(f"{len(part):x}\r\n".encode() + part + b"\r\n")

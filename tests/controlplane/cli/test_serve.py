@@ -198,7 +198,7 @@ def test_a_data_directory_has_one_control_plane(topology: Path) -> None:
         (["--topology", "x", "--insecure", "--grpc-listen", "10.0.0.1:1"], "--insecure: 10.0.0.1:1 can be reached"),
         (["--topology", "x", "--database", "postgresql://u:secret@h/d"], "--database: others can read a password"),
         (["--topology", "x", "--svid-lifetime-seconds", "5"], "--svid-lifetime-seconds: 30 seconds to 30 days"),
-        ([], "Missing option '--topology'"),
+        ([], "--topology is missing"),
     ],
 )
 def test_wrong_settings_are_usage_errors(arguments: list[str], told: str) -> None:

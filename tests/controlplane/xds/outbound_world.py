@@ -10,7 +10,7 @@ from typing import Any
 
 from controlplane.identity.spiffe import WorkloadId
 from controlplane.policy.rules import Policy
-from controlplane.topology.model import Kind, Port, Service, ServiceName, Topology
+from controlplane.topology.model import Guard, Kind, Port, Service, ServiceName, Topology
 from controlplane.xds.outbound import REDIRECT_PORT
 from tests.controlplane.xds.inbound_world import own_tls
 from tests.harness.application import GREETING, Application
@@ -40,7 +40,12 @@ PLAIN = outside("Plain.test", 2, Port(80, "http", 80))
 ROGUE = outside("rogue.test", 3, Port(443, "https", 443), "external")
 FEED = Service(ServiceName("shop", "feed.test"), Kind.EXTERNAL, (Port(7100, "auto", 7100),), ("10.99.3.5",), ("10.99.3.5",))
 LEDGER = Service(ServiceName("shop", "ledger.test"), Kind.EXTERNAL, (Port(5432, "postgres", 5432),), ("10.99.3.4",), ("10.99.3.4",))
-SERVICES = (WEB, CACHE, DB, ANY, API, PLAIN, ROGUE, LEDGER, FEED)
+#: In the cluster, without a sidecar: reached as it is dialled.
+LEGACY = Service(
+    ServiceName("shop", "legacy"), Kind.SERVICE, (Port(82, "http", 82), Port(7200, "auto", 7200), Port(1433, "mssql", 1433)),
+    ("10.99.1.9",), ("10.99.1.9",), guard=Guard.NONE,
+)  # fmt: skip
+SERVICES = (WEB, CACHE, DB, ANY, API, PLAIN, ROGUE, LEDGER, FEED, LEGACY)
 TOPOLOGY = Topology.of([*SERVICES, Service(ServiceName(*SOURCE), Kind.SERVICE)])
 #: Listens on every port that is dialled, and is in no topology.
 UNKNOWN = "10.99.4.1"

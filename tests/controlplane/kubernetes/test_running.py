@@ -1,0 +1,160 @@
+"""A control plane that runs for a cluster, as a process: it waits until it knows it, follows it, and lets its pods join."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import yaml
+
+from controlplane.server.certificates import SERVICE
+from protos.picket.v1.certificates_pb2 import EnrollRequest, Svid
+from tests.controlplane.kubernetes.test_attestation import known, token
+from tests.controlplane.test_runtime import Running
+from tests.harness.adsclient import connect
+from tests.harness.kubeapi import BEARER, KubernetesApi, running_api
+from tests.harness.kubeobjects import endpoints, namespace, pod, service
+from tests.harness.mesh import new_key
+
+pytestmark = pytest.mark.e2e
+HTTP = {"name": "http", "port": 80, "targetPort": 8080}
+
+
+@pytest.fixture
+def api() -> Iterator[KubernetesApi]:
+    """A cluster with one service."""
+    with running_api() as running:
+        running.put("namespaces", "shop", namespace("shop", injection="enabled"))
+        running.put("serviceaccounts", "cart", {}, "shop")
+        running.put("services", "cart", service("cart", [HTTP]), "shop")
+        running.put("endpointslices", "cart-abc", endpoints("cart", {"cart-1": "10.1.0.1"}, {"http": 8080}), "shop")
+        running.put("pods", "cart-1", pod("cart-1", "10.1.0.1"), "shop")
+        yield running
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="picket-run-") as made:
+        yield Path(made)
+
+
+def kubeconfig(directory: Path, url: str) -> Path:
+    """A file that leads to the API."""
+    made = directory / "kubeconfig"
+    made.write_text(
+        yaml.safe_dump({
+            "apiVersion": "v1", "kind": "Config", "current-context": "test",
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+            "clusters": [{"name": "test", "cluster": {"server": url}}],
+            "users": [{"name": "test", "user": {"token": BEARER}}],
+        })
+    )  # fmt: skip
+    return made
+
+
+@asynccontextmanager
+async def launched(directory: Path, api: KubernetesApi, *arguments: str) -> AsyncIterator[Running]:
+    """The process, killed afterwards if it still runs."""
+    command = [
+        sys.executable, "-m", "controlplane.cli.entry", "controlplane", "--data", str(directory / "data"), "--kubernetes",
+        "--grpc-listen", "127.0.0.1:0", "--enroll-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0", *arguments,
+    ]  # fmt: skip
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PICKET_", "KUBE"))}
+    environment["KUBECONFIG"] = str(kubeconfig(directory, api.url))
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE, env=environment)
+    plane = Running(directory / "data", process, [])
+    try:
+        yield plane
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await plane.ended()
+
+
+async def attested(plane: Running, said: str) -> Svid | grpc.StatusCode:
+    """What a service-account token brings."""
+    bundle = (plane.directory / "ca" / "ca.pem").read_bytes()
+    async with connect(plane.address("enrollment"), grpc.ssl_channel_credentials(bundle)) as channel:
+        ask: Any = channel.unary_unary(f"/{SERVICE}/Enroll", response_deserializer=Svid.FromString)
+        request = EnrollRequest(service_account_token=said, csr_der=new_key()[1])
+        try:
+            svid: Svid = await ask(request.SerializeToString(), timeout=20)
+        except grpc.aio.AioRpcError as error:
+            return error.code()
+        return svid
+
+
+async def services(plane: Running) -> dict[str, Any]:
+    """The map's services, by name."""
+    found = await asyncio.to_thread(plane.api().get, "/api/v1/map")
+    return {entry["service"]: entry for entry in found["services"]}
+
+
+async def until(met: Callable[[dict[str, Any]], bool], plane: Running) -> dict[str, Any]:
+    async with asyncio.timeout(30):
+        while not met(found := await services(plane)):
+            pass
+    return found
+
+
+async def test_pods_join_by_their_tokens_and_what_exists_follows_the_cluster(directory: Path, api: KubernetesApi) -> None:
+    now = datetime.now(UTC).timestamp()
+    good = token(expires=now + 600)
+    api.tokens[good] = known()
+    async with launched(directory, api) as plane:
+        plane.listening = json.loads(await plane.wait_for('"ready"'))["listening"]
+        assert list(await services(plane)) == ["shop/cart"]
+        svid = await attested(plane, good)
+        assert isinstance(svid, Svid)
+        assert svid.spiffe_id == "spiffe://picket.local/ns/shop/sa/cart"
+        assert await attested(plane, token(expires=now - 1)) is grpc.StatusCode.PERMISSION_DENIED
+        other = token(expires=now + 601)
+        api.tokens[other] = known("system:serviceaccount:shop:newer")
+        assert await attested(plane, other) is grpc.StatusCode.UNAVAILABLE
+        api.put("serviceaccounts", "newer", {}, "shop")
+        api.put("pods", "newer-1", pod("newer-1", "10.1.0.2", "newer"), "shop")
+        await until(lambda found: "shop/newer" in found, plane)
+        assert isinstance(await attested(plane, other), Svid)
+        api.delete("pods", "newer-1", "shop")
+        await until(lambda found: "shop/newer" not in found, plane)
+        assert await attested(plane, other) is grpc.StatusCode.UNAVAILABLE
+        plane.process.terminate()
+        assert await plane.ended() == 0
+    assert good not in "".join(plane.log)
+
+
+async def test_it_is_not_ready_before_it_knows_the_whole_cluster_and_can_be_stopped_then(
+    directory: Path, api: KubernetesApi
+) -> None:
+    api.refuse["endpointslices"] = 403
+    async with launched(directory, api) as plane:
+        await plane.wait_for("endpointslices")  # what is missing is in the log
+        address = (plane.directory / "api-address").read_text().strip()
+        with pytest.raises(urllib.error.HTTPError) as told:
+            await asyncio.to_thread(urllib.request.urlopen, f"{address}/readyz")
+        with told.value:
+            assert told.value.code == 503
+            assert b"the cluster is not known yet" in told.value.read()
+        plane.process.terminate()
+        assert await plane.ended() == 0
+
+
+async def test_without_a_cluster_it_says_what_is_missing(directory: Path) -> None:
+    command = [sys.executable, "-m", "controlplane.cli.entry", "controlplane", "--data", str(directory / "other"), "--kubernetes"]
+    environment = {"PATH": os.environ["PATH"], "KUBECONFIG": str(directory / "none"), "HOME": str(directory)}
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE, env=environment)
+    _, said = await process.communicate()
+    assert process.returncode == 1
+    assert b"KUBECONFIG" in said
