@@ -23,7 +23,7 @@ import structlog
 
 from controlplane.api import places
 from controlplane.api.app import ApiServices, HealthReport, create_app
-from controlplane.api.listen import ApiServer
+from controlplane.api.listen import ApiServer, keepers
 from controlplane.api.listen import ListenError as ApiListenError
 from controlplane.api.userfile import UserFileError, read_users, retire
 from controlplane.collection import FullCollections
@@ -108,7 +108,7 @@ class ControlPlane:
         watchlist = Watchlist(settings.sensitive, settings.low_trust)
         owners = Owners if settings.owners is None else partial(read_owners, settings.owners)
         owners()  # a file that cannot be read is told at the start, too
-        agreement = Agreement(store, now_ms, owners, four_eyes=settings.four_eyes)
+        agreement = Agreement(store, now_ms, owners, four_eyes=settings.four_eyes, keepers=keepers())
         self._review = Review(store, self._publisher, now_ms, gate, watchlist, settings.unused_days, agreement)
         self._admission = Admission(store, self._is_known, now_ms)
         name = secrets.token_hex(8)

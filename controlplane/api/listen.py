@@ -31,6 +31,16 @@ class ListenError(OSError):
 def peer_user(connection: socket.socket) -> str:
     """The user behind a Unix socket's peer: its name, or ``uid N`` where it has none (unix(7), SO_PEERCRED)."""
     _, uid, _ = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    return user_name(uid)
+
+
+def keepers() -> frozenset[str]:
+    """Who can read the control plane's own token, and use its Unix socket: root, and the user that this process runs as."""
+    return frozenset({user_name(0), user_name(os.geteuid())})
+
+
+def user_name(uid: int) -> str:
+    """What `peer_user` calls a user."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

@@ -44,6 +44,15 @@ def from_ms(at_ms: int) -> datetime.datetime:
     return datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC)
 
 
+def completed(lease: Lease, others: Iterable[Lease]) -> Lease:
+    """A lease, with what it leaves open as the first of some others says that."""
+    for other in others:
+        lease = Lease(
+            lease.owner or other.owner, lease.reason or other.reason, lease.ticket or other.ticket, lease.expires or other.expires
+        )
+    return lease
+
+
 def leases_for(wanted: Iterable[tuple[ServiceName, Rule]], lease: Lease, actor: str, now_ms: int) -> tuple[EdgeLease, ...]:
     """The same lease for several edges."""
     held = dict.fromkeys((service, str(rule.source), rule.port) for service, rule in wanted)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, replace
+from typing import Any
 
 from sqlalchemy import Connection, delete, select
 
 from controlplane.policy.approvals import Approval, Comment
+from controlplane.policy.leases import from_ms, to_ms
+from controlplane.policy.traffic_policy import Lease
 from controlplane.store import tables
 from controlplane.store.statements import next_number, upsert
 
@@ -17,7 +20,7 @@ _CHUNK = 500
 
 def upsert_approvals(connection: Connection, approvals: Iterable[Approval]) -> None:
     """Keep approvals; one that is given again is new again."""
-    rows = {(approval.question, approval.actor): asdict(approval) for approval in approvals}
+    rows = {(approval.question, approval.actor): _row(approval) for approval in approvals}
     upsert(connection, tables.approvals, [rows[key] for key in sorted(rows)])
 
 
@@ -31,7 +34,7 @@ def select_approvals(connection: Connection, questions: Collection[str], since_m
     """Those of some questions that are not older, in the order in which they were given."""
     table = tables.approvals
     found = [
-        Approval(row.question, row.actor, row.at_ms)
+        Approval(row.question, row.actor, row.at_ms, _lease(row))
         for part in _parts(questions)
         for row in connection.execute(select(table).where(table.c.question.in_(part), table.c.at_ms >= since_ms))
     ]
@@ -54,6 +57,19 @@ def select_comments(connection: Connection, edges: Collection[str]) -> list[Comm
         for row in connection.execute(select(table).where(table.c.edge.in_(part)))
     ]
     return sorted(found, key=lambda comment: comment.id)
+
+
+def _row(approval: Approval) -> dict[str, Any]:
+    lease = approval.lease
+    return {
+        "question": approval.question, "actor": approval.actor, "at_ms": approval.at_ms,
+        "owner": lease.owner, "reason": lease.reason, "ticket": lease.ticket,
+        "expires_ms": None if lease.expires is None else to_ms(lease.expires),
+    }  # fmt: skip
+
+
+def _lease(row: Any) -> Lease:
+    return Lease(row.owner, row.reason, row.ticket, None if row.expires_ms is None else from_ms(row.expires_ms))
 
 
 def _parts(keys: Collection[str]) -> Iterator[list[str]]:

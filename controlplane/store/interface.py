@@ -171,6 +171,7 @@ class Prunable(enum.StrEnum):
     EPOCHS = "epochs"  # the numbers by which a batch that comes again is known
     PROOFS = "proofs"  # but for the newest of each target
     JOIN_TOKENS = "join-tokens"  # that are used or expired
+    APPROVALS = "approvals"  # that count no more
     CALLS = "calls"  # whose keys are kept, so that they are done once
 
 

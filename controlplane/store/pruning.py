@@ -77,6 +77,8 @@ def _stale(what: Prunable, bound: int) -> tuple[Table, ColumnElement[bool]]:
             return tables.join_tokens, or_(_before(table.expires_ms, bound), _before(table.used_ms, bound))
         case Prunable.CALLS:
             return tables.calls, _before(tables.calls.c.begun_ms, bound)
+        case Prunable.APPROVALS:
+            return tables.approvals, _before(tables.approvals.c.at_ms, bound)
         case Prunable.PROOFS:
             return tables.proofs, _is_old_proof(bound)
         case Prunable.SUPERSEDED_PROPOSALS:

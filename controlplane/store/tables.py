@@ -336,6 +336,8 @@ approvals = Table(
     Column("question", Text, primary_key=True),
     Column("actor", Text, primary_key=True),
     Column("at_ms", BigInteger, nullable=False),
+    *(Column(name, Text, nullable=False, server_default="") for name in ("owner", "reason", "ticket")),
+    Column("expires_ms", BigInteger),
 )
 
 #: What was said about an edge, approved or not ("source -> destination:port").

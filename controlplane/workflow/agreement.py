@@ -5,7 +5,7 @@ The owners file is read for each decision: what is in it now counts, and while i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from controlplane.graph.gate import BadReason, kept_reason
@@ -14,6 +14,7 @@ from controlplane.graph.rows import ReviewRow, question_of
 from controlplane.policy.actors import person
 from controlplane.policy.approvals import APPROVAL_DAYS, Approval, Comment, Needed
 from controlplane.policy.owners import Owners, OwnersError
+from controlplane.policy.traffic_policy import Lease
 from controlplane.store.interface import Store
 from controlplane.topology.model import ServiceName
 from controlplane.workflow.revisions import Done, Published, Refused, Why, as_json
@@ -43,9 +44,13 @@ class Agreed:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The rows that may go into force and those that wait. ``detail`` is what the audit log keeps of an override."""
+    """The rows that may go into force, with who agreed to them before, and those that wait.
+
+    ``detail`` is what the audit log keeps of an override.
+    """
 
     ready: Mapping[int, ReviewRow]
+    given: Mapping[int, Sequence[Approval]]
     waiting: tuple[WaitingRow, ...] = ()
     detail: Mapping[str, object] = field(default_factory=dict)
 
@@ -66,13 +71,23 @@ class Agreement:
     """The keeper of approvals and comments."""
 
     def __init__(
-        self, store: Store, clock_ms: Callable[[], int], owners: Callable[[], Owners] = Owners, *, four_eyes: bool = False
+        self,
+        store: Store,
+        clock_ms: Callable[[], int],
+        owners: Callable[[], Owners] = Owners,
+        *,
+        four_eyes: bool = False,
+        keepers: Collection[str] = (),
     ) -> None:
-        """``owners`` reads the owners file, and raises `OwnersError`; ``four_eyes`` asks for two persons for each edge."""
+        """``owners`` reads the owners file, and raises `OwnersError`; ``four_eyes`` asks for two persons for each edge.
+
+        ``keepers`` are users of this machine who can take the control plane's own token.
+        """
         self._store = store
         self._clock_ms = clock_ms
         self._owners = owners
         self._four_eyes = four_eyes
+        self._keepers = frozenset(keepers)
 
     def owners(self) -> Owners:
         """The owners file as it is now.
@@ -87,24 +102,31 @@ class Agreement:
         """Whether two persons have to agree to each edge."""
         return self._four_eyes
 
-    def agree(self, number: int, rows: Mapping[int, ReviewRow], actor: str, override_reason: str = "") -> Split | Refused:
-        """Somebody agrees to rows of a proposal: those that lack nothing are ready, the others wait with it written down."""
+    def agree(
+        self, number: int, rows: Mapping[int, ReviewRow], actor: str, lease: Lease, comment: str = "", override_reason: str = ""
+    ) -> Split | Refused:
+        """Somebody agrees to rows of a proposal: those that lack nothing are ready, the others wait with it written down.
+
+        What is said for the ``lease`` of rows that wait is kept with that.
+        """
         try:
             owners = self._owners().of_each(asks.edge.destination for asks in rows.values())
         except OwnersError as error:
             return _unreadable(error)
         needed = {row: self._needed(owners, asks) for row, asks in rows.items()}
-        questions = {row: question_of(asks) for row, asks in rows.items()}
-        waiting = self._lacking(needed, questions, actor)
+        questions = {row: question_of(rows[row]) for row, needs in needed.items() if needs.owners or needs.four_eyes}
+        given = self._given(questions)
+        waiting = _lacking(needed, given, actor)
         if override_reason and waiting:
             detail = _overridden(override_reason, {str(row): lacks for row, lacks in waiting.items()})
-            return detail if isinstance(detail, Refused) else Split(rows, detail=detail)
+            return detail if isinstance(detail, Refused) else Split(rows, given, detail=detail)
         if waiting:
-            self._write_down(number, [questions[row] for row in waiting], sorted(waiting), actor)
+            self._write_down(number, {row: questions[row] for row in sorted(waiting)}, actor, lease, comment)
             # Somebody may have agreed at the same time: who comes last finds both.
-            waiting = self._lacking(needed, questions, actor)
+            given = self._given(questions)
+            waiting = _lacking(needed, given, actor)
         ready = {row: asks for row, asks in rows.items() if row not in waiting}
-        return Split(ready, tuple(WaitingRow(row, _edge(rows[row]), lacks) for row, lacks in waiting.items()))
+        return Split(ready, given, tuple(WaitingRow(row, _edge(rows[row]), lacks) for row, lacks in waiting.items()))
 
     def pass_documents(
         self, services: Collection[ServiceName], actor: str, override_reason: str = ""
@@ -149,7 +171,7 @@ class Agreement:
     def standing(self, rows: Iterable[ReviewRow], reader: str) -> list[Standing]:
         """Where each row stands."""
         listed = list(rows)
-        questions = [question_of(row) for row in listed]
+        questions = {number: question_of(row) for number, row in enumerate(listed)}
         trouble = ""
         try:
             file = self._owners()
@@ -161,8 +183,8 @@ class Agreement:
         for comment in self._store.comments([_edge(row) for row in listed]):
             said.setdefault(comment.edge, []).append(comment)
         return [
-            self._stands(row, owners, tuple(given.get(question, ())), tuple(said.get(_edge(row), ())), trouble, person(reader))
-            for row, question in zip(listed, questions, strict=True)
+            self._stands(row, owners, given[number], tuple(said.get(_edge(row), ())), trouble, person(reader))
+            for number, row in enumerate(listed)
         ]
 
     def _stands(
@@ -173,26 +195,28 @@ class Agreement:
         return Standing(needed.owners, owners[row.edge.source], given, said, lacks, reader in needed.owners)
 
     def _needed(self, owners: _ByName, row: ReviewRow) -> Needed:
-        return Needed(owners[row.edge.destination], self._four_eyes, "" if row.asked is None else row.asked.by)
+        return Needed(owners[row.edge.destination], self._four_eyes, "" if row.asked is None else row.asked.by, self._keepers)
 
-    def _lacking(self, needed: Mapping[int, Needed], questions: Mapping[int, str], actor: str) -> dict[int, str]:
-        """What each row lacks with this actor's word; rows that lack nothing are left out."""
-        careful = [row for row, needs in needed.items() if needs.owners or needs.four_eyes]
-        given = self._given([questions[row] for row in careful])
-        lacks = {row: needed[row].lacks([actor, *(a.actor for a in given.get(questions[row], ()))]) for row in careful}
-        return {row: text for row, text in lacks.items() if text}
-
-    def _given(self, questions: Collection[str]) -> dict[str, list[Approval]]:
+    def _given(self, questions: Mapping[int, str]) -> dict[int, tuple[Approval, ...]]:
+        """Who agreed to the question of each row, in the order in which they did."""
         found: dict[str, list[Approval]] = {}
-        for approval in self._store.approvals(questions, self._clock_ms() - APPROVAL_DAYS * _DAY_MS) if questions else ():
+        since_ms = self._clock_ms() - APPROVAL_DAYS * _DAY_MS
+        for approval in self._store.approvals(questions.values(), since_ms) if questions else ():
             found.setdefault(approval.question, []).append(approval)
-        return found
+        return {row: tuple(found.get(question, ())) for row, question in questions.items()}
 
-    def _write_down(self, number: int, questions: Collection[str], rows: list[int], actor: str) -> None:
+    def _write_down(self, number: int, questions: Mapping[int, str], actor: str, lease: Lease, comment: str) -> None:
         now_ms = self._clock_ms()
+        detail: dict[str, object] = {"rows": list(questions), "comment": comment}
         with self._store.transaction() as transaction:
-            transaction.add_approvals(Approval(question, actor, now_ms) for question in questions)
-            transaction.add_audit(actor, "proposal:agree", str(number), as_json({"rows": rows}), now_ms)
+            transaction.add_approvals(Approval(question, actor, now_ms, lease) for question in questions.values())
+            transaction.add_audit(actor, "proposal:agree", str(number), as_json(detail), now_ms)
+
+
+def _lacking(needed: Mapping[int, Needed], given: Mapping[int, Sequence[Approval]], actor: str) -> dict[int, str]:
+    """What each row that needs somebody lacks with this actor's word; rows that lack nothing are left out."""
+    lacks = {row: needed[row].lacks([actor, *(approval.actor for approval in agreed)]) for row, agreed in given.items()}
+    return {row: text for row, text in lacks.items() if text}
 
 
 def _edge(row: ReviewRow) -> str:

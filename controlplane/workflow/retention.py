@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import msgspec
 import structlog
 
+from controlplane.policy.approvals import APPROVAL_DAYS
 from controlplane.store.interface import Prunable, Store, StoreError
 
 INTERVAL_SECONDS = 3_600.0
@@ -49,6 +50,7 @@ def bounds(keep: Keep, now_ms: int) -> dict[Prunable, int]:
         Prunable.EPOCHS: EPOCHS_KEPT_DAYS,
         Prunable.JOIN_TOKENS: JOIN_TOKENS_KEPT_DAYS,
         Prunable.CALLS: CALLS_KEPT_DAYS,
+        Prunable.APPROVALS: APPROVAL_DAYS,
     }
     return {Prunable.SUPERSEDED_PROPOSALS: SUPERSEDED_PROPOSALS_KEPT} | {
         what: now_ms - count * _DAY_MS for what, count in days.items() if count

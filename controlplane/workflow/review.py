@@ -5,7 +5,7 @@ Expected refusals are values; the caller shows their reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from controlplane.graph.gate import Gate
@@ -16,7 +16,7 @@ from controlplane.graph.rows import ReviewRow, question_of
 from controlplane.policy.applied import Applied, applied
 from controlplane.policy.documents import load_policy
 from controlplane.policy.grants import was_open, withdrawn
-from controlplane.policy.leases import EdgeLease, leases_for
+from controlplane.policy.leases import EdgeLease, completed, leases_for
 from controlplane.policy.revise import RuleSets, revise, rule_sets
 from controlplane.policy.rules import EXTERNAL_NAMESPACE, Policy
 from controlplane.policy.traffic_policy import Lease, TrafficPolicy
@@ -81,8 +81,9 @@ class Review:
     ) -> Published | Agreed | Refused:
         """Put rows of a proposal, counted from 1, into force; where none are given, those that are preselected.
 
-        ``lease`` is that of each edge that is allowed; where it gives no reason, the comment is its reason. Rows that others have
-        to agree to wait for them, unless an ``override_reason`` is given.
+        ``lease`` is that of each edge that is allowed; where it gives no reason, the comment is its reason, and what else it
+        leaves open is as those said who agreed before. Rows that others have to agree to wait for them, unless an
+        ``override_reason`` is given.
         """
         found = self._decidable(number, rows)
         if isinstance(found, Refused):
@@ -93,29 +94,35 @@ class Review:
         current = self._publisher.policy
         if not self._proposing.still_wanted(current, [row.edge for row in chosen.values() if row.removal]):
             return Refused("an edge that should go was used or changed meanwhile; look at the proposal again", Why.CONFLICT)
-        split = self.agreement.agree(number, chosen, actor, override_reason)
+        wanted = lease or Lease()
+        said = replace(wanted, reason=wanted.reason or comment)
+        split = self.agreement.agree(number, chosen, actor, said, comment, override_reason)
         if isinstance(split, Refused):
             return split
         if not split.ready:
             return Agreed(split.waiting)
-        published = self._publish(proposal, split, current, actor, comment, lease)
+        published = self._publish(proposal, split, current, actor, comment, wanted)
         return published if isinstance(published, Refused) or not split.waiting else Agreed(split.waiting, published)
 
     def _publish(
-        self, proposal: StoredProposal, split: Split, current: Policy, actor: str, comment: str, lease: Lease | None
+        self, proposal: StoredProposal, split: Split, current: Policy, actor: str, comment: str, lease: Lease
     ) -> Published | Refused:
         number, chosen = proposal.number, split.ready
         detail: dict[str, object] = {"proposal": number, "edges": len(chosen), "rows": sorted(chosen), "comment": comment}
+        agreed: dict[str, list[int]] = {}
+        for row in sorted(chosen):
+            for before in sorted({approval.actor for approval in split.given.get(row, ())} - {actor}):
+                agreed.setdefault(before, []).append(row)
+        if agreed:
+            detail["agreed"] = agreed
         note = comment or f"proposal {number}"
-        wanted, kept = additions(chosen.values()), lease or Lease()
-        kept = replace(kept, reason=kept.reason or comment)
 
         def decide(transaction: Transaction, revision: int, now_ms: int) -> str:
             closes = proposal.status == OPEN
             if closes and not transaction.decide_proposal(number, APPROVED, actor, note, revision, now_ms):
                 return f"proposal {number} is not open any more"
             transaction.drop_approvals([question_of(row) for row in chosen.values()])
-            transaction.set_leases(leases_for(wanted, kept, actor, now_ms))
+            transaction.set_leases(_leases(split, lease, actor, comment, now_ms))
             transaction.close_asks(self._proposing.asks_of(current, chosen.values()), actor, now_ms)
             return ""
 
@@ -275,6 +282,13 @@ class Review:
             differ = len(leases.changed) + len(leases.removed)
             return Done(f"{differ} leases differ; no rule does" if differ else "nothing differs from what is in force")
         return Done(f"{len(made.modes)} services have another mode; no rule differs")
+
+
+def _leases(split: Split, lease: Lease, actor: str, comment: str, now_ms: int) -> Iterator[EdgeLease]:
+    """The lease of each edge that rows add, as its last approver says it and those before, the newest first."""
+    for number, row in split.ready.items():
+        held = completed(lease, (approval.lease for approval in reversed(split.given.get(number, ()))))
+        yield from leases_for(additions([row]), replace(held, reason=held.reason or comment), actor, now_ms)
 
 
 def _chosen(proposal: StoredProposal, wanted: Collection[int] | None) -> Mapping[int, ReviewRow] | Refused:

@@ -29,7 +29,12 @@ NOBODY: tuple[str, ...] = ()
         (Needed(("dora",), four_eyes=True), ["dora"], "a second person"),
         (Needed(("dora",), four_eyes=True), ["ana"], "dora, who owns it"),
         (Needed(("dora",), four_eyes=True), [], "dora, who owns it and a second person"),
-        (Needed(("dora",), four_eyes=True, asker="dora"), ["dora", "ana"], "dora, who owns it"),
+        (Needed(("dora",), four_eyes=True, asker="dora"), ["dora", "ana"], "an owner other than dora, who asked for it"),
+        (Needed(("dora", "emil"), four_eyes=True, asker="dora"), ["dora", "ana"], "emil, who owns it"),
+        (Needed(NOBODY, four_eyes=True, keepers=frozenset({"root"})), ["root", claimed("ana")], "a second person"),
+        (Needed(NOBODY, four_eyes=True, keepers=frozenset({"root"})), ["root", "ana"], ""),
+        (Needed(("root",), four_eyes=True, keepers=frozenset({"root"})), ["root", "ana"], ""),
+        (Needed(NOBODY, four_eyes=True, asker=claimed("x"), keepers=frozenset({"root"})), ["root", "ana"], "a second person"),
     ],
 )
 def test_what_is_missing_is_said(needed: Needed, approvers: list[str], lacks: str) -> None:

@@ -8,9 +8,12 @@ from dataclasses import replace
 import pytest
 
 from controlplane.flows.model import EdgeKey, Flow, LearnedEdge, Verdict
+from controlplane.policy.approvals import Approval, Comment
 from controlplane.policy.audit import Chain, Head, Intact
+from controlplane.policy.leases import from_ms
 from controlplane.policy.rules import Mode
 from controlplane.policy.timeline import ModeSet
+from controlplane.policy.traffic_policy import Lease
 from controlplane.store.interface import BatchReceipt, SidecarRow, Store, StoreError, ViolationFilter
 from controlplane.store.sql import SqlStore
 from controlplane.topology.model import ServiceName
@@ -349,6 +352,28 @@ def test_since_when_a_mode_holds_is_kept(store: SqlStore) -> None:
         transaction.set_mode(cart, Mode.ENFORCE, 9)
         transaction.note_default_mode(Mode.LEARN, 5)
     assert store.mode_changes() == [ModeSet(5, None, Mode.LEARN), ModeSet(7, cart, Mode.AUDIT), ModeSet(9, cart, Mode.ENFORCE)]
+
+
+def test_approvals_are_kept_until_they_are_dropped(store: SqlStore) -> None:
+    """One that is given again is new again; thousands of questions are asked for at once."""
+    lease = Lease("team-web", "needed", "OPS-7", from_ms(86_400_000))
+    first, again = Approval("q1", "ana", 1_000, lease), Approval("q1", "ana", 3_000)
+    with store.transaction() as transaction:
+        transaction.add_approvals([first, Approval("q1", "ben", 2_000), Approval("q2", "ana", 1_000)])
+    assert store.approvals(["q1"], 0) == [first, Approval("q1", "ben", 2_000)]
+    with store.transaction() as transaction:
+        transaction.add_approvals([again])
+    assert store.approvals(["q1", *(f"q{number}" for number in range(5_000))], 2_000) == [Approval("q1", "ben", 2_000), again]
+    with store.transaction() as transaction:
+        transaction.drop_approvals(["q1", *(f"no{number}" for number in range(5_000))])
+    assert store.approvals(["q1", "q2"], 0) == [Approval("q2", "ana", 1_000)]
+
+
+def test_comments_stand_at_their_edges_in_order(store: SqlStore) -> None:
+    with store.transaction() as transaction:
+        for edge, text in (("a -> b:1", "first"), ("a -> c:1", "other"), ("a -> b:1", "second")):
+            transaction.add_comment(Comment(0, edge, "ana", text, 1_000))
+    assert [(said.id, said.text) for said in store.comments(["a -> b:1", "none"])] == [(1, "first"), (3, "second")]
 
 
 def test_audit_events_are_a_chain_that_is_read_in_pieces(store: SqlStore) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from controlplane.flows.model import EdgeKey, Flow, Verdict
+from controlplane.policy.approvals import Approval
 from controlplane.store.interface import Prunable, SidecarRow, ViolationFilter
 from controlplane.store.sql import SqlStore
 
@@ -75,6 +76,13 @@ def test_a_batch_is_known_again_until_its_epoch_is_out_of_date(store: SqlStore) 
     assert not record(store, used(80, Verdict.ALLOWED, OLD), now_ms=OLD)
     assert store.prune(Prunable.EPOCHS, BOUND, 99) == 1
     assert record(store, used(80, Verdict.ALLOWED, OLD), now_ms=NEW)
+
+
+def test_approvals_go_that_count_no_more(store: SqlStore) -> None:
+    with store.transaction() as transaction:
+        transaction.add_approvals([Approval("q", "ana", OLD), Approval("q", "ben", NEW)])
+    assert store.prune(Prunable.APPROVALS, BOUND, 99) == 1
+    assert [approval.actor for approval in store.approvals(["q"], 0)] == ["ben"]
 
 
 def test_join_tokens_go_once_they_are_used_or_expired(store: SqlStore) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from controlplane.graph.proposal import load_proposal
-from controlplane.policy.actors import claimed
+from controlplane.policy.actors import CONSOLE_OWNER, claimed
+from controlplane.policy.leases import from_ms
 from controlplane.policy.owners import Owners, OwnersError, parse_owners
 from controlplane.policy.rules import Rule
 from controlplane.policy.traffic_documents import read_documents
-from controlplane.policy.traffic_policy import TrafficPolicy
+from controlplane.policy.traffic_policy import Lease, TrafficPolicy
 from controlplane.store.sql import SqlStore
 from controlplane.workflow.agreement import MAX_COMMENTS, Agreed, Agreement, Standing
 from controlplane.workflow.asking import Asking, Waiting
@@ -90,6 +91,32 @@ def test_four_eyes_are_two_persons_whoever_comes_last(store: SqlStore, publisher
     assert callers(publisher) == {}
     assert isinstance(review.approve(number, "carol"), Published)
     assert callers(publisher) == {DB_NAME: {"shop/cart"}}
+
+
+def test_what_the_first_says_for_the_lease_holds_where_the_last_says_nothing(
+    store: SqlStore, publisher: Publisher, clock: Clock
+) -> None:
+    """And who agreed before, and what they said, is in the audit log."""
+    learn(store, CART_TO_DB)
+    review = reviewing(store, publisher, clock, four_eyes=True)
+    number = proposed(review).number
+    given = Lease("team-web", ticket="OPS-7", expires=from_ms(NOW_MS + DAY_MS))
+    assert isinstance(review.approve(number, "ana", "the cart is kept there", lease=given), Agreed)
+    assert audited(store) == ("ana", "proposal:agree", str(number), {"rows": [1], "comment": "the cart is kept there"})
+    assert isinstance(review.approve(number, "ben", "yes", lease=Lease(ticket="OPS-8")), Published)
+    ((held, by),) = ((lease.lease, lease.actor) for lease in store.leases())
+    assert held == Lease("team-web", "the cart is kept there", "OPS-8", given.expires)
+    assert by == "ben"
+    assert audited(store)[3]["agreed"] == {"ana": [1]}
+
+
+def test_whoever_runs_the_control_plane_is_one_person_with_its_token(store: SqlStore, publisher: Publisher, clock: Clock) -> None:
+    learn(store, CART_TO_DB)
+    review = Review(store, publisher, clock, agreement=Agreement(store, clock, four_eyes=True, keepers={"root"}))
+    number = proposed(review).number
+    for actor in ("root", claimed("root"), CONSOLE_OWNER):
+        assert isinstance(review.approve(number, actor), Agreed)
+    assert isinstance(review.approve(number, "ana"), Published)
 
 
 def test_nobody_agrees_to_their_own_wish(store: SqlStore, publisher: Publisher, clock: Clock) -> None:
