@@ -51,6 +51,7 @@ from controlplane.tlsfront import FrontError
 from controlplane.topology.document import load_topology
 from controlplane.topology.model import Topology
 from controlplane.web.app import create_console, together
+from controlplane.web.oidc.document import read_oidc
 from controlplane.web.sessions import Sessions
 from controlplane.workflow.accounts import Accounts
 from controlplane.workflow.admission import Admission
@@ -135,6 +136,7 @@ class ControlPlane:
         self._mesh, self._enrollment = self._servers()
         self._sessions = Sessions(now_ms)
         self._accounts = Accounts(store, now_ms)
+        self._oidc = None if settings.oidc is None else read_oidc(settings.oidc)
         self._apis: list[ApiServer] = []
         try:
             self._fronts = Fronts(settings, authority)
@@ -358,7 +360,7 @@ class ControlPlane:
             host_names=(*self._settings.api_host_names, *(address.host for address in addresses)),
         )
         try:
-            served = together(create_app(services), create_console(services, self._sessions))
+            served = together(create_app(services), create_console(services, self._sessions, self._oidc))
             for address in addresses:
                 if address.path:
                     listen.remove_stale_socket(Path(address.path))

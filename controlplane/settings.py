@@ -112,6 +112,7 @@ class Settings:
     kubernetes: bool
     kubernetes_audience: str
     owners: Path | None
+    oidc: Path | None
     four_eyes: bool
     api_tls_listen: Listen | None
     webhook_listen: Listen | None
@@ -150,6 +151,7 @@ def build_settings(
     kubernetes: bool = False,
     kubernetes_audience: str = "picket",
     owners: str | Path | None = None,
+    oidc: str | Path | None = None,
     four_eyes: bool = False,
     api_tls_listen: str | None = None,
     webhook_listen: str | None = None,
@@ -234,6 +236,7 @@ def build_settings(
         kubernetes=kubernetes,
         kubernetes_audience=kubernetes_audience,
         owners=None if owners is None else Path(owners),
+        oidc=None if oidc is None else Path(oidc),
         four_eyes=four_eyes,
         api_tls_listen=api_tls,
         webhook_listen=webhook,

@@ -103,6 +103,7 @@ SETTINGS = (
         "low-trust", "Workload of low trust (namespace/account); gateways are, and whoever has no identity. Repeatable.",
         multiple=True, metavar="WORKLOAD",
     ),
+    _setting("oidc", "YAML file with the identity provider that people sign in by, and what its groups may do.", type=_PATH),
     _setting("owners", "File that says who has to agree to edges toward which services; read for each decision.", type=_PATH),
     _setting(
         "four-eyes", "Two persons have to agree to each edge.", is_flag=True, default=False, show_default=False

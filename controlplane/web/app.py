@@ -35,6 +35,8 @@ from controlplane.web import (
     signin,
 )
 from controlplane.web.guard import Console
+from controlplane.web.oidc import pages as oidc_pages
+from controlplane.web.oidc.document import OidcSettings
 from controlplane.web.sessions import Sessions
 
 _API_PATHS = PUBLIC_PATHS | {"/metrics"}
@@ -59,7 +61,7 @@ _PAGES = (
 )
 
 
-def create_console(api: ApiServices, sessions: Sessions) -> flask.Flask:
+def create_console(api: ApiServices, sessions: Sessions, oidc: OidcSettings | None = None) -> flask.Flask:
     """The console as one WSGI application."""
     app = flask.Flask("picket-console", root_path=guard.__file__.rpartition("/")[0], static_url_path="/static")
     app.config["MAX_CONTENT_LENGTH"] = _MAX_FORM_BYTES
@@ -73,6 +75,9 @@ def create_console(api: ApiServices, sessions: Sessions) -> flask.Flask:
     app.jinja_env.globals["has_page"] = lambda name: services.has_page(console, name)
     for page in _PAGES:
         app.register_blueprint(page.blueprint(console))
+    app.jinja_env.globals["by_provider"] = oidc is not None
+    if oidc is not None:
+        app.register_blueprint(oidc_pages.blueprint(console, oidc))
 
     @app.errorhandler(404)
     def nothing(_: Exception) -> tuple[str, int]:

@@ -11,16 +11,17 @@ import flask
 from controlplane.api.access import check_host, host_name, is_loopback, leave_scope, refuse_cross_site, stay_within
 from controlplane.api.problems import ApiProblemError, problem
 from controlplane.api.services import ApiServices
+from controlplane.policy.accounts import Caller
 from controlplane.policy.actors import CONSOLE_OWNER
 from controlplane.policy.roles import Role
 from controlplane.web.roles import OWN, SAME_AS, least
-from controlplane.web.sessions import Session, Sessions
+from controlplane.web.sessions import LIFETIME_MS, Session, Sessions
 
 COOKIE = "picket-session"
 #: What the sign-in form brings back, where there is no session yet.
 FORM_COOKIE = "picket-form"
 #: Reached without a session.
-_OPEN = frozenset({"signin.show", "signin.enter", "signin.link", "static"})
+_OPEN = frozenset({"signin.show", "signin.enter", "signin.link", "oidc.begin", "oidc.back", "oidc.leave", "static"})
 #: Pages that run script files of our own; all others run no script at all, so that there is none to be injected into.
 _SCRIPTED = frozenset({"map.show"})
 _POLICY = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -105,6 +106,22 @@ def require(wanted: Role) -> None:
 def who(session: Session | None) -> str:
     """The name that the audit log and the page get; nobody else can have the owner's."""
     return session.user.name if session is not None and session.user is not None else CONSOLE_OWNER
+
+
+def enter(console: Console, user: Caller | None, lasts_ms: int = LIFETIME_MS) -> flask.Response:
+    """Begin a session, write it down, and lead to the first page; without a user it is the owner's."""
+    key = console.sessions.begin(user, lasts_ms)
+    note(console, "console:sign-in", who(console.sessions.find(key)))
+    response = flask.make_response(flask.redirect(flask.url_for("overview.show"), HTTPStatus.SEE_OTHER))
+    set_cookie(response, COOKIE, key)
+    response.delete_cookie(FORM_COOKIE)
+    return response
+
+
+def note(console: Console, action: str, actor: str) -> None:
+    """Write down what somebody did to the own session."""
+    with console.api.store.transaction() as transaction:
+        transaction.add_audit(actor, action, actor, "{}", console.api.clock_ms())
 
 
 def set_cookie(response: flask.Response, name: str, value: str) -> None:

@@ -37,14 +37,14 @@ class Sessions:
         self._open: dict[str, Session] = {}
         self._link: tuple[str, int] | None = None
 
-    def begin(self, user: Caller | None) -> str:
+    def begin(self, user: Caller | None, lasts_ms: int = LIFETIME_MS) -> str:
         """A new session's key."""
         key, now_ms = secrets.token_urlsafe(32), self._clock_ms()
         with self._lock:
             self._open = {known: session for known, session in self._open.items() if session.expires_ms > now_ms}
             while len(self._open) >= MAX_SESSIONS:
                 del self._open[next(iter(self._open))]
-            self._open[token_hash(key)] = Session(user, secrets.token_urlsafe(32), now_ms + LIFETIME_MS)
+            self._open[token_hash(key)] = Session(user, secrets.token_urlsafe(32), now_ms + lasts_ms)
         return key
 
     def find(self, key: str) -> Session | None:

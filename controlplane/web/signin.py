@@ -11,7 +11,8 @@ import flask
 
 from controlplane.api.problems import ApiProblemError, problem
 from controlplane.policy.accounts import Caller
-from controlplane.web.guard import COOKIE, FORM_COOKIE, Console, set_cookie, who
+from controlplane.web.guard import COOKIE, FORM_COOKIE, Console, note, set_cookie, who
+from controlplane.web.guard import enter as begin
 from controlplane.workflow.accounts import Slow
 
 
@@ -52,24 +53,18 @@ def blueprint(console: Console) -> flask.Blueprint:
         came = _by_password(console) if "name" in flask.request.form else _by_secret(console)
         if isinstance(came, str):
             return form(failure=came, status=HTTPStatus.UNAUTHORIZED)
-        key = console.sessions.begin(came.user)
-        _written("console:sign-in", who(console.sessions.find(key)))
-        response = flask.make_response(flask.redirect(flask.url_for("overview.show"), HTTPStatus.SEE_OTHER))
-        set_cookie(response, COOKIE, key)
-        response.delete_cookie(FORM_COOKIE)
-        return response
+        return begin(console, came.user)
 
     @routes.post("/sign-out")
     def leave() -> flask.Response:
+        session = flask.g.session
         console.sessions.end(flask.request.cookies.get(COOKIE, ""))
-        _written("console:sign-out", who(flask.g.session))
-        response = flask.make_response(flask.redirect(flask.url_for("signin.show"), HTTPStatus.SEE_OTHER))
+        note(console, "console:sign-out", who(session))
+        by_provider = session is not None and session.user is not None and session.user.proof == "oidc"
+        target = "oidc.leave" if by_provider else "signin.show"
+        response = flask.make_response(flask.redirect(flask.url_for(target), HTTPStatus.SEE_OTHER))
         response.delete_cookie(COOKIE)
         return response
-
-    def _written(action: str, actor: str) -> None:
-        with console.api.store.transaction() as transaction:
-            transaction.add_audit(actor, action, actor, "{}", console.api.clock_ms())
 
     return routes
 
