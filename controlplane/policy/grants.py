@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from controlplane.policy.revise import merge
+from controlplane.policy.revise import RuleSets, merge
 from controlplane.policy.rules import HttpMatch, Rule
 from controlplane.topology.model import ServiceName
 
@@ -14,7 +14,8 @@ from controlplane.topology.model import ServiceName
 class Grant:
     """An edge that is allowed for a time. Times are Unix milliseconds.
 
-    ``before`` is what the source might send to the port when it was granted: nothing (``None``), anything (empty), or these.
+    ``before`` is what the source might send to the port when it was granted, other grants aside: nothing (``None``), anything
+    (empty), or these.
     """
 
     id: int
@@ -64,3 +65,29 @@ def withdrawn(rules: Collection[Rule], grant: Grant) -> Collection[Rule]:
         kept = set(grant.before or ())
         left = tuple(match for match in now if match in kept or match not in grant.rule.http)
     return merge([*others, Rule(*ends, left)] if left else others)
+
+
+def lasting(rules: RuleSets, grants: Iterable[Grant]) -> RuleSets:
+    """The rules without what grants added, which come newest first: one may have opened whole what an older one opened in part."""
+    left = dict(rules)
+    for grant in grants:
+        left[grant.service] = withdrawn(left.get(grant.service, ()), grant)
+    return left
+
+
+def ended(rules: Collection[Rule], grant: Grant, others: Iterable[Grant]) -> Collection[Rule]:
+    """The rules when one grant ends and others stay open: of those, what is in force stays so."""
+    now, left = allowed_before(rules, grant.rule), withdrawn(rules, grant)
+    for other in others:
+        same = (other.service, other.rule.source, other.rule.port) == (grant.service, grant.rule.source, grant.rule.port)
+        if same and now is not None and (still := _still(other.rule, now)) is not None:
+            left = granted(left, still)
+    return left
+
+
+def _still(rule: Rule, now: tuple[HttpMatch, ...]) -> Rule | None:
+    """What of a rule is in force."""
+    if not now:
+        return rule
+    http = tuple(match for match in rule.http if match in now)
+    return Rule(rule.source, rule.port, http) if http else None

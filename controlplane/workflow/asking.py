@@ -9,9 +9,12 @@ from controlplane.graph.cover import Approved, covers
 from controlplane.graph.learn import GraphEdge, edge_for
 from controlplane.graph.proposal import load_proposal
 from controlplane.policy.asks import Ask
+from controlplane.policy.grants import lasting
+from controlplane.policy.revise import revise, rule_sets
 from controlplane.policy.rules import HttpMatch, Rule
 from controlplane.store.interface import Store, StoredProposal
 from controlplane.topology.model import ServiceName
+from controlplane.workflow.breakglass import MAX_ACTIVE
 from controlplane.workflow.proposing import MAX_ASKS, REJECTED
 from controlplane.workflow.publish import Publisher
 from controlplane.workflow.revisions import Done, Refused, Why, as_json
@@ -48,7 +51,7 @@ class Asking:
         if (outside := outside_ends(str(rule.source), str(service))) is not None:
             return outside
         edge = edge_for(service, rule, protocol)
-        if Approved(self._publisher.policy).holds(edge):
+        if self._approved().holds(edge):
             return Done("it is approved already")
         if not again and (rejected := self._rejected(edge)) is not None:
             why = f": {rejected.comment}" if rejected.comment else ""
@@ -66,6 +69,11 @@ class Asking:
             detail: dict[str, object] = {"reason": reason, "link": link, "http": [[m.method, m.path] for m in rule.http]}
             transaction.add_audit(actor, "edge:ask", f"{rule.source} -> {service}:{rule.port}", as_json(detail), now_ms)
         return Waiting(made, is_new=True)
+
+    def _approved(self) -> Approved:
+        """What is approved; what is allowed for a time alone has to be asked for like anything else."""
+        policy, grants = self._publisher.policy, self._store.grants(MAX_ACTIVE, active=True)
+        return Approved(revise(policy, lasting(rule_sets(policy), grants), policy.revision) if grants else policy)
 
     def _rejected(self, edge: GraphEdge) -> StoredProposal | None:
         """The newest proposal in which somebody said no to just this."""

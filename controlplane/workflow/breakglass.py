@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from controlplane.policy.grants import Grant, allowed_before, granted, withdrawn
+from controlplane.policy.approvals import Comment
+from controlplane.policy.grants import Grant, allowed_before, ended, granted, lasting
 from controlplane.policy.revise import rule_sets
 from controlplane.policy.rules import AddressSource, Mode, Rule
 from controlplane.store.interface import Store, StoreError, Transaction
@@ -54,22 +55,30 @@ class BreakGlass:
         current = self._publisher.policy
         if current.mode(service) is Mode.QUARANTINE:
             return Refused(f"{service} is quarantined: nothing passes whatever is allowed; set another mode first", Why.CONFLICT)
-        if len(self._store.grants(MAX_ACTIVE, active=True)) >= MAX_ACTIVE:
+        active = self._store.grants(MAX_ACTIVE, active=True)
+        if len(active) >= MAX_ACTIVE:
             return Refused(f"{MAX_ACTIVE} exceptions are open; end some of them", Why.CONFLICT)
         rules = current.of(service).rules
-        before = allowed_before(rules, rule)
-        if before == () or (before is not None and rule.http and set(rule.http) <= set(before)):
+        allowed = allowed_before(rules, rule)
+        if allowed == () or (allowed is not None and rule.http and set(rule.http) <= set(allowed)):
             return Refused("that is allowed already", Why.CONFLICT)
+        approved = lasting({service: rules}, [grant for grant in active if grant.service == service])
+        before = allowed_before(approved[service], rule)
         now_ms = self._clock_ms()
         wanted = Grant(0, service, rule, before, reason, ticket, actor, now_ms, now_ms + seconds * 1000)
         made: list[Grant] = []
 
-        def store(transaction: Transaction, _revision: int, _now_ms: int) -> str:
+        edge = f"{rule.source} -> {service}:{rule.port}"
+
+        def store(transaction: Transaction, _revision: int, at_ms: int) -> str:
             made.append(transaction.add_grant(wanted))
+            # Who reviews what was used of it, when it has ended, sees at its row why that was.
+            said = f"break-glass {made[-1].id}: {reason}{f' ({ticket})' if ticket else ''}"
+            transaction.add_comment(Comment(0, edge, actor, said, at_ms))
             return ""
 
         detail: dict[str, object] = {"seconds": seconds, "reason": reason, "ticket": ticket}
-        act = Act("break-glass:grant", f"{rule.source} -> {service}:{rule.port}", f"break-glass: {reason}", detail, store)
+        act = Act("break-glass:grant", edge, f"break-glass: {reason}", detail, store)
         done = self._revisions.publish(current, {**rule_sets(current), service: granted(rules, rule)}, actor, act)
         return done if isinstance(done, Refused) else (made[-1], done)
 
@@ -84,7 +93,8 @@ class BreakGlass:
 
     def _end(self, grant: Grant, actor: str) -> Published | Refused:
         current = self._publisher.policy
-        wanted = {**rule_sets(current), grant.service: withdrawn(current.of(grant.service).rules, grant)}
+        others = [other for other in self._store.grants(MAX_ACTIVE, active=True) if other.id != grant.id]
+        wanted = {**rule_sets(current), grant.service: ended(current.of(grant.service).rules, grant, others)}
 
         def mark(transaction: Transaction, _revision: int, now_ms: int) -> str:
             return "" if transaction.end_grant(grant.id, actor, now_ms) else f"exception {grant.id} has ended"

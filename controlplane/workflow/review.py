@@ -15,7 +15,7 @@ from controlplane.graph.proposal import additions, decided, dump_proposal, load_
 from controlplane.graph.rows import ReviewRow, question_of
 from controlplane.policy.applied import Applied, applied
 from controlplane.policy.documents import load_policy
-from controlplane.policy.grants import was_open, withdrawn
+from controlplane.policy.grants import lasting, was_open
 from controlplane.policy.leases import EdgeLease, completed, leases_for
 from controlplane.policy.revise import RuleSets, revise, rule_sets
 from controlplane.policy.rules import EXTERNAL_NAMESPACE, Policy
@@ -204,9 +204,8 @@ class Review:
         if stored is not None:
             wanted = rule_sets(load_policy(stored.document, number, policy.modes, policy.default_mode))
             # What was allowed for a time then does not come back for good.
-            for grant in self._store.grants(MAX_GRANTS, active=False):
-                if was_open(grant, stored.created_ms):
-                    wanted = {**wanted, grant.service: withdrawn(wanted.get(grant.service, ()), grant)}
+            grants = self._store.grants(MAX_GRANTS, active=False)
+            wanted = lasting(wanted, (grant for grant in grants if was_open(grant, stored.created_ms)))
         note = comment or f"rollback to revision {number}"
         act = Act("policy:rollback", str(number), note, {"to": number, "comment": comment})
         return self._revisions.publish(policy, wanted, actor, act)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.identity.spiffe import WorkloadId
-from controlplane.policy.grants import Grant, allowed_before, granted, withdrawn
+from controlplane.policy.grants import Grant, allowed_before, ended, granted, lasting, withdrawn
 from controlplane.policy.revise import merge
 from controlplane.policy.rules import HttpMatch, Rule
 from controlplane.topology.model import ServiceName
@@ -27,6 +29,29 @@ def test_a_grant_that_ends_leaves_what_was_before(
     before = merge(rules)
     rule = Rule(source, port, http)  # type: ignore[arg-type]  # the strategy gives sources
     assert merge(withdrawn(granted(before, rule), grant_of(before, rule))) == before
+
+
+@given(RULE_LISTS, st.lists(st.tuples(st.booleans(), st.lists(MATCHES, max_size=2).map(tuple), st.integers(0, 3)), max_size=12))
+def test_grants_of_one_edge_leave_what_was_approved_in_whatever_order_they_end(
+    rules: tuple[Rule, ...], steps: list[tuple[bool, tuple[HttpMatch, ...], int]]
+) -> None:
+    approved = merge([*rules, Rule(WEB, 80, (GET,))])
+    now: Collection[Rule] = approved
+    active: list[Grant] = []
+    for number, (begins, http, which) in enumerate(steps):
+        if begins:
+            rule = Rule(WEB, 80, http)
+            before = allowed_before(lasting({CART: now}, active)[CART], rule)
+            now, active = granted(now, rule), [Grant(number, CART, rule, before, "why", "", "ana", 0, 1), *active]
+        elif active:
+            gone = active.pop(which % len(active))
+            now = ended(now, gone, active)
+        assert merge(now) == merge([*approved, *(grant.rule for grant in active)])
+        assert merge(lasting({CART: now}, active)[CART]) == approved
+    for gone in [*active]:
+        active.remove(gone)
+        now = ended(now, gone, active)
+    assert merge(now) == approved
 
 
 def test_what_was_approved_meanwhile_stays() -> None:

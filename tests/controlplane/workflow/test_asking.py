@@ -10,6 +10,7 @@ from controlplane.policy.asks import Ask
 from controlplane.policy.rules import HttpMatch, Rule
 from controlplane.store.sql import SqlStore
 from controlplane.workflow.asking import MAX_ASKS_EACH, Asking, Waiting
+from controlplane.workflow.breakglass import BreakGlass
 from controlplane.workflow.publish import Publisher
 from controlplane.workflow.review import Review
 from controlplane.workflow.revisions import Done, Published, Refused, Why
@@ -45,6 +46,12 @@ def test_what_was_never_seen_awaits_review_and_is_approved_as_asked(
     assert publisher.policy.of(CART_NAME).rules == (RULE,)
     assert store.asks(9) == []
     assert isinstance(ask(asking), Done)
+
+
+def test_what_is_allowed_for_a_time_has_to_be_asked_for(asking: Asking, store: SqlStore, publisher: Publisher) -> None:
+    exception = BreakGlass(store, publisher, lambda: NOW_MS).grant(CART_NAME, RULE, 60, "the shop is down", "", "rita")
+    assert not isinstance(exception, Refused)
+    assert isinstance(ask(asking), Waiting)
 
 
 def test_the_same_again_is_the_same(asking: Asking, store: SqlStore) -> None:

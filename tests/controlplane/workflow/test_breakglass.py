@@ -7,6 +7,7 @@ import asyncio
 import msgspec
 import pytest
 
+from controlplane.graph.proposal import load_proposal
 from controlplane.policy.rules import AddressSource, HttpMatch, Mode, Rule
 from controlplane.store.sql import SqlStore
 from controlplane.topology.model import Kind, ServiceName
@@ -59,7 +60,28 @@ def test_what_was_used_awaits_review_when_it_ends(breakglass: BreakGlass, store:
     learn(store, WEB_TO_CART)
     assert review.refresh_proposal() is None
     assert isinstance(breakglass.end(number, "bo"), Published)
-    assert proposed(review).status == "open"
+    (stands,) = review.agreement.standing(load_proposal(proposed(review).document), "ana")
+    assert [(said.actor, said.text) for said in stands.comments] == [("ana", f"break-glass {number}: the shop is down (OPS-1)")]
+
+
+def test_none_becomes_lasting_by_others_of_the_same_edge(breakglass: BreakGlass, publisher: Publisher, review: Review) -> None:
+    """One that opened a port whole goes back to what was approved, not to what another one allowed then."""
+    get, post = (Rule(WEB, 7070, (HttpMatch("POST", path),)) for path in ("/Cart/Get", "/Cart/Empty"))
+    first, whole = begin(breakglass, get), begin(breakglass)
+    assert isinstance(breakglass.end(first, "bo"), Published)
+    assert publisher.policy.of(CART_NAME).rules == (RULE,), "the other one is open"
+    assert isinstance(breakglass.end(whole, "bo"), Published)
+    assert callers(publisher) == {}
+    first, whole = begin(breakglass, get), begin(breakglass)
+    assert isinstance(breakglass.end(whole, "bo"), Published)
+    assert publisher.policy.of(CART_NAME).rules == (get,)
+    assert isinstance(breakglass.end(first, "bo"), Published)
+    first, whole = begin(breakglass, get), begin(breakglass)
+    assert isinstance(review.rollback(0, "ana"), Published)
+    last = begin(breakglass, post)
+    for number, left in ((whole, (post,)), (first, (post,)), (last, ())):
+        assert isinstance(breakglass.end(number, "bo"), Published)
+        assert tuple(publisher.policy.of(CART_NAME).rules) == left, "what was taken away meanwhile does not come back"
 
 
 def test_it_can_be_ended_once(breakglass: BreakGlass, store: SqlStore) -> None:
