@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from controlplane.cli.connection import Session, Way, connectable, connected
-from controlplane.cli.output import clock, console, plural, show_json, show_json_line
+from controlplane.cli.output import clock, console, plural, show_json, show_json_line, spans
 
 PIECE = 1_000
 _HEAD = click.option("--head", metavar="ID:HASH", help="A head that was kept: the log has to hold this event as it was.")
@@ -44,7 +44,16 @@ def audit(way: Way, limit: int) -> None:
 def _detail(detail: Any) -> str:
     if not isinstance(detail, dict):
         return str(detail)
-    return ", ".join(f"{name} {value}" for name, value in detail.items() if value not in ("", None))
+    return ", ".join(f"{name} {_value(value)}" for name, value in detail.items() if value not in ("", None))
+
+
+def _value(value: Any) -> str:
+    """Numbers of rows in spans, and what is said of several each after its name."""
+    if isinstance(value, list) and value and all(isinstance(each, int) for each in value):
+        return spans(value)
+    if isinstance(value, dict):
+        return "; ".join(f"{name}: {_value(each)}" for name, each in value.items())
+    return str(value)
 
 
 @audit.command("export", short_help="Print all events, oldest first, as JSON lines.")

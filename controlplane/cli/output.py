@@ -97,6 +97,17 @@ def _span(seconds: float, whole: Callable[[float], int] = int) -> str:
     return f"{whole(seconds)} s"
 
 
+def spans(numbers: Iterable[int]) -> str:
+    """Numbers as ``1,3-5``."""
+    found: list[list[int]] = []
+    for number in sorted(numbers):
+        if found and found[-1][1] == number - 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in found)
+
+
 def plural(count: int, noun: str) -> str:
     """``1 edge``, ``2 edges``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

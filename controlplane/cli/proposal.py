@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from controlplane.cli.listing import Listing
-from controlplane.cli.output import ago, cell, lines, match_text, plural, short
+from controlplane.cli.output import ago, cell, lines, match_text, plural, short, spans
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -79,14 +79,7 @@ def _by_role(edges: Iterable[_Edge]) -> list[list[_Edge]]:
 
 def _numbers(row: Sequence[_Edge]) -> str:
     """The numbers of a row's edges, as `--rows` takes them."""
-    numbers = sorted(edge["row"] for edge in row)
-    spans: list[list[int]] = []
-    for number in numbers:
-        if spans and spans[-1][1] == number - 1:
-            spans[-1][1] = number
-        else:
-            spans.append([number, number])
-    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
+    return spans(edge["row"] for edge in row)
 
 
 def _named(row: Sequence[_Edge], end: str) -> str:

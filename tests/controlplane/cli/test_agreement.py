@@ -28,6 +28,9 @@ def test_rows_that_wait_say_for_whom(learned: Plane, picket: Picket) -> None:
     shown = picket("proposals", "2").out
     assert f"1: agreed to by {getpass.getuser()}; needs dora, who owns it" in shown
     assert picket("approve", "2", "--override-review", "dora left, ticket 9").out.startswith("revision 2 is in force")
+    logged = picket("audit").out
+    assert "rows 1, override_review dora left, ticket 9, lacked 1: dora, who owns it, revision 2" in logged
+    assert "rows 1,3, revision 1" in logged
 
 
 def test_evidence_says_who_owns_each_end(learned: Plane, picket: Picket) -> None:
