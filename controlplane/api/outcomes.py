@@ -42,6 +42,7 @@ def approved(outcome: Published | Agreed | Refused, remedy: str) -> schemas.Appr
         None if made is None else made.revision,
         [] if made is None else [str(service) for service in made.services],
         [schemas.WaitingRow(found.row, found.edge, found.lacks) for found in waiting],
+        made is not None and made.staged,
     )
 
 

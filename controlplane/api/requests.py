@@ -131,7 +131,8 @@ class ReplayQuery(Struct, frozen=True, forbid_unknown_fields=True):
 class ApproveBody(Struct, frozen=True, forbid_unknown_fields=True):
     """``rows`` are counted from 1; without them those that are preselected are approved. The rest is their lease.
 
-    ``override_review`` is why an admin puts them into force without others who have to agree.
+    ``override_review`` is why an admin puts them into force without others who have to agree. With ``staged`` they come into force
+    in stages, as a rollout does.
     """
 
     rows: Annotated[list[Annotated[int, Meta(ge=1, le=1_000_000)]], Meta(min_length=1, max_length=MAX_ROWS)] | None = None
@@ -141,6 +142,10 @@ class ApproveBody(Struct, frozen=True, forbid_unknown_fields=True):
     ticket: _Comment = ""
     expires_ms: Annotated[int, Meta(ge=1, le=MAX_MS)] | None = None
     override_review: _Comment = ""
+    staged: bool = False
+    share_percent: Annotated[int, Meta(ge=1, le=99)] = 20
+    hold_seconds: Annotated[int, Meta(ge=1, le=86_400)] = 60
+    max_denials: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
 
 
 class CommentBody(Struct, frozen=True, forbid_unknown_fields=True):

@@ -42,7 +42,8 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     """A service's way to enforce in stages: ``stage`` is one, share or all, ``status`` running, done, rolled-back or stopped.
 
     ``first`` is the instance that enforces first, ``before`` the mode that a rollback restores, ``taken_ms`` when all of the
-    stage had it.
+    stage had it. Where a ``revision`` is rolled out, ``base`` was in force before, and all its rollouts are in the same stage.
+    While it is ``paused_by`` somebody it does not go on.
     """
 
     id: int
@@ -61,6 +62,26 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     ended_ms: int | None
     ended_by: str
+    paused_by: str
+    revision: int | None
+    base: int
+
+
+class StagedSidecar(msgspec.Struct, frozen=True):
+    """A connected sidecar of a rollout: whether the stage includes it, and its state (as in `Sidecar`)."""
+
+    workload: str
+    instance: str
+    staged: bool
+    state: str
+    revision: int
+
+
+class RolloutView(msgspec.Struct, frozen=True):
+    """A rollout with those of the same revision, and their sidecars."""
+
+    rollouts: list[Rollout]
+    sidecars: list[StagedSidecar]
 
 
 class Rollouts(msgspec.Struct, frozen=True):

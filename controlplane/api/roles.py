@@ -74,6 +74,10 @@ LEAST: Mapping[str, Role] = MappingProxyType(
         "modes.change": Role.RESPONDER,  # other modes than quarantine: approver
         "rollouts.several": Role.VIEWER,
         "rollouts.start": Role.APPROVER,
+        "rollouts.one": Role.VIEWER,
+        "rollouts.pause": Role.RESPONDER,
+        "rollouts.resume": Role.APPROVER,
+        "rollouts.stop": Role.APPROVER,
         "rollouts.roll_back": Role.RESPONDER,
         "proofs.several": Role.VIEWER,
         "proofs.ask": Role.RESPONDER,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import flask
 
-from controlplane.api import outcomes
+from controlplane.api import outcomes, shapes
 from controlplane.api.access import actor
 from controlplane.api.names import service_named
 from controlplane.api.paging import number_of, page
 from controlplane.api.reading import read_body, read_number, read_query, write
 from controlplane.api.requests import Nothing, OpenQuery, RolloutBody
-from controlplane.api.review_schemas import Rollout, Rollouts
+from controlplane.api.review_schemas import Rollout, Rollouts, RolloutView, StagedSidecar
 from controlplane.api.services import ApiServices
 from controlplane.policy import rollouts
 from controlplane.policy.rollouts import Plan
@@ -41,6 +41,36 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
             raise outcomes.refusal(outcome, "see the sidecars and the readiness of services, and the rollouts under way")
         return write(Rollouts([_rollout(rollout) for rollout in outcome]))
 
+    @routes.get("/rollouts/<number>")
+    def one(number: str) -> flask.Response:
+        read_query(Nothing)
+        group = driver.group(read_number(number, "rollout"))
+        if isinstance(group, Refused):
+            raise outcomes.refusal(group, "list the rollouts")
+        by_workload = {str(rollout.service): rollout for rollout in group}
+        rows = [row for row in services.store.sidecars() if row.connected and row.workload in by_workload]
+        staged = [by_workload[row.workload].includes(row.instance) for row in rows]
+        listed = [
+            StagedSidecar(row.workload, row.instance, included, shapes.sidecar(row).state, row.revision)
+            for row, included in zip(rows, staged, strict=True)
+        ]
+        return write(RolloutView([_rollout(rollout) for rollout in group], listed))
+
+    @routes.post("/rollouts/<number>/pause")
+    def pause(number: str) -> flask.Response:
+        read_body(Nothing)
+        return write(outcomes.done(driver.pause(read_number(number, "rollout"), actor(), paused=True), "list the rollouts"))
+
+    @routes.post("/rollouts/<number>/resume")
+    def resume(number: str) -> flask.Response:
+        read_body(Nothing)
+        return write(outcomes.done(driver.pause(read_number(number, "rollout"), actor(), paused=False), "list the rollouts"))
+
+    @routes.post("/rollouts/<number>/stop")
+    def stop(number: str) -> flask.Response:
+        read_body(Nothing)
+        return write(outcomes.done(driver.stop(read_number(number, "rollout"), actor()), "list the rollouts"))
+
     @routes.post("/rollouts/<number>/rollback")
     def roll_back(number: str) -> flask.Response:
         read_body(Nothing)
@@ -56,4 +86,5 @@ def _rollout(rollout: rollouts.Rollout) -> Rollout:
         hold_seconds=plan.hold_seconds, max_denials=plan.max_denials, first=rollout.first, actor=rollout.actor,
         created_ms=rollout.created_ms, stage=str(rollout.stage), stage_ms=rollout.stage_ms, taken_ms=rollout.taken_ms,
         status=str(rollout.status), reason=rollout.reason, ended_ms=rollout.ended_ms, ended_by=rollout.ended_by,
+        paused_by=rollout.paused_by, revision=rollout.revision, base=rollout.base,
     )  # fmt: skip

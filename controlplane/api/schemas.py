@@ -226,11 +226,15 @@ class WaitingRow(msgspec.Struct, frozen=True):
 
 
 class Approved(msgspec.Struct, frozen=True):
-    """What became of an approval: ``revision`` is in force by it, null where all rows wait for others."""
+    """What became of an approval: ``revision`` is in force by it, null where all rows wait for others.
+
+    A ``staged`` revision is on its way into force: see the rollouts.
+    """
 
     revision: int | None
     services: list[str]
     waiting: list[WaitingRow]
+    staged: bool = False
 
 
 class OwnedServices(msgspec.Struct, frozen=True):
@@ -352,7 +356,8 @@ class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
     """One sidecar's last known state.
 
     ``state`` is ``away``, ``nack`` (it refused a part and keeps what it had), ``pending`` (sent, not taken yet) or ``ack``.
-    ``revision`` is the one that it took last. It is blind since reports went missing, and ``lost`` counts their lines.
+    ``revision`` is the one that it took last. It is blind since reports went missing, and ``lost`` counts their lines. ``rollout``
+    is the number of the rollout whose stage it is in.
     """
 
     workload: str
@@ -372,6 +377,7 @@ class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
     capture: str
     certificate_not_after_ms: int | None
     image_digest: str
+    rollout: int | None = None
 
 
 class Sidecars(msgspec.Struct, frozen=True):

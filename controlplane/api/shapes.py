@@ -115,14 +115,14 @@ def violation(found: Violation) -> schemas.Violation:
     return schemas.Violation(**found.edge._asdict(), verdict=str(found.verdict), **rest)
 
 
-def sidecar(row: SidecarRow) -> schemas.Sidecar:
-    """A sidecar's state."""
+def sidecar(row: SidecarRow, rollout: int | None = None) -> schemas.Sidecar:
+    """A sidecar's state, and the rollout whose stage it is in."""
     nack = schemas.Nack(row.nack_type, row.nack_message, row.nack_ms) if row.nack_type else None
     names = (
         "workload", "instance", "connected", "connected_ms", "revision", "sent_version", "acked_version", "last_report_ms",
         "blind_since_ms", "lost", "agent_version", "envoy_version", "capture", "certificate_not_after_ms", "image_digest",
     )  # fmt: skip
-    return schemas.Sidecar(**{name: getattr(row, name) for name in names}, state=_state(row), nack=nack)
+    return schemas.Sidecar(**{name: getattr(row, name) for name in names}, state=_state(row), nack=nack, rollout=rollout)
 
 
 def _state(row: SidecarRow) -> str:

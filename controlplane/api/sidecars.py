@@ -13,18 +13,26 @@ from controlplane.api.problems import problem
 from controlplane.api.reading import read_query, write
 from controlplane.api.requests import ConfigQuery, SidecarsQuery
 from controlplane.api.services import ApiServices
+from controlplane.identity.spiffe import parse_workload
+from controlplane.store.interface import SidecarRow
 
 
 def blueprint(services: ApiServices) -> flask.Blueprint:
     """The routes."""
     routes = flask.Blueprint("sidecars", __name__)
 
+    def staged(row: SidecarRow) -> int | None:
+        """The rollout whose stage a sidecar is in."""
+        rollout = services.publisher.in_force.rollouts.get(parse_workload(row.workload))
+        return rollout.id if rollout is not None and rollout.includes(row.instance) else None
+
     @routes.get("/sidecars")
     def several() -> flask.Response:
         query = read_query(SidecarsQuery)
         rows = services.store.sidecars()
         shown, cursor = page_after(rows, query.limit, query.cursor, lambda row: (row.workload, row.instance), tuple[str, str])
-        return write(schemas.Sidecars(services.publisher.policy.revision, [shapes.sidecar(row) for row in shown], cursor))
+        listed = [shapes.sidecar(row, staged(row)) for row in shown]
+        return write(schemas.Sidecars(services.publisher.policy.revision, listed, cursor))
 
     @routes.get("/sidecars/<path:name>/config")
     def config(name: str) -> flask.Response:

@@ -84,6 +84,19 @@ def _list(session: Session, found: dict[str, Any]) -> None:
 @click.option("--ticket", default="", help="Where it is followed up.")
 @click.option("--expires", metavar="TIME", callback=parse_span, help="When it is to be looked at again, such as 90d.")
 @click.option("--override-review", metavar="REASON", default="", help="Why an admin does not wait for others who have to agree.")
+@click.option("--staged", is_flag=True, help="In stages: one sidecar, a share, all; back by itself (`picket rollout`).")
+@click.option(
+    "--share", "share_percent", default=20, type=click.IntRange(1, 99), show_default=True, metavar="PERCENT",
+    help="With --staged: the second stage.",
+)  # fmt: skip
+@click.option(
+    "--hold", "hold_seconds", default="60s", callback=parse_span, show_default=True, metavar="TIME",
+    help="With --staged: how long each stage is watched.",
+)  # fmt: skip
+@click.option(
+    "--max-denials", default=0, type=click.IntRange(0), show_default=True,
+    help="With --staged: more connections that only it denies take it back.",
+)  # fmt: skip
 @_COMMENT
 @connected
 def approve(
@@ -95,7 +108,7 @@ def approve(
     expires: int | None,
     *,
     mine: bool,
-    **about: str,
+    **about: object,
 ) -> None:
     """Approve proposal NUMBER: its edges become allow-list entries, and the sidecars concerned are told at once.
 
@@ -126,6 +139,10 @@ def show_published(session: Session, found: dict[str, Any]) -> None:
     names = found["services"]
     shown = ", ".join(map(short, names[:_NAMES]))
     more = f" and {plural(len(names) - _NAMES, 'other service')}" if len(names) > _NAMES else ""
+    if found.get("staged"):
+        text = f"revision {found['revision']} begins in one sidecar of each workload; it changes {shown}{more}"
+        console().print(cell(f"{text}; `picket rollout list` shows how far it is"))
+        return
     console().print(cell(f"revision {found['revision']} is in force; it changes {shown or 'nothing'}{more}"))
 
 

@@ -56,13 +56,17 @@ def _row(item: dict[str, Any]) -> list[Any]:
     return [
         short(item["workload"]),
         _instance(item),
-        cell(item["state"], _STYLES.get(item["state"], "")),
+        cell(_state(item), _STYLES.get(item["state"], "")),
         item["revision"],
         ago(item["last_report_ms"]),
         cell(ago(item["blind_since_ms"]), "red" if item["blind_since_ms"] is not None else ""),
         item["lost"],
         until(item["certificate_not_after_ms"]),
     ]
+
+
+def _state(item: dict[str, Any]) -> str:
+    return f"{item['state']}, in rollout {item['rollout']}" if item["rollout"] else str(item["state"])
 
 
 def _instance(item: dict[str, Any]) -> str:

@@ -141,13 +141,14 @@ class _Judges:
         return [judge for judges in made for judge in judges or ()] if made and None not in made else None
 
     def _judges_of(self, held: Held) -> Sequence[_Judge] | None:
-        rules = self._policy_of(held.revision)
-        if rules is None:
+        known = [self._policy_of(number) for number in sorted({held.revision, *held.beside})]
+        several = [rules for rules in known if rules is not None]
+        if len(several) < len(known):
             return None
         modes = [held.modes]
         if held.trial:
             modes.insert(0, {**held.modes, **dict.fromkeys(held.trial, Mode.ENFORCE)})
-        policies = [replace(rules, modes=each, default_mode=held.default_mode) for each in modes]
+        policies = [replace(rules, modes=each, default_mode=held.default_mode) for rules in several for each in modes]
         return [_Judge(policy, Replayer(policy), Replayer(policy, self._at_source)) for policy in policies]
 
     def _at_source(self, policy: Policy, request: Request) -> Outcome:

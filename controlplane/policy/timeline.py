@@ -30,7 +30,8 @@ class ModeSet:
 class Held:
     """What held from a moment until before another (Unix milliseconds).
 
-    Some sidecars of the services on ``trial`` enforced already: a staged rollout was under way.
+    Some sidecars of the services on ``trial`` enforced already: a staged rollout was under way. While one of a revision was, some
+    had the revisions ``beside``.
     """
 
     from_ms: int
@@ -39,6 +40,7 @@ class Held:
     modes: Mapping[ServiceName, Mode]
     default_mode: Mode
     trial: frozenset[ServiceName]
+    beside: frozenset[int] = frozenset()
 
 
 def timeline(
@@ -71,8 +73,10 @@ def timeline(
                 fresh[change.service] = change.mode
         modes = {**modes, **fresh} if fresh else modes
         position = bisect_right(made, (from_ms, math.inf))
-        trial = frozenset(rollout.service for rollout in ran if rollout.created_ms <= from_ms < _end_of(rollout))
-        held.append(Held(from_ms, until_ms, made[position - 1][1] if position else 0, modes, default_mode, trial))
+        now = [rollout for rollout in ran if rollout.created_ms <= from_ms < _end_of(rollout)]
+        trial = frozenset(rollout.service for rollout in now if rollout.revision is None)
+        beside = frozenset(rollout.base for rollout in now if rollout.revision is not None)
+        held.append(Held(from_ms, until_ms, made[position - 1][1] if position else 0, modes, default_mode, trial, beside))
     return tuple(held)
 
 

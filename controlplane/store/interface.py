@@ -250,7 +250,13 @@ class Transaction(Protocol):
         """Store a staged rollout under the next number; numbers count from 1."""
 
     def move_rollout(self, before: Rollout, after: Rollout) -> bool:
-        """Put a staged rollout into another state; False when its status or stage is not that of ``before`` any more."""
+        """Put a staged rollout into another state; False when its status or stage is not that of ``before`` any more.
+
+        Who paused it is not written.
+        """
+
+    def pause_rollout(self, rollout_id: int, paused_by: str) -> bool:
+        """Hold up a running rollout, or with an empty name let it go on; False when it has ended."""
 
     def add_proof(self, proof: Proof) -> Proof | None:
         """Store a proof of enforcement under the next number; None where one of the same target is open. Numbers count from 1."""

@@ -23,7 +23,8 @@ def insert_rollout(connection: Connection, rollout: Rollout) -> Rollout:
         tables.rollouts.insert().values(
             id=stored.id, service=str(stored.service), before=str(stored.before), share_percent=plan.share_percent,
             hold_seconds=plan.hold_seconds, max_denials=plan.max_denials, denied_before=stored.denied_before,
-            first=stored.first, actor=stored.actor, created_ms=stored.created_ms, **_moving(stored),
+            first=stored.first, actor=stored.actor, created_ms=stored.created_ms,
+            paused_by=stored.paused_by, revision=stored.revision, base=stored.base, **_moving(stored),
         )
     )  # fmt: skip
     return stored
@@ -36,6 +37,13 @@ def move_rollout(connection: Connection, before: Rollout, after: Rollout) -> boo
         table.c.id == before.id, table.c.status == str(before.status), table.c.stage == str(before.stage)
     )
     return connection.execute(statement.values(**_moving(after))).rowcount == 1
+
+
+def pause_rollout(connection: Connection, rollout_id: int, paused_by: str) -> bool:
+    """Hold up a running one, or with an empty name let it go on; ``False`` when it has ended. A step meanwhile does not undo it."""
+    table = tables.rollouts
+    running = update(table).where(table.c.id == rollout_id, table.c.status == str(Status.RUNNING))
+    return connection.execute(running.values(paused_by=paused_by)).rowcount == 1
 
 
 def select_rollouts(connection: Connection, limit: int, before: int | None, *, running: bool) -> list[Rollout]:
@@ -58,5 +66,5 @@ def _rollout(row: Mapping[Any, Any]) -> Rollout:
     return Rollout(
         row["id"], parse_service_name(row["service"]), Mode(row["before"]), plan, row["first"], row["actor"], row["created_ms"],
         row["stage_ms"], Stage(row["stage"]), row["taken_ms"], Status(row["status"]), row["reason"], row["ended_ms"],
-        row["ended_by"], row["denied_before"],
+        row["ended_by"], row["denied_before"], row["paused_by"], row["revision"], row["base"],
     )  # fmt: skip

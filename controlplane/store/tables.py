@@ -374,6 +374,11 @@ rollouts = Table(
     Column("max_denials", Integer, nullable=False),
     Column("denied_before", BigInteger, nullable=False, server_default="0"),
     Column("first", Text, nullable=False),
+    # Empty while it goes on by itself.
+    Column("paused_by", Text, nullable=False, server_default=""),
+    # What is rolled out, and what was in force before; null where it is the mode enforce.
+    Column("revision", BigInteger),
+    Column("base", BigInteger, nullable=False, server_default="0"),
     Column("actor", Text, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     Column("stage_ms", BigInteger, nullable=False),

@@ -37,7 +37,7 @@ from controlplane.store.leases import upsert_last_uses, upsert_leases
 from controlplane.store.presence import beat, leave
 from controlplane.store.proofs import insert_proof, move_proof
 from controlplane.store.recording import Recording, Stored
-from controlplane.store.rollouts import insert_rollout, move_rollout
+from controlplane.store.rollouts import insert_rollout, move_rollout, pause_rollout
 from controlplane.store.statements import next_number, upsert
 from controlplane.store.waking import announce
 from controlplane.topology.model import ServiceName
@@ -199,6 +199,11 @@ class SqlTransaction:
         """Put a staged rollout into another state; ``False`` when it moved meanwhile."""
         self._is_news = True
         return move_rollout(self._connection, before, after)
+
+    def pause_rollout(self, rollout_id: int, paused_by: str) -> bool:
+        """Hold up a running rollout, or with an empty name let it go on; ``False`` when it has ended."""
+        self._is_news = True
+        return pause_rollout(self._connection, rollout_id, paused_by)
 
     def add_proof(self, proof: Proof) -> Proof | None:
         """Store a proof of enforcement under the next number; ``None`` where one of the same target is open."""

@@ -10,6 +10,7 @@ from controlplane.store.interface import Store
 from controlplane.topology.model import ServiceName
 from controlplane.workflow.publish import Publisher
 from controlplane.workflow.revisions import Refused, Why, as_json
+from controlplane.workflow.scopes import outside_services
 
 #: Asked for by one person at once, and open at once by anybody.
 MAX_ASKED, MAX_OPEN = 2_000, 100_000
@@ -31,6 +32,8 @@ class Proofs:
         """Have some services tried, because somebody wants to know; what comes of it is in `store.Store.newest_proofs`."""
         if not self._enabled:
             return Refused("sidecars are not asked to try anything here (--no-proofs)", Why.CONFLICT)
+        if (outside := outside_services(services)) is not None:
+            return outside
         now = self._publisher.in_force
         wanted: list[Target] = []
         for name in services:

@@ -121,7 +121,10 @@ class Proving:
         """End a proof of which enough is known."""
         now = self._publisher.in_force
         service = now.topology.services.get(proof.target.service)
-        forbidden = service is not None and forbids(now.policy, parse_workload(proof.source), service, proof.target.port)
+        # Some sidecars of the service run the trial of a rollout: what is to be refused is to be refused by both.
+        policies = (now.policy,) if now.trial is None else (now.policy, now.trial)
+        source = parse_workload(proof.source)
+        forbidden = service is not None and all(forbids(each, source, service, proof.target.port) for each in policies)
         ended = judge(proof, self._clock_ms(), forbidden=forbidden)
         return ended is not None and self._end(proof, ended)
 

@@ -25,13 +25,15 @@ class CompileError(Exception):
 class InForce:
     """What everybody is to run now: the policy, and what exists, approved hosts included.
 
-    ``rollouts`` are those whose sidecars run the ``trial`` instead: the policy with their services in enforce.
+    ``rollouts`` are those whose sidecars run the ``trial`` instead: the policy with their services in enforce, or a revision that
+    is not in force yet, with the hosts that it approves.
     """
 
     policy: Policy
     topology: Topology
     rollouts: Mapping[WorkloadId, Rollout] = field(default_factory=dict)
     trial: Policy | None = None
+    trial_topology: Topology | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +83,36 @@ def load_active_policy(store: Store, default_mode: Mode, published: Policy | Non
     return load_policy(stored.document, stored.number, modes, default_mode)
 
 
+def load_revision(store: Store, number: int, modes_of: Policy) -> Policy:
+    """A stored revision's rules, with the modes of another policy; 0 is the empty one before the first."""
+    stored = store.revision(number) if number else None
+    if stored is None:
+        return Policy(number, {}, modes_of.modes, modes_of.default_mode)
+    return load_policy(stored.document, number, modes_of.modes, modes_of.default_mode)
+
+
 #: As many as may run at once, and more.
 _MAX_ROLLOUTS = 1_000
 
 
-def load_in_force(store: Store, policy: Policy, topology: Topology) -> InForce:
-    """The policy with the rollouts under way. One whose service has another mode by now, such as quarantine, counts no more."""
+def load_in_force(store: Store, policy: Policy, topology: Topology, declared: Topology) -> InForce:
+    """The policy with the rollouts under way.
+
+    One whose service has another mode by now, such as quarantine, counts no more, nor one of a revision that began from another.
+    """
     running: dict[WorkloadId, Rollout] = {}
+    revision: int | None = None
     for rollout in store.rollouts(_MAX_ROLLOUTS, running=True):
         service = topology.services.get(rollout.service)
-        if service is not None and rollout.stage is not Stage.ALL and policy.mode(rollout.service) is rollout.before:
-            running[service.workload] = rollout
+        if service is None or rollout.stage is Stage.ALL:
+            continue
+        if policy.revision == rollout.base if rollout.revision is not None else policy.mode(rollout.service) is rollout.before:
+            running[service.workload], revision = rollout, rollout.revision
     if not running:
         return InForce(policy, topology)
+    if revision is not None:
+        trial = load_revision(store, revision, policy)
+        return InForce(policy, topology, running, trial, with_approved_hosts(declared, trial))
     modes = {**policy.modes, **{rollout.service: Mode.ENFORCE for rollout in running.values()}}
     return InForce(policy, topology, running, replace(policy, modes=modes))
 
@@ -112,7 +131,7 @@ class Publisher:
         self._changed: Callable[[Change], None] = _nobody
         policy = load_active_policy(store, default_mode)
         # One value, so that whoever reads without the lock never sees a policy with another one's topology.
-        self._in_force = load_in_force(store, policy, with_approved_hosts(topology, policy))
+        self._in_force = load_in_force(store, policy, with_approved_hosts(topology, policy), topology)
 
     def connect(self, changed: Callable[[Change], None]) -> None:
         """Say who hears of changes. It is called from whatever thread made the change, and must not wait."""
@@ -157,7 +176,7 @@ class Publisher:
         rollout = now.rollouts.get(workload)
         if rollout is None or now.trial is None:
             return None
-        snapshot = _compiled(self._trial_compiler, now.trial, now.topology, workload)
+        snapshot = _compiled(self._trial_compiler, now.trial, now.trial_topology or now.topology, workload)
         return None if snapshot is None else Staged(snapshot, rollout)
 
     def staged_version(self, rollout: Rollout) -> str:
@@ -184,7 +203,7 @@ class Publisher:
             topology = with_approved_hosts(self._declared, policy)
             # The same object where nothing differs: its indexes are made already.
             same = before.topology if topology == before.topology else topology
-            after = self._in_force = load_in_force(self._store, policy, same)
+            after = self._in_force = load_in_force(self._store, policy, same, self._declared)
             self._changed(_change(before, after))
             return policy
 
@@ -198,16 +217,23 @@ class Publisher:
         self.refresh(self.policy)
 
 
+def concerned_by(before: Policy, after: Policy) -> set[WorkloadId]:
+    """The workloads at the ends of what differs between two policies; there need not be any of them."""
+    found: set[WorkloadId] = set()
+    for name in changed_services(before, after):
+        if name.namespace != EXTERNAL_NAMESPACE:
+            found.add(WorkloadId(name.namespace, name.name))
+        for rule in {*before.of(name).rules} ^ {*after.of(name).rules}:
+            if not isinstance(rule.source, AddressSource):
+                found.add(rule.source)
+    return found
+
+
 def _change(before: InForce, after: InForce) -> Change:
     """Whom a change concerns. One of modes, or of hosts outside, may show in every caller's upstreams."""
     ids = before.rollouts.keys() | after.rollouts.keys()
     found = {workload for workload in ids if before.rollouts.get(workload) != after.rollouts.get(workload)}
-    for name in changed_services(before.policy, after.policy):
-        if name.namespace != EXTERNAL_NAMESPACE:
-            found.add(WorkloadId(name.namespace, name.name))
-        for rule in {*before.policy.of(name).rules} ^ {*after.policy.of(name).rules}:
-            if not isinstance(rule.source, AddressSource):
-                found.add(rule.source)
+    found |= concerned_by(before.policy, after.policy)
     everyone = before.policy.modes != after.policy.modes or before.topology is not after.topology
     return Change(after.policy.revision, frozenset(found), everyone)
 

@@ -18,6 +18,7 @@ from controlplane.policy.documents import load_policy
 from controlplane.policy.grants import lasting, was_open
 from controlplane.policy.leases import EdgeLease, completed, leases_for
 from controlplane.policy.revise import RuleSets, revise, rule_sets
+from controlplane.policy.rollouts import Plan
 from controlplane.policy.rules import EXTERNAL_NAMESPACE, Policy
 from controlplane.policy.traffic_policy import Lease, TrafficPolicy
 from controlplane.store.interface import Store, StoredProposal, Transaction
@@ -29,6 +30,7 @@ from controlplane.workflow.proposing import APPROVED, OPEN, REJECTED, Proposing,
 from controlplane.workflow.publish import Publisher
 from controlplane.workflow.revisions import Act, Done, Published, Refused, Revisions, Why, as_json
 from controlplane.workflow.scopes import outside_edges, outside_mesh, outside_services
+from controlplane.workflow.staged import StagedRevisions
 
 #: More exceptions than a mesh has seen.
 MAX_GRANTS = 1_000_000
@@ -56,6 +58,7 @@ class Review:
         self._publisher = publisher
         self._clock_ms = clock_ms
         self._revisions = Revisions(store, publisher, clock_ms)
+        self._staged = StagedRevisions(store, publisher, clock_ms)
         self.learning = Learning(store)
         self.modes = Modes(store, publisher, clock_ms, gate)
         self.leases = Leases(store, publisher, clock_ms, unused_days)
@@ -78,9 +81,11 @@ class Review:
         rows: Collection[int] | None = None,
         lease: Lease | None = None,
         override_reason: str = "",
+        plan: Plan | None = None,
     ) -> Published | Agreed | Refused:
         """Put rows of a proposal, counted from 1, into force; where none are given, those that are preselected.
 
+        With a ``plan`` they come into force in stages, or not at all (`workflow.staged`).
         ``lease`` is that of each edge that is allowed; where it gives no reason, the comment is its reason, and what else it
         leaves open is as those said who agreed before. Rows that others have to agree to wait for them, unless an
         ``override_reason`` is given.
@@ -101,11 +106,11 @@ class Review:
             return split
         if not split.ready:
             return Agreed(split.waiting)
-        published = self._publish(proposal, split, current, actor, comment, wanted)
+        published = self._publish(proposal, split, current, actor, comment, wanted, plan)
         return published if isinstance(published, Refused) or not split.waiting else Agreed(split.waiting, published)
 
     def _publish(
-        self, proposal: StoredProposal, split: Split, current: Policy, actor: str, comment: str, lease: Lease
+        self, proposal: StoredProposal, split: Split, current: Policy, actor: str, comment: str, lease: Lease, plan: Plan | None
     ) -> Published | Refused:
         number, chosen = proposal.number, split.ready
         detail: dict[str, object] = {"proposal": number, "edges": len(chosen), "rows": sorted(chosen), "comment": comment}
@@ -127,7 +132,10 @@ class Review:
             return ""
 
         act = Act("proposal:approve", str(number), note, detail | dict(split.detail), decide)
-        return self._revisions.publish(current, decided(rule_sets(current), chosen.values()), actor, act)
+        rules = decided(rule_sets(current), chosen.values())
+        if plan is not None:
+            return self._staged.begin(current, rules, plan, actor, act)
+        return self._revisions.publish(current, rules, actor, act)
 
     def preview(self, number: int | None, since_ms: int, rows: Collection[int] | None = None) -> Preview | Refused:
         """What would become of what was used since then, if a proposal or some rows of it were approved; without one, as it is."""

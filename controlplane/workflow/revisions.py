@@ -38,10 +38,11 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A new revision is in force; ``services`` are those that it changed."""
+    """A new revision is in force; ``services`` are those that it changed. A ``staged`` one is on its way into force."""
 
     revision: int
     services: tuple[ServiceName, ...]
+    staged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +80,22 @@ class Revisions:
         self._clock_ms = clock_ms
         self._texts = PolicyTexts()
 
-    def publish(self, current: Policy, wanted: RuleSets, actor: str, act: Act) -> Published | Refused:
-        """Put rules into force, which were made from ``current``."""
+    def publish(
+        self, current: Policy, wanted: RuleSets, actor: str, act: Act, *, instead_of: int | None = None, staged: bool = False
+    ) -> Published | Refused:
+        """Put rules into force, which were made from ``current``: the policy in force, unless it is ``instead_of`` that revision.
+
+        A ``staged`` one is only stored; its rollouts, which ``act.also`` stores, bring it into force.
+        """
         try:
-            return self._commit(current, wanted, actor, act)
+            return self._commit(current, wanted, actor, act, current.revision if instead_of is None else instead_of, staged=staged)
         except _LostRaceError as error:
             self._publisher.refresh()
             return Refused(str(error), Why.CONFLICT)
 
-    def _commit(self, current: Policy, wanted: RuleSets, actor: str, act: Act) -> Published:
+    def _commit(
+        self, current: Policy, wanted: RuleSets, actor: str, act: Act, instead_of: int, *, staged: bool
+    ) -> Published:
         now_ms = self._clock_ms()
         with self._store.transaction() as transaction:
             newest = next(iter(self._store.revisions(1)), None)
@@ -95,14 +103,15 @@ class Revisions:
             revised = revise(current, wanted, number)
             stored = transaction.add_revision(actor, act.note, self._texts.dump(revised), now_ms)
             # Whoever was faster added rules that ``wanted`` does not hold: writing it would take them away again.
-            if stored.number != number or self._store.active_revision() != current.revision:
+            if stored.number != number or self._store.active_revision() != instead_of:
                 raise _LostRaceError("another revision was published meanwhile; look at it and try again")
             if act.also is not None and (reason := act.also(transaction, number, now_ms)):
                 raise _LostRaceError(reason)
-            transaction.set_active_revision(number)
+            if not staged:
+                transaction.set_active_revision(number)
             transaction.add_audit(actor, act.action, act.subject, as_json(act.detail | {"revision": number}), now_ms)
         self._publisher.refresh(revised)
-        return Published(number, tuple(sorted(changed_services(current, revised))))
+        return Published(number, tuple(sorted(changed_services(current, revised))), staged)
 
 
 def as_json(detail: dict[str, object]) -> str:

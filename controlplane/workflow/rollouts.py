@@ -1,6 +1,7 @@
 """Staged rollouts: some sidecars of a service enforce first; all go back when one refuses or denies too much. Makes no revision.
 
-Where each one is stands in the store: a control plane that restarts goes on, and sidecars outside the stage keep their mode.
+Where each one is stands in the store: a control plane that restarts goes on, and sidecars outside the stage keep their mode. Those
+of a policy revision are driven from here and moved by `workflow.staged`.
 """
 
 from __future__ import annotations
@@ -27,12 +28,13 @@ from controlplane.policy.rollouts import (
     next_step,
 )
 from controlplane.policy.rules import Mode
-from controlplane.store.interface import SidecarRow, Store, StoreError
+from controlplane.store.interface import Store, StoreError
 from controlplane.topology.model import ServiceName
 from controlplane.workflow.modes import Cleared, Modes
 from controlplane.workflow.publish import CompileError, Publisher
 from controlplane.workflow.revisions import Done, Refused, Why, as_json
 from controlplane.workflow.scopes import outside_services
+from controlplane.workflow.staged import StagedRevisions, seen
 
 LOOK_SECONDS = 1.0
 #: More at once are a mesh, not a careful step.
@@ -50,6 +52,7 @@ class Rollouts:
         self._publisher = publisher
         self._modes = modes
         self._clock_ms = clock_ms
+        self._staged = StagedRevisions(store, publisher, clock_ms)
 
     def start(
         self, services: Sequence[ServiceName], plan: Plan, actor: str, comment: str = "", override_reason: str = ""
@@ -58,7 +61,10 @@ class Rollouts:
         if (outside := outside_services(services)) is not None:
             return outside
         policy = self._publisher.policy
-        running = {rollout.service for rollout in self._store.rollouts(MAX_RUNNING, running=True)}
+        under_way = self._store.rollouts(MAX_RUNNING, running=True)
+        if (other := next((rollout.revision for rollout in under_way if rollout.revision is not None), None)) is not None:
+            return Refused(f"revision {other} is rolled out; wait until that has ended", Why.CONFLICT)
+        running = {rollout.service for rollout in under_way}
         if len(running) + len(services) > MAX_RUNNING:
             return Refused(f"{MAX_RUNNING} rollouts may run at once", Why.CONFLICT)
         firsts: list[str] = []
@@ -76,7 +82,8 @@ class Rollouts:
         begun: list[Rollout] = []
         with self._store.transaction() as transaction:
             # Read again, now that nobody else writes: two callers at once must not begin the same.
-            if any(rollout.service in services for rollout in self._store.rollouts(MAX_RUNNING, running=True)):
+            now = self._store.rollouts(MAX_RUNNING, running=True)
+            if any(rollout.service in services or rollout.revision is not None for rollout in now):
                 return Refused("a rollout of one of these began just now; look at the rollouts", Why.CONFLICT)
             for name, first in zip(services, firsts, strict=True):
                 denied = self._store.denials(str(name))
@@ -105,18 +112,62 @@ class Rollouts:
         return first
 
     def roll_back(self, rollout_id: int, actor: str) -> Done | Refused:
-        """Take one back, running or done: the service has the mode that it had before."""
-        found = next((r for r in self._store.rollouts(MAX_KEPT, running=False) if r.id == rollout_id), None)
-        if found is None:
-            return Refused(f"there is no rollout {rollout_id}", Why.MISSING)
-        if (outside := outside_services([found.service])) is not None:
-            return outside
+        """Take one back, running or done: the service has the mode that it had before. Of a revision only while it is running."""
+        group = self.group(rollout_id)
+        if isinstance(group, Refused):
+            return group
+        found = group[0]
+        if found.revision is not None:
+            if found.status is not Status.RUNNING:
+                advice = f"rollout {found.id} is {found.status}; `picket policy rollback {found.base}` goes back to what was before"
+                return Refused(advice, Why.CONFLICT)
+            taken = self._staged.take_back(group, Status.ROLLED_BACK, f"{actor} asked for it", actor)
+            return taken if isinstance(taken, Refused) else Done(f"revision {found.revision} is taken back")
         mode = self._publisher.policy.mode(found.service)
         if found.status not in {Status.RUNNING, Status.DONE} or mode is not _mode_of(found):
             return Refused(f"rollout {found.id} is {found.status}, and {found.service} in mode {mode}; set its mode", Why.CONFLICT)
         if not self._end(found, Status.ROLLED_BACK, f"{actor} asked for it", actor):
             return Refused(f"rollout {found.id} has moved on; look at it and try again", Why.CONFLICT)
         return Done(f"{found.service} is back in mode {found.before}")
+
+    def stop(self, rollout_id: int, actor: str) -> Done | Refused:
+        """End a running one where it is: all keep what all have, and before the last stage nobody keeps anything."""
+        group = self.group(rollout_id)
+        if isinstance(group, Refused):
+            return group
+        found = group[0]
+        if found.status is not Status.RUNNING:
+            return Refused(f"rollout {found.id} is {found.status}, not running", Why.CONFLICT)
+        if found.revision is not None:
+            return self._staged.stop(group, actor)
+        if not self._end(found, Status.STOPPED, f"{actor} asked for it", actor):
+            return Refused(f"rollout {found.id} has moved on; look at it and try again", Why.CONFLICT)
+        return Done(f"{found.service} stays in mode {self._publisher.policy.mode(found.service)}, and nothing is watched any more")
+
+    def pause(self, rollout_id: int, actor: str, *, paused: bool) -> Done | Refused:
+        """Hold a running one up in its stage, where it still goes back by itself, or let it go on."""
+        group = self.group(rollout_id)
+        if isinstance(group, Refused):
+            return group
+        now_ms, whom = self._clock_ms(), actor if paused else ""
+        with self._store.transaction() as transaction:
+            done = [transaction.pause_rollout(rollout.id, whom) for rollout in group]
+            if not all(done):
+                return Refused(f"rollout {rollout_id} is not running any more", Why.CONFLICT)
+            action = "rollout:pause" if paused else "rollout:resume"
+            transaction.add_audit(actor, action, str(group[0].service), as_json({"rollout": rollout_id}), now_ms)
+        self._publisher.refresh()
+        return Done(f"rollout {rollout_id} {'waits in its stage' if paused else 'goes on'}")
+
+    def group(self, rollout_id: int) -> Sequence[Rollout] | Refused:
+        """A rollout, with those of the same revision."""
+        known = self._store.rollouts(MAX_KEPT, running=False)
+        found = next((rollout for rollout in known if rollout.id == rollout_id), None)
+        if found is None:
+            return Refused(f"there is no rollout {rollout_id}", Why.MISSING)
+        alone = found.revision is None
+        group = [found] if alone else [found, *(r for r in known if r.revision == found.revision and r.id != found.id)]
+        return outside_services([rollout.service for rollout in group]) or group
 
     def look(self) -> None:
         """Move on, finish or take back each running rollout.
@@ -128,7 +179,11 @@ class Rollouts:
         if not running:
             return
         rows = self._store.sidecars()
+        for number in {rollout.revision for rollout in running} - {None}:
+            self._staged.look([rollout for rollout in running if rollout.revision == number], rows)
         for rollout in running:
+            if rollout.revision is not None:
+                continue
             mode = self._publisher.policy.mode(rollout.service)
             if mode is not _mode_of(rollout):
                 self._end(rollout, Status.STOPPED, f"somebody set mode {mode}", "picket")
@@ -139,11 +194,11 @@ class Rollouts:
                 self._end(rollout, Status.ROLLED_BACK, f"it cannot be compiled: {error}", "picket")
                 continue
             own = [row for row in rows if row.workload == str(rollout.service) and row.connected]
-            self._step(rollout, [_seen(row, version, rollout.stage_ms) for row in own])
+            self._step(rollout, [seen(row, version, rollout.stage_ms) for row in own])
 
-    def _step(self, rollout: Rollout, seen: Sequence[Seen]) -> None:
+    def _step(self, rollout: Rollout, sidecars: Sequence[Seen]) -> None:
         now_ms = self._clock_ms()
-        step = next_step(rollout, seen, self._denials(rollout), now_ms)
+        step = next_step(rollout, sidecars, self._denials(rollout), now_ms)
         match step:
             case Hold():
                 return
@@ -189,12 +244,6 @@ class Rollouts:
             except StoreError as error:
                 _log.error("rollouts not looked at", error=str(error))
             await asyncio.sleep(LOOK_SECONDS)
-
-
-def _seen(row: SidecarRow, version: str, since_ms: int) -> Seen:
-    refused = row.nack_type and row.nack_ms is not None and row.nack_ms >= since_ms
-    refusal = f"{row.nack_type}: {row.nack_message}"[:500] if refused else ""
-    return Seen(row.instance, row.acked_version == version and not row.nack_type, refusal)
 
 
 def _mode_of(rollout: Rollout) -> Mode:

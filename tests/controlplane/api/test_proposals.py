@@ -49,6 +49,7 @@ def test_approving_puts_it_into_force(learned: Plane, api: FlaskClient) -> None:
         "revision": 1,
         "services": ["default/frontend", "shop/cart", "shop/pay", "shop/redis"],
         "waiting": [],
+        "staged": False,
     }
     assert learned.publisher.policy.revision == 1
     assert all(edge["approved"] for edge in api.get("/api/v1/map").get_json()["edges"])
