@@ -109,6 +109,8 @@ violation_hours = Table(
     Column("protocol", Text, primary_key=True),
     Column("verdict", Text, primary_key=True),
     Column("count", BigInteger, nullable=False),
+    Index("violation_hours_from", "source", "hour"),
+    Index("violation_hours_to", "destination", "hour"),
     sqlite_with_rowid=False,
 )
 

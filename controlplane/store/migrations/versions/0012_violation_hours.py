@@ -33,6 +33,8 @@ def upgrade() -> None:
         f"INSERT INTO violation_hours (hour, {columns}, count) "  # noqa: S608  # the names stand above
         f"SELECT last_seen_ms / {_HOUR_MS}, {columns}, sum(count) FROM violations GROUP BY last_seen_ms / {_HOUR_MS}, {columns}"
     )
+    op.create_index("violation_hours_from", "violation_hours", ["source", "hour"])
+    op.create_index("violation_hours_to", "violation_hours", ["destination", "hour"])
     op.create_table(
         "violation_totals",
         sa.Column("hour", sa.Integer(), primary_key=True, autoincrement=False, nullable=False),
