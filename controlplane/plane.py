@@ -132,7 +132,7 @@ class ControlPlane:
         self._listening: list[str] = []
         self._enrolling: list[str] = []
         self._ready = threading.Event()
-        self._cluster = _cluster_of(settings, self._declare)
+        self._cluster = _cluster_of(settings, self._declare, lambda: authority.bundle_pem)
         self._mesh, self._enrollment = self._servers()
         self._sessions = Sessions(now_ms)
         self._accounts = Accounts(store, now_ms)
@@ -268,7 +268,7 @@ class ControlPlane:
             "garbage": asyncio.create_task(FullCollections(lambda: self._cache.outdated > 0).run()),
         }
         if self._cluster is not None and (configuration := self._settings.webhook_configuration):
-            kept = self._cluster.keep_trust(configuration, lambda: self._authority.bundle_pem)
+            kept = self._cluster.keep_trust(configuration)
             self._background["webhook trust"] = asyncio.create_task(kept)
         if self._store.is_shared:
             self._background["presence"] = asyncio.create_task(self._presence.run())
@@ -400,7 +400,9 @@ class ControlPlane:
             raise StartError(str(error)) from error
 
 
-def _cluster_of(settings: Settings, declare: Callable[[Found], Awaitable[None]]) -> Cluster | None:
+def _cluster_of(
+    settings: Settings, declare: Callable[[Found], Awaitable[None]], bundle_pem: Callable[[], bytes]
+) -> Cluster | None:
     """The cluster to run for, if any."""
     if not settings.kubernetes:
         return None
@@ -410,6 +412,6 @@ def _cluster_of(settings: Settings, declare: Callable[[Found], Awaitable[None]])
     except ImportError as error:
         raise StartError(f"--kubernetes: {error}; pip install 'picket[kubernetes]'") from error
     try:
-        return Cluster(settings.kubernetes_audience, declare)
+        return Cluster(settings.kubernetes_audience, declare, bundle_pem)
     except KubernetesError as error:
         raise StartError(f"--kubernetes: {error}") from error

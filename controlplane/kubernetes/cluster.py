@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from controlplane.kubernetes.attestation import TokenReviews
+from controlplane.kubernetes.bundles import TrustBundles
 from controlplane.kubernetes.cabundle import CaBundle
 from controlplane.kubernetes.client import Client
 from controlplane.kubernetes.discovery import Discovery
@@ -15,23 +16,36 @@ from controlplane.kubernetes.topology import Found
 class Cluster:
     """Everything of one cluster. `close` it when done."""
 
-    def __init__(self, audience: str, declare: Callable[[Found], Awaitable[None]]) -> None:
+    def __init__(
+        self, audience: str, declare: Callable[[Found], Awaitable[None]], bundle_pem: Callable[[], bytes]
+    ) -> None:
         """``audience`` is whom pods' tokens have to be for; ``declare`` hears of what the cluster holds (`Discovery`).
+
+        ``bundle_pem`` gives the mesh's roots as they are now.
 
         Raises:
             client.KubernetesError: there is no access to a cluster.
         """
         self._client = Client()
         self.attestor = TokenReviews(self._client, audience)
-        self.discovery = Discovery(self._client, declare)
+        self.discovery = Discovery(self._client, self._found)
+        self._declare = declare
+        self._bundle_pem = bundle_pem
+        self._bundles = TrustBundles(self._client, bundle_pem)
 
-    async def keep_trust(self, configuration: str, bundle_pem: Callable[[], bytes]) -> None:
+    async def keep_trust(self, configuration: str) -> None:
         """Have the API server trust the webhook, until cancelled."""
-        await CaBundle(self._client, configuration, bundle_pem).run()
+        await CaBundle(self._client, configuration, self._bundle_pem).run()
 
     async def run(self) -> None:
-        """Follow the cluster for ever."""
-        await self.discovery.run()
+        """Follow the cluster, and keep the roots where its pods find them, for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.discovery.run())
+            group.create_task(self._bundles.run())
+
+    async def _found(self, found: Found) -> None:
+        self._bundles.want(found.injected)
+        await self._declare(found)
 
     async def known(self, stop: asyncio.Event) -> None:
         """Return when the whole cluster was read once, or at ``stop``."""

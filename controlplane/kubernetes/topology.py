@@ -41,7 +41,8 @@ class Found:
     """A cluster as the mesh sees it.
 
     ``replicas`` are pods by ``namespace/pod``. ``unmeshed`` lack a sidecar that they should have. ``notes`` say where service
-    accounts keep services from being told apart. ``modes`` are what labels of namespaces ask for, unchecked.
+    accounts keep services from being told apart. ``modes`` are what labels of namespaces ask for, unchecked, and ``injected``
+    the namespaces that have sidecars, or want them.
     """
 
     topology: Topology = field(default_factory=Topology)
@@ -49,6 +50,7 @@ class Found:
     unmeshed: tuple[Unmeshed, ...] = ()
     notes: tuple[str, ...] = ()
     modes: Mapping[str, str] = field(default_factory=dict)
+    injected: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +105,15 @@ def found_in(held: objects.Objects) -> Found:
             services[front.name] = Service(
                 front.name, _kind([front], front.ports), front.ports, front.addresses, (), guard=Guard.NONE
             )
+    spaces = held.namespaces.items()
+    wanted = frozenset(key.removeprefix("/") for key, space in spaces if _label(space, INJECTION_LABEL) == ENABLED)
     return Found(
         topology=Topology(services),
         replicas={key: Replica(account_of(pod), owner_of(pod), images_of(pod)) for key, pod in live.items()},
-        unmeshed=tuple(_unmeshed(held)),
+        unmeshed=tuple(_unmeshed(held, wanted)),
         notes=tuple(notes),
-        modes={key.removeprefix("/"): mode for key, space in held.namespaces.items() if (mode := _label(space, MODE_LABEL))},
+        modes={key.removeprefix("/"): mode for key, space in spaces if (mode := _label(space, MODE_LABEL))},
+        injected=wanted | frozenset(pod.metadata.namespace for pod in held.pods.values() if is_injected(pod)),
     )
 
 
@@ -116,9 +121,8 @@ def _label(seen: objects.Object, name: str) -> str:
     return (seen.metadata.labels or {}).get(name, "")
 
 
-def _unmeshed(held: objects.Objects) -> Iterator[Unmeshed]:
+def _unmeshed(held: objects.Objects, wanted: frozenset[str]) -> Iterator[Unmeshed]:
     """Pods without a sidecar where the namespace wants them to have one."""
-    wanted = {key.removeprefix("/") for key, space in held.namespaces.items() if _label(space, INJECTION_LABEL) == ENABLED}
     for _, pod in sorted(held.pods.items()):
         if pod.metadata.namespace in wanted and pod.status.phase not in _FINISHED and not is_injected(pod):
             yield Unmeshed(pod.metadata.namespace, pod.metadata.name, owner_of(pod), why_unmeshed(pod))

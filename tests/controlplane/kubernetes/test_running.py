@@ -116,6 +116,11 @@ async def test_pods_join_by_their_tokens_and_what_exists_follows_the_cluster(dir
     async with launched(directory, api) as plane:
         plane.listening = json.loads(await plane.wait_for('"ready"'))["listening"]
         assert list(await services(plane)) == ["shop/cart"]
+        async with asyncio.timeout(30):
+            while "shop/picket-trust-bundle" not in api.objects.get("configmaps", {}):  # noqa: ASYNC110  # another process writes it
+                await asyncio.sleep(0.01)
+        bundle = api.objects["configmaps"]["shop/picket-trust-bundle"]["data"]["bundle.pem"]
+        assert bundle == (plane.directory / "ca" / "ca.pem").read_text()
         svid = await attested(plane, good)
         assert isinstance(svid, Svid)
         assert svid.spiffe_id == "spiffe://picket.local/ns/shop/sa/cart"

@@ -195,6 +195,12 @@ def test_pods_of_a_namespace_with_injection_that_have_no_sidecar_are_found_and_o
     assert found_in(cart(pods=pods, namespaces=[namespace("shop")])).unmeshed == ()
 
 
+def test_namespaces_with_sidecars_are_those_that_want_them_and_those_with_a_pod_that_asked() -> None:
+    assert found_in(cart(pods=[])).injected == {"shop"}
+    assert found_in(cart(namespaces=[namespace("shop")])).injected == {"shop"}
+    assert found_in(held(namespaces=[namespace("shop")], pods=[pod("x", "10.1.0.1", sidecar=False)])).injected == frozenset()
+
+
 def test_modes_are_read_from_namespaces() -> None:
     assert found_in(cart(namespaces=[namespace("shop", mode="audit"), namespace("other")])).modes == {"shop": "audit"}
 
