@@ -22,6 +22,7 @@ class Metrics:
         self.lost_batches = self._counter("picket_lost_batches_total", "Telemetry batches missing before one that came")
         self.violations = self._counter("picket_violations_total", "Violations stored", "destination", "verdict")
         self.proofs = self._counter("picket_proofs_total", "Forbidden connections that sidecars were asked to try", "result")
+        self.sink_events = self._counter("picket_sink_events_total", "Events for sinks", "sink", "outcome")
         self.certificates = self._counter("picket_certificates_total", "Certificates signed", "how")
         self.removed_rows = self._counter("picket_removed_rows_total", "Rows removed because they were out of date", "kind")
         self.store_seconds = Histogram(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -72,8 +72,10 @@ class StreamObserver:
 class ReportObserver:
     """Implements `workflow.record.Observer`."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, violated: Callable[[Sequence[Violation]], None] = lambda _: None) -> None:
+        """``violated`` hears of violations that are stored, on the recorder's loop: it must not wait."""
         self._metrics = metrics
+        self._violated = violated
 
     def stored(self, report: Report, receipt: BatchReceipt) -> None:
         """A report is committed."""
@@ -90,6 +92,7 @@ class ReportObserver:
 
     def violated(self, violations: Sequence[Violation]) -> None:
         """Violations of one report are committed. Hosts outside are not told apart: there is no end of their names."""
+        self._violated(violations)
         for violation in violations:
             if violation.probe:
                 continue  # nobody meant it: `picket_proofs_total` counts it

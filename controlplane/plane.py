@@ -46,6 +46,8 @@ from controlplane.server.snapshots import SnapshotCache
 from controlplane.server.streams import OpenStreams
 from controlplane.server.telemetry import Telemetry
 from controlplane.settings import Settings, advertised
+from controlplane.sinks.dispatch import Sinks
+from controlplane.sinks.document import read_sinks
 from controlplane.store.interface import Prunable, Store, StoreError
 from controlplane.tlsfront import FrontError
 from controlplane.topology.document import load_topology
@@ -117,7 +119,9 @@ class ControlPlane:
         self._presence = Presence(store, self._publisher, name, now_ms)
         self._images = SourceImages(store)
         self._cache = SnapshotCache(self._publisher.snapshot, self._publisher.staged)
-        self._recorder = Recorder(store, now_ms, ReportObserver(self._metrics))
+        sinks = () if settings.sinks is None else read_sinks(settings.sinks)
+        self._sinks = Sinks(sinks, now_ms, lambda *labels: self._metrics.sink_events.labels(*labels[:2]).inc(labels[2]))
+        self._recorder = Recorder(store, now_ms, ReportObserver(self._metrics, self._sinks.violated))
         self._keep = Keep(
             violations_days=settings.keep_violations_days,
             edges_days=settings.keep_edges_days,
@@ -242,6 +246,7 @@ class ControlPlane:
 
     async def _start(self, stop: asyncio.Event, started: Callable[[Sequence[str]], None]) -> None:
         self._take_in_users()
+        self._sinks.start()
         self._bind()
         await asyncio.to_thread(self._review.modes.note_default)
         self._presence.begin()  # nobody is connected yet, and whoever looks is told so
@@ -261,7 +266,7 @@ class ControlPlane:
             "snapshots": asyncio.create_task(self._cache.run()),
             "images": asyncio.create_task(self._images.run()),
             "retention": asyncio.create_task(self._retention.run()),
-            "incidents": asyncio.create_task(Incidents(self._store, self._publisher, now_ms).run()),
+            "incidents": asyncio.create_task(Incidents(self._store, self._publisher, now_ms, self._sinks.grouped).run()),
             "break-glass": asyncio.create_task(BreakGlass(self._store, self._publisher, now_ms).run()),
             "rollouts": asyncio.create_task(Rollouts(self._store, self._publisher, self._review.modes, now_ms).run()),
             "fronts": asyncio.create_task(self._fronts.run()),
@@ -296,6 +301,7 @@ class ControlPlane:
             self._background[name].cancel()
         if self._background:
             await asyncio.wait(self._background.values())
+        await asyncio.to_thread(self._sinks.stop)
         if self._cluster is not None:
             await self._cluster.close()
         with suppress(StoreError):  # the others notice all the same
@@ -357,6 +363,7 @@ class ControlPlane:
             token=self._api_token(),
             proofs=self._settings.proofs,
             accounts=self._accounts,
+            sinks=self._sinks.states,
             host_names=(*self._settings.api_host_names, *(address.host for address in addresses)),
         )
         try:

@@ -113,6 +113,7 @@ class Settings:
     kubernetes_audience: str
     owners: Path | None
     oidc: Path | None
+    sinks: Path | None
     four_eyes: bool
     api_tls_listen: Listen | None
     webhook_listen: Listen | None
@@ -152,6 +153,7 @@ def build_settings(
     kubernetes_audience: str = "picket",
     owners: str | Path | None = None,
     oidc: str | Path | None = None,
+    sinks: str | Path | None = None,
     four_eyes: bool = False,
     api_tls_listen: str | None = None,
     webhook_listen: str | None = None,
@@ -237,6 +239,7 @@ def build_settings(
         kubernetes_audience=kubernetes_audience,
         owners=None if owners is None else Path(owners),
         oidc=None if oidc is None else Path(oidc),
+        sinks=None if sinks is None else Path(sinks),
         four_eyes=four_eyes,
         api_tls_listen=api_tls,
         webhook_listen=webhook,

@@ -32,6 +32,7 @@ from controlplane.api import (
     replay,
     rollouts,
     sidecars,
+    sinks,
     tokens,
     users,
     violations,
@@ -54,7 +55,7 @@ def create_app(services: ApiServices) -> flask.Flask:
     app.register_blueprint(health.blueprint(services))
     learning = (graph, imports, readiness, proposals, owners, preview, replay, parity, asks)
     enforcing = (policy, applying, modes, rollouts, proofs, leases, breakglass)
-    for topic in (*learning, *enforcing, violations, incidents, sidecars, tokens, users, access_tokens, audit):
+    for topic in (*learning, *enforcing, violations, incidents, sidecars, tokens, users, access_tokens, sinks, audit):
         app.register_blueprint(topic.blueprint(services), url_prefix=PREFIX)
     app.register_blueprint(openapi.blueprint(), url_prefix=PREFIX)
     return app

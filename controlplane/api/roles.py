@@ -48,6 +48,7 @@ LEAST: Mapping[str, Role] = MappingProxyType(
         "incidents.reopen": Role.RESPONDER,
         "incidents.note": Role.RESPONDER,
         "audit.several": Role.VIEWER,
+        "sinks.several": Role.VIEWER,
         "audit.verify": Role.VIEWER,
         "policy.rollback": Role.APPROVER,
         "applying.apply": Role.APPROVER,

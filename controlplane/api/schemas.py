@@ -471,6 +471,32 @@ class NewUser(msgspec.Struct, frozen=True):
     token: str | None
 
 
+class Sink(msgspec.Struct, frozen=True, kw_only=True):
+    """A sink since this control plane began. ``state`` is ok, idle, retrying or losing (its queue is full).
+
+    ``dropped`` did not fit into its queue, ``failed`` were given up; ``attempts`` counts those for what is being sent now.
+    """
+
+    name: str
+    kind: str
+    to: str
+    state: str
+    waiting: int
+    sent: int
+    dropped: int
+    failed: int
+    attempts: int
+    last_sent_ms: int | None
+    last_error: str
+    last_error_ms: int | None
+
+
+class Sinks(msgspec.Struct, frozen=True):
+    """All of them, as the file has them."""
+
+    sinks: list[Sink]
+
+
 class AccessToken(msgspec.Struct, frozen=True, kw_only=True):
     """A user's token, without the token itself. ``good`` is whether it lets in now."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from controlplane.store.interface import Store
 from controlplane.workflow.accounts import Accounts
+from controlplane.workflow.delivery import SinkState
 from controlplane.workflow.publish import Publisher
 from controlplane.workflow.review import Review
 
@@ -27,7 +28,8 @@ class ApiServices:
     ``new_join_token`` takes a workload ("namespace/account"), a lifetime in seconds (0: the default) and the actor; it returns
     a join document and raises ValueError for a workload that does not exist. ``token`` is what callers over TCP must bring;
     without one, only a Unix socket is served. ``host_names`` are the names, beside loopback, under which the API is called.
-    ``accounts`` are the local users. ``proofs`` is whether sidecars may be asked to try forbidden connections.
+    ``accounts`` are the local users, ``sinks`` says how each sink does. ``proofs`` is whether sidecars may be asked to try
+    forbidden connections.
     """
 
     store: Store
@@ -39,5 +41,6 @@ class ApiServices:
     new_join_token: Callable[[str, int, str], dict[str, object]]
     token: str | None
     accounts: Accounts
+    sinks: Callable[[], Sequence[SinkState]] = tuple
     host_names: tuple[str, ...] = ()
     proofs: bool = True

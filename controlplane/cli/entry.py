@@ -31,6 +31,7 @@ from controlplane.cli.rollouts import rollout
 from controlplane.cli.serve import controlplane
 from controlplane.cli.sidecar import sidecar
 from controlplane.cli.sidecars import sidecars
+from controlplane.cli.sinks import sinks
 from controlplane.cli.token import token
 from controlplane.cli.user import user
 from controlplane.cli.violation_acts import allow, show
@@ -71,6 +72,7 @@ for _command in (
     rollout,
     sidecar,
     sidecars,
+    sinks,
     token,
     user,
     violations,

@@ -104,6 +104,7 @@ SETTINGS = (
         multiple=True, metavar="WORKLOAD",
     ),
     _setting("oidc", "YAML file with the identity provider that people sign in by, and what its groups may do.", type=_PATH),
+    _setting("sinks", "YAML file that says where violations and incidents are sent.", type=_PATH),
     _setting("owners", "File that says who has to agree to edges toward which services; read for each decision.", type=_PATH),
     _setting(
         "four-eyes", "Two persons have to agree to each edge.", is_flag=True, default=False, show_default=False

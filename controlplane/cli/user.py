@@ -40,7 +40,10 @@ def add(
     session: Session, name: str, role: str, *, namespaces: tuple[str, ...], password: bool, password_file: IO[str] | None,
     days: int | None, output_file: Path | None,
 ) -> None:  # fmt: skip
-    """Make a user NAME: with a token, to be used with --token-file, or with a password."""
+    """Make a user with a token or a password.
+
+    The token is for --token-file, the password for the console.
+    """
     by_password = password or password_file is not None
     body: dict[str, object] = {"name": name, "role": role, "token": not by_password}
     if namespaces:
@@ -88,7 +91,10 @@ def change(session: Session, name: str, role: str, namespaces: tuple[str, ...]) 
 @_password_file
 @connected
 def password(session: Session, name: str, password_file: IO[str] | None) -> None:
-    """Set NAME's password; whoever is signed in by the one before is out."""
+    """Set a user's password.
+
+    Whoever is signed in by the one before is out.
+    """
     _say(session, session.put("/users/password", {"name": name, "password": _read_password(password_file)}))
 
 

@@ -36,10 +36,18 @@ class Reached:
 class Incidents:
     """The writer of incidents."""
 
-    def __init__(self, store: Store, publisher: Publisher, clock_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        publisher: Publisher,
+        clock_ms: Callable[[], int],
+        heard: Callable[[Sequence[Incident], Sequence[Incident]], None] = lambda _begun, _grown: None,
+    ) -> None:
+        """``heard`` is told of incidents that are new and that grew, once they are stored."""
         self._store = store
         self._publisher = publisher
         self._clock_ms = clock_ms
+        self._heard = heard
         self._newest: Violation | None = None
 
     def look(self) -> Sequence[Incident]:
@@ -56,15 +64,17 @@ class Incidents:
         found = group(violations, self._surroundings(violations))
         since_ms = min(one.first_seen_ms for one in found) - QUIET_MS
         with self._store.transaction() as transaction:
-            stored = []
+            begun: list[Incident] = []
+            grown: list[Incident] = []
             for incident in join(transaction.lock_incidents(since_ms), found):
                 if incident.id:
                     transaction.grow_incident(incident.id, incident.found)
-                    stored.append(incident)
+                    grown.append(incident)
                 else:
-                    stored.append(transaction.add_incident(incident))
+                    begun.append(transaction.add_incident(incident))
         self._newest = newest[0]
-        return stored
+        self._heard(begun, grown)
+        return begun + grown
 
     def reach(self, incident: Incident) -> Sequence[Reached]:
         """What its sources can reach by approved edges."""

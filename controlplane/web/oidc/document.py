@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 
+from controlplane.httpcall import is_safe
 from controlplane.policy.accounts import Scope, check_namespaces
 from controlplane.policy.groups import GroupRole
 from controlplane.policy.roles import Role
@@ -92,22 +91,3 @@ def read_oidc(path: Path) -> OidcSettings:
         ),
         session_ms=document.session_hours * 3_600_000,
     )
-
-
-def is_safe(address: str) -> bool:
-    """Whether nobody between here and there can read or change what is sent: TLS, or this machine alone."""
-    try:
-        parts = urlsplit(address)
-        _ = parts.port  # raises when it is no port
-    except ValueError:
-        return False
-    if not parts.hostname or parts.username is not None or parts.fragment:
-        return False
-    return parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False

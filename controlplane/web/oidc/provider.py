@@ -6,14 +6,12 @@ Source: https://openid.net/specs/openid-connect-core-1_0.html#CodeFlowAuth
 
 from __future__ import annotations
 
-import http.client
-import ssl
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import msgspec
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
@@ -23,10 +21,9 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
-from controlplane.web.oidc.document import OidcSettings, is_safe
+from controlplane.httpcall import CallError, call, is_safe
+from controlplane.web.oidc.document import OidcSettings
 
-TIMEOUT_SECONDS = 10.0
-MAX_ANSWER_BYTES = 1 << 20
 #: Clocks of others differ.
 LEEWAY_SECONDS = 60
 #: Signatures by keys that are nobody's secret here.
@@ -179,29 +176,11 @@ class Provider:
         return body
 
     def _ask(self, address: str, method: str, body: bytes | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
-        parts = urlsplit(address)
-        path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-        connection = self._connection(parts.scheme, str(parts.hostname), parts.port)
         try:
-            connection.request(method, path, body, {"Accept": "application/json", **headers})
-            response = connection.getresponse()
-            content = response.read(MAX_ANSWER_BYTES + 1)
-        except (OSError, http.client.HTTPException) as error:
-            raise ProviderError(f"{parts.scheme}://{parts.netloc} does not answer: {type(error).__name__}") from error
-        finally:
-            connection.close()
-        if len(content) > MAX_ANSWER_BYTES:
-            raise ProviderError(f"{address} answers with more than {MAX_ANSWER_BYTES} bytes")
-        return response.status, content
-
-    def _connection(self, scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
-        if scheme != "https":
-            return http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
-        try:
-            context = ssl.create_default_context(cafile=self._settings.ca_file)
-        except OSError as error:
-            raise ProviderError(f"{self._settings.ca_file}: cannot be read: {error.strerror}") from error
-        return http.client.HTTPSConnection(host, port, timeout=TIMEOUT_SECONDS, context=context)
+            found = call(address, method, body, {"Accept": "application/json", **headers}, self._settings.ca_file)
+        except CallError as error:
+            raise ProviderError(str(error)) from error
+        return found.status, found.body
 
 
 def _decoded(body: bytes, shape: type[Shape], address: str) -> Shape:

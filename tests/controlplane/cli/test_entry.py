@@ -42,6 +42,7 @@ COMMANDS = {
     "rollout",
     "sidecar",
     "sidecars",
+    "sinks",
     "token",
     "user",
     "violations",
