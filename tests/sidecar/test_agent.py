@@ -54,10 +54,13 @@ def stored(mesh: Mesh) -> int:
 
 
 async def test_it_joins_serves_reports_and_ends_with_the_applications_code(directory: Path, mesh: Mesh) -> None:
-    async with running_sidecar(directory, command(directory, write_join(directory, mesh), [], application())) as sidecar:
+    digest = "sha256:" + "0f" * 32
+    line = command(directory, write_join(directory, mesh), ["--image-digest", f"example.org/cart:1@{digest}"], application())
+    async with running_sidecar(directory, line) as sidecar:
         await sidecar.says("listening")
         assert (await get())[0] == 200
         assert (await get())[0] == 200
+        await until(lambda: mesh.heard.announced[-1][1].image_digest == digest)
         await until(lambda: stored(mesh) == 2)
         await until(lambda: mesh.heard.announced[-1][1].envoy_version.startswith("1."))
         assert await sidecar.end() == 7

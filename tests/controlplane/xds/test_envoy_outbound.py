@@ -1,4 +1,4 @@
-"""For random policies and connections, `policy.may_reach` and a real Envoy agree on what a source's sidecar lets out.
+"""For random policies and connections, `policy.evaluate_egress` and a real Envoy agree on what a source's sidecar lets out.
 
 Everything that can be dialled counts what it gets: services of the mesh, which ask for the source's certificate, declared
 hosts outside, which are known by their names, and a host that nobody knows.
@@ -16,7 +16,7 @@ import pytest_asyncio
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from controlplane.policy.evaluate import Request, egress_mode, may_reach, rule_matches
+from controlplane.policy.evaluate import Allowed, Denied, Request, WouldDeny, evaluate_egress, may_reach
 from controlplane.policy.rules import HttpMatch, Mode, Policy, Rule, ServicePolicy
 from controlplane.topology.model import Service, ServiceName
 from controlplane.topology.protocol import Handling, handling
@@ -128,27 +128,26 @@ def meant(dial: Dial, policy: Policy) -> tuple[Service, int] | None:
 
 
 def fate(policy: Policy, dial: Dial) -> Fate:
-    """By `may_reach`, and by the source's own mode where nobody is known."""
-    mode = policy.mode(OWN)
-    suffix = "quarantine" if mode is Mode.QUARANTINE else "egress"
-    deny_id = f"deny:{OWN}@r{policy.of(OWN).egress_revision}/{suffix}"
+    """By `evaluate_egress`: as of the service that it is for, or of a host that nobody declared."""
     found = meant(dial, policy)
     if found is None:
-        dropped = mode in {Mode.ENFORCE, Mode.QUARANTINE}
-        return Fate(None, deny_id) if dropped else Fate((dial.address, dial.port), f"would-{deny_id}" if mode is Mode.AUDIT else "")
-    service, number = found
-    reachable = may_reach(policy, SOURCE, service.name)
-    if reachable is not None and number not in reachable:
-        return Fate(None, deny_id)
-    port = service.port(number)
-    assert port is not None
-    arrives = (service.endpoints[0], port.target)
-    if service.meshed or any(rule_matches(rule, asked(dial, service, number)) for rule in policy.of(service.name).rules):
-        return Fate(arrives)
-    deciding = egress_mode(policy, SOURCE, service.name)
-    if deciding is Mode.ENFORCE:
-        return Fate(None, deny_id)
-    return Fate(arrives, f"would-{deny_id}" if deciding is Mode.AUDIT else "")
+        arrives, request, meshed = (
+            (dial.address, dial.port),
+            Request(ServiceName("external", dial.address), dial.port, SOURCE),
+            False,
+        )
+    else:
+        service, number = found
+        port = service.port(number)
+        assert port is not None
+        arrives, request, meshed = (service.endpoints[0], port.target), asked(dial, service, number), service.meshed
+    match evaluate_egress(policy, request, sees_requests=not meshed):
+        case Denied(deny_id):
+            return Fate(None, str(deny_id))
+        case WouldDeny(deny_id):
+            return Fate(arrives, f"would-{deny_id}")
+        case Allowed():
+            return Fate(arrives)
 
 
 def asked(dial: Dial, service: Service, number: int) -> Request:
@@ -166,12 +165,12 @@ def asked(dial: Dial, service: Service, number: int) -> Request:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(policy=policies(), dials=st.lists(DIALS, min_size=10, max_size=25))
-async def test_may_reach_and_envoy_agree(outbound: OutboundWorld, policy: Policy, dials: list[Dial]) -> None:
+async def test_evaluate_egress_and_envoy_agree(outbound: OutboundWorld, policy: Policy, dials: list[Dial]) -> None:
     await agree(outbound, policy, dials)
 
 
 async def agree(world: OutboundWorld, policy: Policy, dials: list[Dial]) -> None:
-    """Publish, dial, and hold what happened to `may_reach`."""
+    """Publish, dial, and hold what happened to `evaluate_egress`."""
     dials = list({d if d.kind == "http" else (d.address, d.port, d.name if d.kind == "tls" else ""): d for d in dials}.values())
     await world.envoy.publish(policy)
     world.begin()
