@@ -55,6 +55,7 @@ from controlplane.topology.model import Topology
 from controlplane.web.app import create_console, together
 from controlplane.web.oidc.document import read_oidc
 from controlplane.web.sessions import Sessions
+from controlplane.web.tails import Tails
 from controlplane.workflow.accounts import Accounts
 from controlplane.workflow.admission import Admission
 from controlplane.workflow.agreement import Agreement
@@ -142,6 +143,7 @@ class ControlPlane:
         self._accounts = Accounts(store, now_ms)
         self._oidc = None if settings.oidc is None else read_oidc(settings.oidc)
         self._apis: list[ApiServer] = []
+        self._tails = Tails()
         try:
             self._fronts = Fronts(settings, authority)
         except RulesError as error:
@@ -290,6 +292,7 @@ class ControlPlane:
             streams.stop()
         await asyncio.gather(self._enrollment.stop(STOP_GRACE_SECONDS), self._mesh.stop(STOP_GRACE_SECONDS))
         await self._fronts.stop()
+        self._tails.stop()
         for api in self._apis:
             await asyncio.to_thread(api.close)
         file = places.address_file(self._settings.data)
@@ -367,7 +370,7 @@ class ControlPlane:
             host_names=(*self._settings.api_host_names, *(address.host for address in addresses)),
         )
         try:
-            served = together(create_app(services), create_console(services, self._sessions, self._oidc))
+            served = together(create_app(services), create_console(services, self._sessions, self._oidc, self._tails))
             for address in addresses:
                 if address.path:
                     listen.remove_stale_socket(Path(address.path))

@@ -371,6 +371,9 @@ class Store(Protocol):
         protocol, verdict and times: then whole hours count.
         """
 
+    def last_violation_id(self) -> int:
+        """The highest ID of a stored violation, 0 before the first: all with lower ones are to be seen."""
+
     def first_uses(self, sources: Iterable[str]) -> Mapping[Use, int]:
         """When each edge of these sources was first allowed, in Unix milliseconds, by source, destination and port."""
 

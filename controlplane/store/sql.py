@@ -167,6 +167,11 @@ class SqlStore:
         with self._reading() as connection:
             return finding.count(connection, wanted)
 
+    def last_violation_id(self) -> int:
+        """The highest ID of a stored violation; 0 before the first."""
+        with self._reading() as connection:
+            return int(connection.execute(select(func.max(tables.violations.c.id))).scalar() or 0)
+
     def first_uses(self, sources: Iterable[str]) -> Mapping[Use, int]:
         """When each edge of these sources was first allowed."""
         with self._reading() as connection:

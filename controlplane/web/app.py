@@ -33,11 +33,13 @@ from controlplane.web import (
     services,
     sidecars,
     signin,
+    tail,
 )
 from controlplane.web.guard import Console
 from controlplane.web.oidc import pages as oidc_pages
 from controlplane.web.oidc.document import OidcSettings
 from controlplane.web.sessions import Sessions
+from controlplane.web.tails import Tails
 
 _API_PATHS = PUBLIC_PATHS | {"/metrics"}
 _MAX_FORM_BYTES = 64 * 1024
@@ -53,6 +55,7 @@ _PAGES = (
     revisions,
     rollouts,
     blocked,
+    tail,
     acting,
     incidents,
     sidecars,
@@ -61,7 +64,9 @@ _PAGES = (
 )
 
 
-def create_console(api: ApiServices, sessions: Sessions, oidc: OidcSettings | None = None) -> flask.Flask:
+def create_console(
+    api: ApiServices, sessions: Sessions, oidc: OidcSettings | None = None, tails: Tails | None = None
+) -> flask.Flask:
     """The console as one WSGI application."""
     app = flask.Flask("picket-console", root_path=guard.__file__.rpartition("/")[0], static_url_path="/static")
     app.config["MAX_CONTENT_LENGTH"] = _MAX_FORM_BYTES
@@ -70,7 +75,7 @@ def create_console(api: ApiServices, sessions: Sessions, oidc: OidcSettings | No
     app.jinja_env.filters["ago"] = lambda at_ms: _ago(api.clock_ms() - at_ms)
     app.jinja_env.globals["signed_in"] = lambda: guard.who(flask.g.session) if flask.g.get("session") else ""
     app.jinja_env.globals["may"] = lambda endpoint: guard.may(roles.least(endpoint))
-    console = Console(api, sessions)
+    console = Console(api, sessions, tails or Tails())
     guard.install(app, console)
     app.jinja_env.globals["has_page"] = lambda name: services.has_page(console, name)
     for page in _PAGES:

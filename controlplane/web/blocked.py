@@ -62,9 +62,10 @@ def blueprint(console: Console) -> flask.Blueprint:
             return page, HTTPStatus.BAD_REQUEST
         found = store.violation_page(filter_of(query, given.before), PAGE)
         counts = store.count_violations(filter_of(query))
+        drawn = _drawn(counts, query)
         return flask.render_template(
             "blocked.html", line=given.q, mistake=None, beginnings=_BEGINNINGS, page=found, counts=counts,
-            older=place(found.before), is_first=not given.before, drawn=(drawn := _drawn(counts, query)),
+            after=store.last_violation_id(), older=place(found.before), is_first=not given.before, drawn=drawn,
             bars=list(bars.bars(drawn, lambda *span: _address(replace(query, since_ms=span[0], until_ms=span[1])))),
             box=(bars.WIDTH, bars.HEIGHT),
         )  # fmt: skip

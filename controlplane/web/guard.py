@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
 import flask
@@ -16,6 +16,7 @@ from controlplane.policy.actors import CONSOLE_OWNER
 from controlplane.policy.roles import Role
 from controlplane.web.roles import OWN, SAME_AS, least
 from controlplane.web.sessions import LIFETIME_MS, Session, Sessions
+from controlplane.web.tails import Tails
 
 COOKIE = "picket-session"
 #: What the sign-in form brings back, where there is no session yet.
@@ -23,7 +24,7 @@ FORM_COOKIE = "picket-form"
 #: Reached without a session.
 _OPEN = frozenset({"signin.show", "signin.enter", "signin.link", "oidc.begin", "oidc.back", "oidc.leave", "static"})
 #: Pages that run script files of our own; all others run no script at all, so that there is none to be injected into.
-_SCRIPTED = frozenset({"map.show"})
+_SCRIPTED = frozenset({"map.show", "blocked.several"})
 _POLICY = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
 
@@ -33,6 +34,7 @@ class Console:
 
     api: ApiServices
     sessions: Sessions
+    tails: Tails = field(default_factory=Tails)
 
 
 def install(app: flask.Flask, console: Console) -> None:

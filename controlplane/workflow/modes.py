@@ -84,6 +84,8 @@ class Modes:
 
     def release(self, service: ServiceName, actor: str, comment: str = "") -> Done | Refused:
         """End a quarantine: the service has the mode that it had before, which passed the gate then."""
+        if (outside := outside_services([service])) is not None:
+            return outside
         if self._publisher.policy.mode(service) is not Mode.QUARANTINE:
             return Refused(f"{service} is not quarantined", Why.CONFLICT)
         own = [change.mode for change in self._store.mode_changes() if change.service == service]
