@@ -9,7 +9,7 @@ ARGS ?=
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit e2e bench lint format lock lock-image protos clean
+.PHONY: help setup demo test unit e2e pictures bench lint format lock lock-image protos clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,7 +25,7 @@ demo: $(READY) ## Show the whole job on real Envoys; options: make demo ARGS="--
 	@$(BIN)/picket demo $(ARGS)
 
 test: $(READY) ## Set up, then run all tests
-	@.ci/debian-packages iproute2:ip nftables:nft postgresql:pg_ctl
+	@.ci/debian-packages iproute2:ip nftables:nft postgresql:pg_ctl chromium:chromium
 	@$(BIN)/python -m pytest -m "not e2e" -n $(WORKERS) --dist loadscope $(ARGS)
 	@$(BIN)/python -m pytest -m e2e $(ARGS)
 
@@ -34,6 +34,11 @@ unit: $(READY) ## Only the tests that do not start whole systems
 
 e2e: $(READY) ## Only the tests that do
 	@$(BIN)/python -m pytest -m e2e $(ARGS)
+
+pictures: $(READY) ## Take the README's pictures of the console anew, by a run of the browser tests
+	@.ci/debian-packages chromium:chromium
+	@$(BIN)/python -m pytest tests/browser/test_pages.py tests/browser/test_review.py
+	@mkdir -p .github/pictures && cd build/pictures && cp map-light.png map-dark.png review-light.png review-dark.png ../../.github/pictures/
 
 bench: $(READY) ## Measure; prints a table and writes JSON: make bench ARGS="--output bench.json"
 	@.ci/debian-packages iproute2:ip nftables:nft wrk:wrk

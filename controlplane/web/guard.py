@@ -24,7 +24,7 @@ FORM_COOKIE = "picket-form"
 #: Reached without a session.
 _OPEN = frozenset({"signin.show", "signin.enter", "signin.link", "oidc.begin", "oidc.back", "oidc.leave", "static"})
 #: Pages that run script files of our own; all others run no script at all, so that there is none to be injected into.
-_SCRIPTED = frozenset({"map.show", "blocked.several"})
+_SCRIPTED = frozenset({"map.show", "blocked.several", "revisions.one", "rollouts.several"})
 _POLICY = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
 

@@ -59,10 +59,10 @@ def fill(made: Plane) -> None:
     def used(edge: EdgeKey, at_ms: int, times: int) -> Flow:
         return Flow(edge, Verdict.ALLOWED, edge.destination, "in", times, at_ms, at_ms)
 
-    for hour in range(DAYS * 24, 0, -6):
-        at_ms = NOW_MS - hour * HOUR_MS
+    for day in range(DAYS, 0, -1):
+        at_ms = NOW_MS - (24 * day - 18) * HOUR_MS
         for workload in workloads:
-            own = [used(edge, at_ms, 40 + len(edge.path)) for edge in edges if edge.destination == workload]
+            own = [used(edge, at_ms, 160 + 4 * len(edge.path)) for edge in edges if edge.destination == workload]
             report(workload, at_ms, *own)
     made.now_ms = NOW_MS - 2 * 24 * HOUR_MS
     made.review.refresh_proposal()

@@ -48,7 +48,7 @@ def test_the_page_says_in_a_table_what_the_picture_shows(plane: Plane, browser: 
         assert text in page
 
 
-def test_only_the_map_runs_scripts_and_only_our_own(browser: FlaskClient) -> None:
+def test_only_pages_that_follow_something_run_scripts_and_only_our_own(browser: FlaskClient) -> None:
     policy = browser.get("/map").headers["Content-Security-Policy"]
     assert "script-src 'self'; connect-src 'self'" in policy
     assert "unsafe" not in policy

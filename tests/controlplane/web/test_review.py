@@ -160,7 +160,7 @@ def test_a_revision_tells_how_many_sidecars_have_it_and_leads_back(plane: Plane,
     plane.sidecar(SidecarRow("shop/cart", "cart-0", connected=True, sent_version="a", acked_version="a"))
     plane.sidecar(SidecarRow("default/frontend", "web-0", connected=True, sent_version="b", acked_version="a"))
     page = shown(browser, "/revisions/1")
-    for text in ("1 of 2", "1 on the way", 'http-equiv="refresh"', "Roll back to the empty policy", "default/frontend → :7070"):
+    for text in ("1 of 2", "1 on the way", "data-follow", "Roll back to the empty policy", "default/frontend → :7070"):
         assert text in page
     answer = send(browser, "/revisions/0/return", comment="it was too soon")
     assert answer.headers["Location"] == "/revisions/2"
@@ -173,7 +173,7 @@ def test_who_may_not_approve_sees_all_but_the_buttons(plane: Plane, stranger: Fl
     propose(plane, GET_CART)
     sign_in(stranger, plane.token("dev", Role.DEVELOPER))
     page = shown(stranger, "/review/1/check?rows=1")
-    assert "asks for the role approver" in page
+    assert "ask for the role approver" in page
     assert "Publish" not in page
 
 

@@ -25,7 +25,7 @@ def test_a_rollout_is_followed_and_taken_back(plane: Plane, browser: FlaskClient
     driver = Rollouts(plane.store, plane.publisher, plane.review.modes, lambda: plane.now_ms)
     driver.start([CART], Plan(20, 60, 0), "ann")
     page = browser.get("/rollouts").get_data(as_text=True)
-    for text in ("shop/cart", "one sidecar", "1 of 1, 2 in all", "Roll back to learn", 'http-equiv="refresh"'):
+    for text in ("shop/cart", "one sidecar", "1 of 1, 2 in all", "Roll back to learn", "data-follow"):
         assert text in page
     answer = browser.post("/rollouts/1/return", data={"form_key": form_key(browser, "/rollouts")})
     assert answer.headers["Location"] == "/rollouts"

@@ -1,0 +1,46 @@
+"""The console of a mesh that has lived for ten days, on a real port, and a browser before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from controlplane.web.sessions import Sessions
+from tests.browser.browsers import PATIENCE_MS, Reader, chromium, reader
+from tests.harness.boutique import console
+from tests.harness.plane import Plane
+
+
+@dataclass(frozen=True)
+class Site:
+    """The control plane, where its console is, and who is signed in there."""
+
+    plane: Plane
+    address: str
+    sessions: Sessions
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One browser for all tests; each reader has a profile of their own."""
+    expect.set_options(timeout=PATIENCE_MS)
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    """A console whose state is this test's alone."""
+    with console() as (plane, address, sessions):
+        yield Site(plane, address, sessions)
+
+
+@pytest.fixture
+def owner(browser: Browser, site: Site) -> Iterator[Reader]:
+    """The owner, signed in by a link."""
+    with reader(browser, site.address) as made:
+        made.sign_in_by(f"{site.address}/sign-in/once/{site.sessions.new_link()}")
+        yield made
