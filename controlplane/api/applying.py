@@ -27,7 +27,7 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
             require(Role.ADMIN)
         outcome = services.review.apply(
             documents_of(body.files), actor(), body.comment, prune=body.prune, expected=body.expected,
-            override_reason=body.override, override_review=body.override_review,
+            override_reason=body.override, override_review=body.override_review, plan=body.plan,
         )  # fmt: skip
         if isinstance(outcome, Done):
             return write(outcomes.done(outcome, _REMEDY))

@@ -25,7 +25,7 @@ def published(outcome: Published | Refused, remedy: str) -> schemas.Published:
     """
     if isinstance(outcome, Refused):
         raise refusal(outcome, remedy)
-    return schemas.Published(outcome.revision, [str(service) for service in outcome.services])
+    return schemas.Published(outcome.revision, [str(service) for service in outcome.services], outcome.staged)
 
 
 def approved(outcome: Published | Agreed | Refused, remedy: str) -> schemas.Approved:

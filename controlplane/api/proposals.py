@@ -17,7 +17,6 @@ from controlplane.api.schemas import Proposals
 from controlplane.api.services import ApiServices
 from controlplane.graph.proposal import load_proposal
 from controlplane.policy.roles import Role
-from controlplane.policy.rollouts import Plan
 
 _REMEDY = "list proposals, and review the open one"
 
@@ -56,8 +55,7 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
         if body.override_review:
             require(Role.ADMIN)
         wanted = read_number(number, "proposal")
-        plan = Plan(body.share_percent, body.hold_seconds, body.max_denials) if body.staged else None
-        outcome = services.review.approve(wanted, actor(), body.comment, rows, lease, body.override_review, plan)
+        outcome = services.review.approve(wanted, actor(), body.comment, rows, lease, body.override_review, body.plan)
         return write(outcomes.approved(outcome, _REMEDY))
 
     @routes.post("/proposals/<number>/comments")

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from controlplane.policy.roles import Role
+from controlplane.policy.rollouts import Plan
 
 MAX_ROWS = 10_000
 #: The year 10000.
@@ -128,7 +129,21 @@ class ReplayQuery(Struct, frozen=True, forbid_unknown_fields=True):
     days: Annotated[int, Meta(ge=1, le=3650)] = 7
 
 
-class ApproveBody(Struct, frozen=True, forbid_unknown_fields=True):
+class _InStages(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a revision comes into force: at once, or ``staged`` as in `RolloutBody`."""
+
+    staged: bool = False
+    share_percent: Annotated[int, Meta(ge=1, le=99)] = 20
+    hold_seconds: Annotated[int, Meta(ge=1, le=86_400)] = 60
+    max_denials: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+
+    @property
+    def plan(self) -> Plan | None:
+        """The stages; ``None`` for at once."""
+        return Plan(self.share_percent, self.hold_seconds, self.max_denials) if self.staged else None
+
+
+class ApproveBody(_InStages, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``rows`` are counted from 1; without them those that are preselected are approved. The rest is their lease.
 
     ``override_review`` is why an admin puts them into force without others who have to agree. With ``staged`` they come into force
@@ -142,10 +157,6 @@ class ApproveBody(Struct, frozen=True, forbid_unknown_fields=True):
     ticket: _Comment = ""
     expires_ms: Annotated[int, Meta(ge=1, le=MAX_MS)] | None = None
     override_review: _Comment = ""
-    staged: bool = False
-    share_percent: Annotated[int, Meta(ge=1, le=99)] = 20
-    hold_seconds: Annotated[int, Meta(ge=1, le=86_400)] = 60
-    max_denials: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
 
 
 class CommentBody(Struct, frozen=True, forbid_unknown_fields=True):
@@ -277,7 +288,7 @@ class ReplayBody(Struct, frozen=True, forbid_unknown_fields=True):
     days: Annotated[int, Meta(ge=1, le=3650)] = 7
 
 
-class ApplyBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ApplyBody(_InStages, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``expected`` is the revision that the files were compared with; ``prune`` takes away rules of services without a document.
 
     ``override`` is why services that are not ready are enforced all the same, ``override_review`` why an admin changes rules

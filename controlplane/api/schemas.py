@@ -255,10 +255,11 @@ class Ownership(msgspec.Struct, frozen=True):
 
 
 class Published(msgspec.Struct, frozen=True):
-    """A new revision is in force; ``services`` are those that it changed."""
+    """A new revision is in force; ``services`` are those that it changed. A ``staged`` one is on its way: see the rollouts."""
 
     revision: int
     services: list[str]
+    staged: bool = False
 
 
 class Done(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ import click
 from controlplane.cli.connection import Session, Way, connectable, connected
 from controlplane.cli.offline import difference
 from controlplane.cli.output import cell, clean, clock, console, lines, match_text, plural, short, show_json
-from controlplane.cli.review import show_published
+from controlplane.cli.review import in_stages, show_published
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -134,8 +134,9 @@ def parse_range(text: str) -> dict[str, str | int | None]:
 @click.option("--comment", "-m", default="", help="Why; it stands in the audit log.")
 @click.option("--override", metavar="REASON", default="", help="Why to enforce what is not ready; kept in the audit log.")
 @click.option("--override-review", metavar="REASON", default="", help="Why an admin does not wait for those who have to agree.")
+@in_stages
 @connectable
-def apply(way: Way, paths: tuple[Path, ...], *, prune: bool, dry_run: bool, **about: str) -> None:
+def apply(way: Way, paths: tuple[Path, ...], *, prune: bool, dry_run: bool, **about: object) -> None:
     """Put TrafficPolicy files, and those in folders, into force: rules and modes of the services that they name.
 
     Other services keep what they have. What changes is shown first; nothing is done when somebody was faster.

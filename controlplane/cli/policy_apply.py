@@ -43,8 +43,8 @@ def show_difference(way: Way, paths: Sequence[Path], *, prune: bool) -> None:
         click.echo(f"no document, kept as they are: {names}", err=True)
 
 
-def apply_files(way: Way, paths: Sequence[Path], *, prune: bool, about: Mapping[str, str]) -> Any:
-    """Show what differs, and put it into force; what the control plane answers. ``about`` is a comment and reasons to override."""
+def apply_files(way: Way, paths: Sequence[Path], *, prune: bool, about: Mapping[str, object]) -> Any:
+    """Show what differs, and put it into force; what the control plane answers. ``about``: comment, reasons, stages."""
     session = way.session()
     expected = session.get("/policy")["revision"]
     if way.output != "json":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
@@ -14,7 +15,31 @@ from controlplane.cli.words import parse_span
 
 #: Services that one line names; JSON has them all.
 _NAMES = 10
+Command = TypeVar("Command", bound=Callable[..., Any])
 _COMMENT = click.option("--comment", "-m", default="", help="Why; it stands in the audit log.")
+
+_STAGES = (
+    click.option("--staged", is_flag=True, help="In stages: one sidecar, a share, all; back by itself (`picket rollout`)."),
+    click.option(
+        "--share", "share_percent", default=20, type=click.IntRange(1, 99), show_default=True, metavar="PERCENT",
+        help="With --staged: the second stage.",
+    ),
+    click.option(
+        "--hold", "hold_seconds", default="60s", callback=parse_span, show_default=True, metavar="TIME",
+        help="With --staged: how long each stage is watched.",
+    ),
+    click.option(
+        "--max-denials", default=0, type=click.IntRange(0), show_default=True,
+        help="With --staged: more connections that only it denies take it back.",
+    ),
+)  # fmt: skip
+
+
+def in_stages(command: Command) -> Command:
+    """The options of a command whose revision may come into force in stages."""
+    for option in reversed(_STAGES):
+        command = option(command)
+    return command
 
 
 @click.command("proposals", short_help="Show what was learned and awaits review.")
@@ -84,19 +109,7 @@ def _list(session: Session, found: dict[str, Any]) -> None:
 @click.option("--ticket", default="", help="Where it is followed up.")
 @click.option("--expires", metavar="TIME", callback=parse_span, help="When it is to be looked at again, such as 90d.")
 @click.option("--override-review", metavar="REASON", default="", help="Why an admin does not wait for others who have to agree.")
-@click.option("--staged", is_flag=True, help="In stages: one sidecar, a share, all; back by itself (`picket rollout`).")
-@click.option(
-    "--share", "share_percent", default=20, type=click.IntRange(1, 99), show_default=True, metavar="PERCENT",
-    help="With --staged: the second stage.",
-)  # fmt: skip
-@click.option(
-    "--hold", "hold_seconds", default="60s", callback=parse_span, show_default=True, metavar="TIME",
-    help="With --staged: how long each stage is watched.",
-)  # fmt: skip
-@click.option(
-    "--max-denials", default=0, type=click.IntRange(0), show_default=True,
-    help="With --staged: more connections that only it denies take it back.",
-)  # fmt: skip
+@in_stages
 @_COMMENT
 @connected
 def approve(

@@ -239,8 +239,11 @@ class Review:
         expected: int | None = None,
         override_reason: str = "",
         override_review: str = "",
+        plan: Plan | None = None,
     ) -> Published | Done | Refused:
         """Put written documents into force: rules and modes of the services that they name, in one transaction.
+
+        With a ``plan`` rules come into force in stages (`workflow.staged`); modes do not, and are refused then.
 
         ``expected`` is the revision that they were compared with; another one in force refuses them. ``override_reason`` is why
         services that are not ready are enforced all the same, ``override_review`` why rules change without those who have to agree.
@@ -261,6 +264,8 @@ class Review:
         fresh = [EdgeLease(*ends, Lease(), actor, self._clock_ms()) for ends in held]
         if made.is_same and not leases.all:
             return Done("nothing differs from what is in force")
+        if plan is not None and made.modes:
+            return Refused(f"the mode of {made.modes[0].service} changes, too: that does not go in stages with rules", Why.CONFLICT)
         note = comment or f"{len(documents)} documents applied"
 
         passed = self.agreement.pass_documents({change.service for change in made.changes}, actor, override_review)
@@ -281,6 +286,8 @@ class Review:
         if made.changes:
             detail: dict[str, object] = {"documents": len(documents), "changes": len(made.changes), "comment": comment}
             act = Act("policy:apply", str(len(documents)), note, detail | dict(passed), set_modes)
+            if plan is not None:
+                return self._staged.begin(current, made.rules, plan, actor, act)
             return self._revisions.publish(current, made.rules, actor, act)
         with self._store.transaction() as transaction:
             set_modes(transaction, current.revision, self._clock_ms())
