@@ -167,14 +167,15 @@ def _judged(flow: HourlyFlow, judges: _Judges) -> Disagreement | Cause | None:
     several = judges.of(flow.hour)
     if several is None:
         return Cause.NOT_KEPT
-    outcomes = [outcome for judge in several if (outcome := judge.outcome(flow)) is not None]
-    if not outcomes:
-        return Cause.UNREAD
-    fitting = sum(_fits(flow, outcome) for outcome in outcomes)
-    if fitting == len(outcomes):
-        return None
+    fitting, outcomes = 0, []
+    for judge in several:
+        outcome = judge.outcome(flow)
+        if outcome is None:
+            return Cause.UNREAD
+        outcomes.append(outcome)
+        fitting += _fits(flow, outcome)
     if fitting:
-        return Cause.CHANGED
+        return None if fitting == len(outcomes) else Cause.CHANGED
     policy, reported = several[-1].policy, Word(flow.verdict, flow.deny_id)
     mode = deciding_mode(policy, flow.edge.source, flow.edge.destination)
     place = flow.count, flow.hour, flow.hour
@@ -183,11 +184,12 @@ def _judged(flow: HourlyFlow, judges: _Judges) -> Disagreement | Cause | None:
 
 def _fits(flow: HourlyFlow, outcome: Outcome) -> bool:
     """Whether a sidecar said what is meant. It may name a later revision: denials that Envoy cannot name get theirs on arrival."""
-    word = _word(outcome)
-    if word.verdict is not flow.verdict:
+    if isinstance(outcome, Allowed):
+        return flow.verdict is Verdict.ALLOWED
+    if flow.verdict is not (Verdict.DENIED if isinstance(outcome, Denied) else Verdict.WOULD_DENY):
         return False
     said = parse_deny_id(flow.deny_id)
-    return isinstance(outcome, Allowed) or said is None or said.revision >= outcome.deny_id.revision
+    return said is None or said.revision >= outcome.deny_id.revision
 
 
 def _word(outcome: Outcome) -> Word:
