@@ -10,7 +10,7 @@ import socket
 import ssl
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -22,6 +22,7 @@ TIMEOUT_SECONDS = 30.0
 #: Before a write that was cut off is sent again, under the same key.
 RETRY_PAUSES_SECONDS = (0.2, 1.0)
 MAX_RESPONSE_BYTES = 256 * 1024 * 1024
+_CHUNK_BYTES = 64 * 1024
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _ADDRESS = "write unix:/path, http://localhost:port or https://host:port"
 
@@ -83,6 +84,22 @@ class Client:
             UnreachableError: it did not answer.
         """
         return self._call("GET", f"{path}?{urlencode(query)}" if query else path)
+
+    def stream(self, path: str, query: Mapping[str, str | int] | None = None) -> Iterator[bytes]:
+        """The answer as it comes, in chunks; raises as `get` does, also in between, when it ends too soon."""
+        connection = _connection(self._server, self._timeout_seconds)
+        try:
+            connection.request("GET", f"{path}?{urlencode(query)}" if query else path, headers=self._headers)
+            response = connection.getresponse()
+            if response.status >= 300:
+                raise _error(response.status, response.read(MAX_RESPONSE_BYTES))
+            while chunk := response.read1(_CHUNK_BYTES):
+                yield chunk
+        except (OSError, http.client.HTTPException) as error:
+            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise UnreachableError(f"no control plane answers at {self.server}: {why}") from error
+        finally:
+            connection.close()
 
     def post(self, path: str, body: Mapping[str, object]) -> Any:
         """Do something; raises as `get` does."""

@@ -73,6 +73,9 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "violations.several": _read("Blocked and would-be-blocked flows", asked.ViolationsQuery, schemas.Violations),
         "violations.by_time": _read("How many there are, by time", asked.ViolationCountQuery, schemas.ViolationHistogram),
         "violations.count": _read("How many there are", asked.ViolationCountQuery, schemas.ViolationCount),
+        "violations.export": Operation(
+            summary="Violations as a CSV, NDJSON or OCSF file", query=asked.ExportQuery, media_type="text/plain"
+        ),
         "violations.one": _read("A violation", asked.Nothing, schemas.Violation),
         "incidents.several": _read("Groups of violations", asked.OpenQuery, incident_schemas.Incidents),
         "incidents.one": _read("An incident, its notes, and what it can reach", asked.Nothing, incident_schemas.IncidentDetail),

@@ -327,6 +327,13 @@ class ViolationsQuery(ViolationCountQuery, frozen=True, forbid_unknown_fields=Tr
     cursor: Annotated[str, Meta(pattern=PLACE)] = ""
 
 
+class ExportQuery(ViolationCountQuery, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The newest violations as a file, at most so many."""
+
+    format: Literal["csv", "ndjson", "ocsf"]
+    limit: Annotated[int, Meta(ge=1, le=1_000_000)] = 100_000
+
+
 class TokenBody(Struct, frozen=True, forbid_unknown_fields=True):
     """A join token for one workload, good once and for ``lifetime_seconds`` (0: an hour)."""
 

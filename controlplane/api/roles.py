@@ -41,6 +41,7 @@ LEAST: Mapping[str, Role] = MappingProxyType(
         "violations.count": Role.VIEWER,
         "violations.by_time": Role.VIEWER,
         "violations.one": Role.VIEWER,
+        "violations.export": Role.VIEWER,
         "incidents.several": Role.VIEWER,
         "incidents.one": Role.VIEWER,
         "incidents.assign": Role.RESPONDER,

@@ -1,4 +1,4 @@
-"""`/api/v1/violations`: flows that the allow-list does not hold; filtered, followed and counted."""
+"""`/api/v1/violations`: flows that the allow-list does not hold; filtered, followed, counted and taken along."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import flask
 
 from controlplane.api import shapes
 from controlplane.api.asked import asked_or_refused, filter_of, place, violation_numbered
+from controlplane.api.exporting import Exports
 from controlplane.api.names import end_named
 from controlplane.api.reading import read_query, write
-from controlplane.api.requests import Nothing, ViolationCountQuery, ViolationsQuery
+from controlplane.api.requests import ExportQuery, Nothing, ViolationCountQuery, ViolationsQuery
 from controlplane.api.schemas import ViolationBin, ViolationCount, ViolationHistogram, Violations
 from controlplane.api.services import ApiServices
 from controlplane.flows.model import Verdict
 from controlplane.store.interface import ViolationFilter
+from controlplane.violations.exports import Format
 from controlplane.violations.histogram import histogram
 
 #: "After nothing": every id is larger, and rows come in the order of ids, which a filter without ``after_id`` does not ask for.
@@ -24,6 +26,7 @@ _FROM_THE_FIRST = -1
 def blueprint(services: ApiServices) -> flask.Blueprint:
     """The routes."""
     routes = flask.Blueprint("violations", __name__)
+    exports = Exports(services.store)
 
     def wanted(query: ViolationCountQuery, before: str = "") -> ViolationFilter:
         topology = services.publisher.topology
@@ -56,6 +59,11 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
     def one(number: str) -> flask.Response:
         read_query(Nothing)
         return write(shapes.violation(violation_numbered(services.store, number)))
+
+    @routes.get("/violations/export")
+    def export() -> flask.Response:
+        query = read_query(ExportQuery)
+        return exports.respond(wanted(query), Format(query.format), query.limit)
 
     @routes.get("/violations/count")
     def count() -> flask.Response:

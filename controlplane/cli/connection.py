@@ -6,7 +6,7 @@ import functools
 import os
 import pwd
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -46,6 +46,10 @@ class Session:
             further = self.get(path, {**(query or {}), "cursor": cursor})
             found = {**further, rows: found[rows] + further[rows]}
         return found
+
+    def stream(self, path: str, query: Mapping[str, str | int | None]) -> Iterator[bytes]:
+        """A file's content as it comes; parameters as for `get`."""
+        return self.client.stream(PREFIX + path, {k: v for k, v in query.items() if v not in {None, ""}})
 
     def post(self, path: str, body: Mapping[str, object]) -> Any:
         """Do something."""

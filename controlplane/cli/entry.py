@@ -36,6 +36,7 @@ from controlplane.cli.token import token
 from controlplane.cli.user import user
 from controlplane.cli.violation_acts import allow, show
 from controlplane.cli.violation_acts import ask as ask_for
+from controlplane.cli.violation_export import export
 from controlplane.cli.violations import violations
 from controlplane.cli.wait import wait
 
@@ -79,7 +80,7 @@ for _command in (
     wait,
 ):
     picket.add_command(_command)
-for _command in (show, ask_for, allow):
+for _command in (show, ask_for, allow, export):
     violations.add_command(_command)
 for _command in POLICY_COMMANDS:
     policy.add_command(_command)

@@ -42,7 +42,7 @@ def listed(session: Session, *, every: bool, limit: int) -> None:
     listing.show(out)
 
 
-@incidents.command("show")
+@incidents.command("show", short_help="Show one: what it is, its reach, what was done.")
 @click.argument("number", type=click.IntRange(1))
 @connected
 def show(session: Session, *, number: int) -> None:

@@ -11,7 +11,7 @@ from controlplane.cli.output import clean, moment, plural, show_json, until
 from controlplane.cli.words import parse_span
 
 
-@click.command("show")
+@click.command("show", short_help="Show one, and what can be done about it.")
 @click.argument("number", type=click.IntRange(1))
 @connected
 def show(session: Session, *, number: int) -> None:
@@ -38,7 +38,7 @@ def show(session: Session, *, number: int) -> None:
         click.echo(clean(line))
 
 
-@click.command("ask")
+@click.command("ask", short_help="Propose its edge.")
 @click.argument("number", type=click.IntRange(1))
 @click.option("--reason", "-m", required=True, help="Why it is needed; whoever reviews it reads this.")
 @click.option("--any-request", is_flag=True, help="Whatever is sent over the edge, not only this method and path.")
@@ -55,7 +55,7 @@ def ask(session: Session, *, number: int, reason: str, any_request: bool) -> Non
     click.echo(clean(f"{item['source']} -> {item['destination']}:{item['port']} {said[done['state']]}"))
 
 
-@click.command("allow")
+@click.command("allow", short_help="Allow its edge at once, for a time.")
 @click.argument("number", type=click.IntRange(1))
 @click.option("--for", "seconds", callback=parse_span, required=True, metavar="SPAN", help="How long: 30m, 1h; a day at most.")
 @click.option("--reason", "-m", required=True, help="Why it has to pass now.")

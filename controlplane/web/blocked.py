@@ -9,7 +9,8 @@ from typing import Annotated
 import flask
 from msgspec import Meta, Struct
 
-from controlplane.api.asked import asked, filter_of, place, violation_numbered
+from controlplane.api.asked import asked, asked_or_refused, filter_of, place, violation_numbered
+from controlplane.api.exporting import MAX_ROWS, Exports
 from controlplane.api.reading import read_query
 from controlplane.api.requests import PLACE
 from controlplane.flows.model import EdgeKey
@@ -17,6 +18,7 @@ from controlplane.policy.asks import Ask
 from controlplane.policy.grants import Grant
 from controlplane.policy.rules import Mode
 from controlplane.store.interface import ViolationCounts
+from controlplane.violations.exports import Format
 from controlplane.violations.histogram import Histogram, histogram
 from controlplane.violations.line import MAX_LENGTH, BadQuery, quoted, write
 from controlplane.violations.query import Query
@@ -39,6 +41,13 @@ class BlockedQuery(Struct, frozen=True, forbid_unknown_fields=True):
     before: Annotated[str, Meta(pattern=PLACE)] = ""
 
 
+class ExportQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """The query line, and what file to make of it."""
+
+    format: Format
+    q: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """What is being done about an edge: its ends that are services (which end, name, mode), a wish, an exception."""
@@ -52,6 +61,7 @@ def blueprint(console: Console) -> flask.Blueprint:
     """The pages."""
     routes = flask.Blueprint("blocked", __name__)
     store = console.api.store
+    exports = Exports(store)
 
     @routes.get("/blocked")
     def several() -> flask.typing.ResponseReturnValue:
@@ -69,6 +79,11 @@ def blueprint(console: Console) -> flask.Blueprint:
             bars=list(bars.bars(drawn, lambda *span: _address(replace(query, since_ms=span[0], until_ms=span[1])))),
             box=(bars.WIDTH, bars.HEIGHT),
         )  # fmt: skip
+
+    @routes.get("/blocked/export")
+    def export() -> flask.Response:
+        given = read_query(ExportQuery)
+        return exports.respond(filter_of(asked_or_refused(console.api, given.q)), Format(given.format), MAX_ROWS)
 
     @routes.get("/blocked/<number>")
     def one(number: str) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from flask.testing import FlaskClient
 
+from controlplane.api import exporting
 from controlplane.flows.model import Verdict
 from tests.harness.plane import PAY, REDIS, Plane
 
@@ -107,3 +110,28 @@ def test_attempts_are_counted_by_time(refused: Plane, api: FlaskClient) -> None:
     assert api.get("/api/v1/violations/histogram?q=verdict:denied").get_json() == {
         "width_ms": 1000, "complete": True, "bins": [{"begin_ms": 0, "denied": 3, "would_deny": 0}],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("form", "media_type", "count"),
+    [("csv", "text/csv", 4), ("ndjson", "application/x-ndjson", 3), ("ocsf", "application/x-ndjson", 3)],
+)
+def test_they_can_be_taken_along_as_a_file(
+    refused: Plane, api: FlaskClient, monkeypatch: pytest.MonkeyPatch, form: str, media_type: str, count: int
+) -> None:
+    """All pages of them, newest first."""
+    monkeypatch.setattr(exporting, "_PAGE", 2)
+    answer = api.get(f"/api/v1/violations/export?format={form}")
+    assert (answer.status_code, answer.mimetype) == (200, media_type)
+    assert len(answer.get_data().splitlines()) == count
+    assert "attachment" in answer.headers["Content-Disposition"]
+    some = api.get("/api/v1/violations/export?format=ndjson&q=port:6379&limit=1").get_data(as_text=True)
+    assert [json.loads(line)["id"] for line in some.splitlines()] == [2]
+
+
+def test_only_a_few_files_are_written_at_once(refused: Plane, api: FlaskClient) -> None:
+    running = [api.get("/api/v1/violations/export?format=csv", buffered=False) for _ in range(exporting.MAX_OPEN)]
+    assert api.get("/api/v1/violations/export?format=csv").status_code == 503
+    for answer in running:
+        answer.close()
+    assert api.get("/api/v1/violations/export?format=csv").status_code == 200

@@ -374,3 +374,13 @@ def test_incidents_are_listed_shown_and_handled(plane: Plane, picket: Picket) ->
     assert [item["status"] for item in picket("incidents", "list", "--all", "-o", "json").json["incidents"]] == ["closed"]
     assert picket("incidents", "reopen", "1", "--reason", "it goes on").code == 0
     assert picket("incidents", "close", "9", "--reason", "x").code == 1
+
+
+def test_violations_are_written_to_a_file(plane: Plane, picket: Picket, tmp_path: Path) -> None:
+    plane.violate(PAY)
+    plane.violate(REDIS)
+    file = tmp_path / "blocked.csv"
+    assert picket("violations", "export", "--format", "csv", "-q", "port:443", "--file", str(file)).code == 0
+    assert len(file.read_text().splitlines()) == 2
+    assert picket("violations", "export", "-q", "port:x", "--file", str(tmp_path / "none")).code == 1
+    assert not (tmp_path / "none").exists()

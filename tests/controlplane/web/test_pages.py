@@ -101,6 +101,14 @@ def test_attempts_by_time_are_drawn_with_a_table_beside(plane: Plane, browser: F
     assert set(map(int, _NUMBERS.findall(shown(browser, bar[1].replace("&amp;", "&"))))) == {1}
 
 
+def test_a_query_is_taken_along_as_a_file(plane: Plane, browser: FlaskClient) -> None:
+    plane.violate(PAY)
+    plane.violate(REDIS)
+    link = re.search(r'href="([^"]+)">CSV</a>', shown(browser, "/blocked?q=from:frontend"))
+    assert link is not None
+    assert len(shown(browser, link[1].replace("&amp;", "&")).splitlines()) == 2
+
+
 def test_a_violation_has_a_page_and_what_came_from_outside_is_only_text(plane: Plane, browser: FlaskClient) -> None:
     plane.violate(PAY._replace(path="/<script>alert(1)</script>"))
     page = shown(browser, "/blocked/1")
