@@ -277,6 +277,9 @@ class ControlPlane:
         if self._cluster is not None and (configuration := self._settings.webhook_configuration):
             kept = self._cluster.keep_trust(configuration)
             self._background["webhook trust"] = asyncio.create_task(kept)
+        if self._cluster is not None and self._settings.kubernetes_policies:
+            following = self._cluster.follow_policies(self._review, lambda: self._publisher.policy)
+            self._background["policies"] = asyncio.create_task(following)
         if self._store.is_shared:
             self._background["presence"] = asyncio.create_task(self._presence.run())
         if self._settings.proofs:

@@ -119,6 +119,7 @@ class Settings:
     webhook_listen: Listen | None
     injection: Path | None
     webhook_configuration: str
+    kubernetes_policies: bool
 
 
 def build_settings(
@@ -159,6 +160,7 @@ def build_settings(
     webhook_listen: str | None = None,
     injection: str | Path | None = None,
     webhook_configuration: str = "",
+    kubernetes_policies: bool = False,
 ) -> Settings:
     """Check options and put them together.
 
@@ -208,7 +210,7 @@ def build_settings(
     api_tls, webhook = _fronts(api_tls_listen, webhook_listen)
     if api_tls is not None and all(listen.path for listen in api):
         raise SettingsError("--api-tls-listen: stands before an --api-listen on host:port; add one on loopback")
-    _check_webhook(webhook_listen, injection, webhook_configuration, kubernetes=kubernetes)
+    _check_cluster(webhook_listen, injection, webhook_configuration, policies=kubernetes_policies, kubernetes=kubernetes)
     return Settings(
         data=directory,
         topology=None if topology is None else Path(topology),
@@ -245,14 +247,18 @@ def build_settings(
         webhook_listen=webhook,
         injection=None if injection is None else Path(injection),
         webhook_configuration=webhook_configuration,
+        kubernetes_policies=kubernetes_policies,
     )
 
 
-def _check_webhook(listen: str | None, injection: str | Path | None, configuration: str, *, kubernetes: bool) -> None:
+def _check_cluster(
+    listen: str | None, injection: str | Path | None, configuration: str, *, policies: bool, kubernetes: bool
+) -> None:
     if (listen is None) is not (injection is None):
         raise SettingsError("--webhook-listen and --injection go together: where pods are reviewed, and what they get")
-    if configuration and not kubernetes:
-        raise SettingsError("--webhook-configuration: goes with --kubernetes")
+    for option, given in (("--webhook-configuration", configuration), ("--kubernetes-policies", policies)):
+        if given and not kubernetes:
+            raise SettingsError(f"{option}: goes with --kubernetes")
 
 
 def _fronts(api_tls_listen: str | None, webhook_listen: str | None) -> tuple[Listen | None, Listen | None]:

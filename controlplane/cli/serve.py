@@ -123,6 +123,10 @@ SETTINGS = (
         "webhook-configuration", "MutatingWebhookConfiguration to keep the roots in; with --kubernetes.", metavar="NAME",
         default="", show_default=False,
     ),
+    _setting(
+        "kubernetes-policies", "Put the cluster's TrafficPolicy objects into force; goes with --kubernetes.", is_flag=True,
+        default=False, show_default=False,
+    ),
     _setting("log-level", "debug, info, warning or error.", default="info", metavar="LEVEL"),
 )  # fmt: skip
 

@@ -10,15 +10,16 @@ from controlplane.kubernetes.bundles import TrustBundles
 from controlplane.kubernetes.cabundle import CaBundle
 from controlplane.kubernetes.client import Client
 from controlplane.kubernetes.discovery import Discovery
+from controlplane.kubernetes.policies import Policies
 from controlplane.kubernetes.topology import Found
+from controlplane.policy.rules import Policy
+from controlplane.workflow.review import Review
 
 
 class Cluster:
     """Everything of one cluster. `close` it when done."""
 
-    def __init__(
-        self, audience: str, declare: Callable[[Found], Awaitable[None]], bundle_pem: Callable[[], bytes]
-    ) -> None:
+    def __init__(self, audience: str, declare: Callable[[Found], Awaitable[None]], bundle_pem: Callable[[], bytes]) -> None:
         """``audience`` is whom pods' tokens have to be for; ``declare`` hears of what the cluster holds (`Discovery`).
 
         ``bundle_pem`` gives the mesh's roots as they are now.
@@ -36,6 +37,10 @@ class Cluster:
     async def keep_trust(self, configuration: str) -> None:
         """Have the API server trust the webhook, until cancelled."""
         await CaBundle(self._client, configuration, self._bundle_pem).run()
+
+    async def follow_policies(self, review: Review, in_force: Callable[[], Policy]) -> None:
+        """Put the cluster's TrafficPolicy objects into force, until cancelled."""
+        await Policies(self._client, review, in_force).run()
 
     async def run(self) -> None:
         """Follow the cluster, and keep the roots where its pods find them, for ever."""

@@ -17,7 +17,45 @@ from controlplane.policy.traffic_shape import TRAFFIC_POLICY
 from controlplane.policy.written.shape import json_schema
 
 PLURAL = "trafficpolicies"
-_COLUMNS = (("Mode", "string", ".spec.mode"), ("Age", "date", ".metadata.creationTimestamp"))
+_COLUMNS = (
+    ("Mode", "string", ".spec.mode"),
+    ("Applied", "string", ".status.conditions[?(@.type=='Applied')].status"),
+    ("In force", "string", ".status.conditions[?(@.type=='InForce')].status"),
+    ("Revision", "integer", ".status.revision"),
+    ("Age", "date", ".metadata.creationTimestamp"),
+)
+#: `policies.Status`, as the API server knows it.
+_CONDITION: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "status", "reason", "lastTransitionTime"],
+    "properties": {
+        "type": {"type": "string", "maxLength": 316},
+        "status": {"type": "string", "enum": ["True", "False", "Unknown"]},
+        "reason": {"type": "string", "minLength": 1, "maxLength": 1024},
+        "message": {"type": "string", "maxLength": 32768},
+        "observedGeneration": {"type": "integer", "format": "int64", "minimum": 0},
+        "lastTransitionTime": {"type": "string", "format": "date-time"},
+    },
+}
+_STATUS: dict[str, Any] = {
+    "description": "What became of the object: written by Picket.",
+    "type": "object",
+    "properties": {
+        "observedGeneration": {"type": "integer", "format": "int64", "minimum": 0},
+        "revision": {
+            "description": "The policy revision that it was applied by.",
+            "type": "integer",
+            "format": "int64",
+            "minimum": 0,
+        },
+        "conditions": {
+            "type": "array",
+            "items": _CONDITION,
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["type"],
+        },
+    },
+}
 
 
 def definition() -> dict[str, Any]:
@@ -27,6 +65,7 @@ def definition() -> dict[str, Any]:
     schema["properties"]["metadata"] = {"type": "object"}  # the API server's own
     for key in ("apiVersion", "kind"):
         schema["properties"][key] = {"type": "string"}
+    schema["properties"]["status"] = _STATUS
     schema["required"] = ["spec"]
     made: dict[str, Any] = msgspec.to_builtins(
         {
@@ -48,6 +87,7 @@ def definition() -> dict[str, Any]:
                         "name": version,
                         "served": True,
                         "storage": True,
+                        "subresources": {"status": {}},
                         "additionalPrinterColumns": [
                             {"name": name, "type": kind, "jsonPath": path} for name, kind, path in _COLUMNS
                         ],

@@ -246,13 +246,14 @@ class _Handler(BaseHTTPRequestHandler):
         if (begun := self._begin()) is None:
             return
         words, _, changes = begun
-        held = self.server.api.objects.get(words[-2], {}).get(f"/{words[-1]}")
+        plural, key = (words[-3], f"{words[-4]}/{words[-2]}") if words[-1] == "status" else (words[-2], f"/{words[-1]}")
+        held = self.server.api.objects.get(plural, {}).get(key)
         if held is None or self.headers["Content-Type"] != "application/json-patch+json":
             self._fail(404, "NotFound")
             return
         try:
             changed = jsonpatch.JsonPatch.from_string(json.dumps(changes)).apply(held)
-            self._answer(200, self.server.api.put(words[-2], words[-1], changed))
+            self._answer(200, self.server.api.put(plural, changed["metadata"]["name"], changed, key.partition("/")[0]))
         except jsonpatch.JsonPatchException:
             self._fail(422, "Invalid")
 
