@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 from hypothesis import given
@@ -51,6 +52,15 @@ def test_at_each_moment_holds_what_was_changed_last(
         assert now.revision == max((number for number, made_ms in revisions.items() if made_ms <= at_ms), default=0)
         running = any(one.created_ms <= at_ms and (one.ended_ms is None or at_ms < one.ended_ms) for one in ran)
         assert now.trial == (frozenset({CART}) if running else frozenset())
+
+
+def test_while_a_revision_is_rolled_out_the_one_before_holds_beside_it() -> None:
+    """And no service enforces by it."""
+    staged = replace(rollout(20, 30), revision=2, base=1)
+    held = timeline({1: 10, 2: 20, 3: 30}, [ModeSet(0, None, Mode.LEARN)], [staged], 15)
+    assert [(one.from_ms, one.revision, one.beside, one.trial) for one in held] == [
+        (15, 1, frozenset(), frozenset()), (20, 2, frozenset({1}), frozenset()), (30, 3, frozenset(), frozenset()),
+    ]  # fmt: skip
 
 
 def test_nothing_is_said_of_what_was_before() -> None:
