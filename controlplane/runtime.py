@@ -52,12 +52,28 @@ async def serve(settings: Settings, started: Callable[[Sequence[str]], None] | N
             raise StartError(str(error)) from error
         held.callback(store.close)
         try:
-            authority = load_or_create(settings.data / "ca", settings.trust_domain)
+            authority = await _authority(settings)
             _check_clock(authority, datetime.now(UTC))
             plane = ControlPlane(settings, store, authority)
             await plane.run(stop, started or _announce_start)
         except (AuthorityError, OwnersError, TopologyError, DocumentError, StoreError, SettingsError) as error:
             raise StartError(str(error)) from error
+
+
+async def _authority(settings: Settings) -> CertificateAuthority:
+    """The mesh's authority: in the data directory, or in a Secret of the cluster."""
+    if not settings.kubernetes_ca_secret:
+        return load_or_create(settings.data / "ca", settings.trust_domain)
+    try:
+        from controlplane.kubernetes.authority import secret_authority  # noqa: PLC0415  # an extra that others do not install
+        from controlplane.kubernetes.client import Client, KubernetesError  # noqa: PLC0415  # the same
+    except ImportError as error:
+        raise StartError(f"--kubernetes: {error}; pip install 'picket[kubernetes]'") from error
+    try:
+        async with Client() as client:
+            return await secret_authority(client, settings.kubernetes_ca_secret, settings.trust_domain, datetime.now(UTC))
+    except KubernetesError as error:
+        raise StartError(f"--kubernetes-ca-secret: {error}") from error
 
 
 def _check_clock(authority: CertificateAuthority, now: datetime) -> None:

@@ -14,6 +14,8 @@ from controlplane.policy.rules import Mode
 
 _MAX_DAYS = 36_500
 _NAME = re.compile(r"[a-z0-9_.-]{1,253}/[a-z0-9_.-]{1,253}")
+#: The name of a Kubernetes object.
+_OBJECT = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _PORT = re.compile(r"[0-9]{1,5}")
 
 
@@ -111,6 +113,7 @@ class Settings:
     low_trust: tuple[str, ...]
     kubernetes: bool
     kubernetes_audience: str
+    kubernetes_ca_secret: str
     owners: Path | None
     oidc: Path | None
     sinks: Path | None
@@ -152,6 +155,7 @@ def build_settings(
     low_trust: Sequence[str] = (),
     kubernetes: bool = False,
     kubernetes_audience: str = "picket",
+    kubernetes_ca_secret: str = "",
     owners: str | Path | None = None,
     oidc: str | Path | None = None,
     sinks: str | Path | None = None,
@@ -185,10 +189,7 @@ def build_settings(
         if not 0 <= days <= _MAX_DAYS:
             raise SettingsError(f"--keep-{name}-days: 1 to {_MAX_DAYS} days, or 0 for ever")
     _check_review(gate_min_days, gate_max_denials, unused_days, {"--sensitive": sensitive, "--low-trust": low_trust})
-    if topology is None and not kubernetes:
-        raise SettingsError("--topology is missing: a file with the services of the mesh; in a cluster, --kubernetes finds them")
-    if not 0 < len(kubernetes_audience) <= 253 or not kubernetes_audience.isprintable():
-        raise SettingsError("--kubernetes-audience: 1 to 253 characters")
+    _check_kubernetes(topology, kubernetes_audience, kubernetes_ca_secret, kubernetes=kubernetes)
     if not 0 <= prove_hours <= 24 * _MAX_DAYS:
         raise SettingsError(f"--prove-hours: 1 to {24 * _MAX_DAYS} hours, or 0 for only after a change")
     grpc = tuple(parse_listen(text, "--grpc-listen") for text in grpc_listen)
@@ -239,6 +240,7 @@ def build_settings(
         low_trust=tuple(low_trust),
         kubernetes=kubernetes,
         kubernetes_audience=kubernetes_audience,
+        kubernetes_ca_secret=kubernetes_ca_secret,
         owners=None if owners is None else Path(owners),
         oidc=None if oidc is None else Path(oidc),
         sinks=None if sinks is None else Path(sinks),
@@ -282,3 +284,12 @@ def _check_review(gate_min_days: int, gate_max_denials: int, unused_days: int, l
             raise SettingsError(f"{option}: {wrong[:80]!r} is not namespace/name")
     if gate_max_denials < 0:
         raise SettingsError("--gate-max-denials: how many denials a day are acceptable, 0 or more")
+
+
+def _check_kubernetes(topology: str | Path | None, audience: str, ca_secret: str, *, kubernetes: bool) -> None:
+    if topology is None and not kubernetes:
+        raise SettingsError("--topology is missing: a file with the services of the mesh; in a cluster, --kubernetes finds them")
+    if ca_secret and (not kubernetes or _OBJECT.fullmatch(ca_secret) is None):
+        raise SettingsError("--kubernetes-ca-secret: goes with --kubernetes, and is a Secret's name in its own namespace")
+    if not 0 < len(audience) <= 253 or not audience.isprintable():
+        raise SettingsError("--kubernetes-audience: 1 to 253 characters")

@@ -113,7 +113,11 @@ SETTINGS = (
         "kubernetes", "Run for the cluster that this is in, or that KUBECONFIG names: its pods and services are the mesh.",
         is_flag=True, default=False, show_default=False,
     ),
-    _setting("kubernetes-audience", "Audience that those tokens have to be for.", default="picket", metavar="NAME"),
+    _setting("kubernetes-audience", "Audience that its pods' tokens have to be for.", default="picket", metavar="NAME"),
+    _setting(
+        "kubernetes-ca-secret", "Secret of the own namespace that keeps the authority, made if missing.",
+        default="", show_default="the authority is in --data", metavar="NAME",
+    ),
     _setting(
         "api-tls-listen", "Where API and console listen too, with TLS and a certificate of the mesh's authority.", metavar="ADDRESS"
     ),

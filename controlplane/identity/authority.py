@@ -163,20 +163,39 @@ def load_or_create(directory: Path, trust_domain: str, now: datetime | None = No
     try:
         if not certificate_file.exists():
             _create(certificate_file, key_file, trust_domain, moment)
-        certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
-        key = serialization.load_pem_private_key(key_file.read_bytes(), password=None)
-        uris = _names(certificate)
+        certificate_pem, key_pem = certificate_file.read_bytes(), key_file.read_bytes()
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise AuthorityError(f"{directory}: the certificate authority's files ca.pem and ca.key cannot be used: {error}") from error
+    return read_authority(certificate_pem, key_pem, trust_domain, moment, str(directory))
+
+
+def read_authority(
+    certificate_pem: bytes, key_pem: bytes, trust_domain: str, now: datetime, where: str
+) -> CertificateAuthority:
+    """An authority that is kept somewhere; ``where`` is what errors call it.
+
+    Raises:
+        AuthorityError: they do not read, do not belong together, are another trust domain's, or have ended.
+    """
+    try:
+        certificate = x509.load_pem_x509_certificate(certificate_pem)
+        key = serialization.load_pem_private_key(key_pem, password=None)
+        uris = _names(certificate)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise AuthorityError(f"{where}: the certificate authority's certificate and key cannot be used: {error}") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
-        raise AuthorityError(f"{key_file}: this is not the key of {certificate_file}; restore both from the same backup")
+        raise AuthorityError(f"{where}: this is not the key of the certificate; restore both from the same backup")
     if f"spiffe://{trust_domain}" not in uris:
-        raise AuthorityError(
-            f"{certificate_file}: made for {', '.join(uris) or 'no trust domain'}, not for the trust domain {trust_domain}"
-        )
-    if certificate.not_valid_after_utc <= moment:
-        raise AuthorityError(f"{certificate_file}: not valid any more since {certificate.not_valid_after_utc:%Y-%m-%d}")
+        raise AuthorityError(f"{where}: made for {', '.join(uris) or 'no trust domain'}, not for the trust domain {trust_domain}")
+    if certificate.not_valid_after_utc <= now:
+        raise AuthorityError(f"{where}: not valid any more since {certificate.not_valid_after_utc:%Y-%m-%d}")
     return CertificateAuthority(trust_domain, certificate, key)
+
+
+def new_authority(trust_domain: str, now: datetime) -> tuple[bytes, bytes]:
+    """A new authority's certificate and private key, PEM both."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    return _self_signed(key, trust_domain, now).public_bytes(serialization.Encoding.PEM), _private(key)
 
 
 def _names(certificate: x509.Certificate) -> list[str]:
@@ -196,9 +215,12 @@ def _create(certificate_file: Path, key_file: Path, trust_domain: str, now: date
             raise ValueError("ca.key is not an elliptic-curve key")
     else:
         key = ec.generate_private_key(ec.SECP256R1())
-        private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        _write(key_file, private)
+        _write(key_file, _private(key))
     _write(certificate_file, _self_signed(key, trust_domain, now).public_bytes(serialization.Encoding.PEM))
+
+
+def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 
 
 def _self_signed(key: ec.EllipticCurvePrivateKey, trust_domain: str, now: datetime) -> x509.Certificate:

@@ -66,11 +66,14 @@ def test_nothing_opens_by_itself(host: str) -> None:
         ("svid_lifetime_seconds", 29),
         ("log_level", "loud"),
         ("grpc_listen", ["x"]),
+        ("kubernetes_audience", ""),
+        ("kubernetes_ca_secret", "without-a-cluster"),
+        ("topology", None),
     ],
 )
 def test_a_wrong_value_names_its_option(option: str, value: object) -> None:
     with pytest.raises(SettingsError, match=f"^--{option.replace('_', '-')}"):
-        build_settings(data="d", topology="t", **{option: value})  # type: ignore[arg-type]  # that is the point
+        build_settings(**{"data": "d", "topology": "t", option: value})  # type: ignore[arg-type]  # that is the point
 
 
 @pytest.mark.parametrize(

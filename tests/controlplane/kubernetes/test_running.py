@@ -163,3 +163,12 @@ async def test_without_a_cluster_it_says_what_is_missing(directory: Path) -> Non
     _, said = await process.communicate()
     assert process.returncode == 1
     assert b"KUBECONFIG" in said
+
+
+async def test_its_authority_can_be_in_a_secret_and_nothing_of_it_on_disk(directory: Path, api: KubernetesApi) -> None:
+    async with launched(directory, api, "--kubernetes-ca-secret", "picket-ca") as plane:
+        await plane.wait_for('"ready"')
+        held = api.objects["secrets"]["default/picket-ca"]["data"]
+    assert set(held) == {"tls.crt", "tls.key"}
+    assert not (directory / "data" / "ca").exists()
+    assert held["tls.key"] not in "".join(plane.log)
