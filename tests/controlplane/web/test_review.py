@@ -52,10 +52,9 @@ def test_a_proposal_is_shown_by_service_with_its_evidence(plane: Plane, browser:
 
 
 def test_an_edge_that_came_with_a_new_image_says_so(plane: Plane, browser: FlaskClient) -> None:
-    plane.now_ms = 9 * 86_400_000
     old, new = "sha256:" + "0" * 64, "sha256:" + "1" * 64
     plane.learn(GET_CART, image=old, seen_ms=1_000)
-    plane.learn(PAY, image=new, seen_ms=5 * 86_400_000)
+    plane.learn(PAY, image=new, seen_ms=500_000)
     plane.review.refresh_proposal()
     page = shown(browser, "/review/1")
     assert f"<code>{old}</code> as its sidecar says" in page
