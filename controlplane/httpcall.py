@@ -26,9 +26,7 @@ class Answered:
     body: bytes
 
 
-def call(
-    address: str, method: str, body: bytes | None, headers: Mapping[str, str], ca_file: Path | None = None
-) -> Answered:
+def call(address: str, method: str, body: bytes | None, headers: Mapping[str, str], ca_file: Path | None = None) -> Answered:
     """Ask once.
 
     Raises:

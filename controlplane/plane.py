@@ -413,9 +413,7 @@ class ControlPlane:
             raise StartError(str(error)) from error
 
 
-def _cluster_of(
-    settings: Settings, declare: Callable[[Found], Awaitable[None]], bundle_pem: Callable[[], bytes]
-) -> Cluster | None:
+def _cluster_of(settings: Settings, declare: Callable[[Found], Awaitable[None]], bundle_pem: Callable[[], bytes]) -> Cluster | None:
     """The cluster to run for, if any."""
     if not settings.kubernetes:
         return None

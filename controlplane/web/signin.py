@@ -96,6 +96,4 @@ def _is_owners(console: Console, token: str) -> bool:
 
 
 def _slow() -> ApiProblemError:
-    return problem(
-        HTTPStatus.TOO_MANY_REQUESTS, "sign-in", "too many sign-ins have failed", where="form", remedy="wait a minute"
-    )
+    return problem(HTTPStatus.TOO_MANY_REQUESTS, "sign-in", "too many sign-ins have failed", where="form", remedy="wait a minute")

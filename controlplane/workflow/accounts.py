@@ -191,5 +191,3 @@ def _words(scope: Scope) -> str:
 
 def _nobody(name: str) -> Refused:
     return Refused(f"there is no user {name[:70]}", Why.MISSING)
-
-

@@ -93,9 +93,7 @@ class Revisions:
             self._publisher.refresh()
             return Refused(str(error), Why.CONFLICT)
 
-    def _commit(
-        self, current: Policy, wanted: RuleSets, actor: str, act: Act, instead_of: int, *, staged: bool
-    ) -> Published:
+    def _commit(self, current: Policy, wanted: RuleSets, actor: str, act: Act, instead_of: int, *, staged: bool) -> Published:
         now_ms = self._clock_ms()
         with self._store.transaction() as transaction:
             newest = next(iter(self._store.revisions(1)), None)

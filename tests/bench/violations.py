@@ -135,9 +135,9 @@ def _fill(engine: Engine, rows: int) -> None:
         for index in sorted(tables.violations.indexes, key=lambda index: str(index.name)):
             index.create(connection)
         connection.execute(text(sums))
-        connection.execute(text(
-            "INSERT INTO violation_totals SELECT hour, verdict, sum(count) FROM violation_hours GROUP BY hour, verdict"
-        ))
+        connection.execute(
+            text("INSERT INTO violation_totals SELECT hour, verdict, sum(count) FROM violation_hours GROUP BY hour, verdict")
+        )
         connection.commit()
     if postgres:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

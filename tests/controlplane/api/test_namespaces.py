@@ -48,9 +48,12 @@ def scoped(plane: Plane, role: Role, *namespaces: str) -> FlaskClient:
 
 
 def row_of(plane: Plane, destination: str) -> int:
-    proposal = plane.app().test_client().get(
-        "/api/v1/proposals/2", headers={"Authorization": f"Bearer {plane.services().token}", "Host": "localhost"}
-    ).get_json()
+    proposal = (
+        plane.app()
+        .test_client()
+        .get("/api/v1/proposals/2", headers={"Authorization": f"Bearer {plane.services().token}", "Host": "localhost"})
+        .get_json()
+    )
     return next(int(row["row"]) for row in proposal["edges"] if row["destination"] == destination)
 
 

@@ -51,9 +51,7 @@ def test_a_password_lets_in_until_it_is_changed(plane: Plane, stranger: FlaskCli
 def test_a_wrong_name_and_a_wrong_password_are_told_alike(plane: Plane, stranger: FlaskClient) -> None:
     plane.accounts.create("ann", Scope(Role.VIEWER), "correct horse battery", "owner")
     key = form_key(stranger, "/sign-in")
-    answers = [
-        stranger.post("/sign-in", data={"form_key": key, "name": name, "password": "wrong"}) for name in ("ann", "nobody")
-    ]
+    answers = [stranger.post("/sign-in", data={"form_key": key, "name": name, "password": "wrong"}) for name in ("ann", "nobody")]
     assert [answer.status_code for answer in answers] == [401, 401]
     assert answers[0].data == answers[1].data
     for name in ("ann", "nobody"):

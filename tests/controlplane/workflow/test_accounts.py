@@ -188,7 +188,7 @@ def test_every_change_is_written_down_and_no_secret_is(accounts: Accounts, store
     assert [event.action for event in reversed(events)] == [
         "user:create", "access-token:create", "user:password", "user:scope", "access-token:revoke", "user:revoke",
     ]  # fmt: skip
-    assert all(secret not in event.detail and "password\":\"" not in event.detail for event in events)
+    assert all(secret not in event.detail and 'password":"' not in event.detail for event in events)
 
 
 def test_failures_slow_an_account_down_whether_or_not_it_exists(accounts: Accounts, clock: Clock) -> None:

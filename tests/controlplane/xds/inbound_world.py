@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -109,22 +109,25 @@ class InboundWorld:
         said = own_tls(marker) if attempt.kind == "tls" else b"" if attempt.port == SILENT else f"{marker}\n".encode()
         return await call(address, said, source=source, tls=tls, enough=(said or GREETING,))
 
-    async def lines(self, connections: int) -> list[dict[str, Any]]:
-        """All new lines of the log, of so many connections that have ended.
+    async def lines(self, connections: int, answered: Collection[str] = ()) -> list[dict[str, Any]]:
+        """All new lines of the log, of so many connections that have ended and of the requests that were answered, by their hosts.
 
         Envoy writes the line of a connection's end before those of its filters, and one of both may be read without the
         other. So one more connection is made after them: what comes before its line is whole.
         """
-        found = await self._until_ended([], connections)
+        found = await self._until_ended([], connections, answered)
         await call((SIDECAR, HTTP), http1("GET", "/", LAST))
         found = await self._until_ended(found, connections + 1)
         last = next(line["id"] for line in reversed(found) if line["k"] == "conn")
         return [line for line in found if line["id"] != last]
 
-    async def _until_ended(self, found: list[dict[str, Any]], connections: int) -> list[dict[str, Any]]:
+    async def _until_ended(
+        self, found: list[dict[str, Any]], connections: int, answered: Collection[str] = ()
+    ) -> list[dict[str, Any]]:
         for _ in range(500):
             found = found + self.envoy.new_log_lines()
-            if sum(line["k"] == "conn" for line in found) >= connections:
+            told = {line["host"] for line in found if line["k"] == "http"}
+            if sum(line["k"] == "conn" for line in found) >= connections and told.issuperset(answered):
                 return found
             await asyncio.sleep(0.01)
         raise AssertionError(f"{connections} connections were made, and the log tells of {found}")

@@ -123,8 +123,9 @@ async def agree(world: InboundWorld, wanted: Policy, batch: list[Attempt]) -> No
             return await world.send(attempt, marker)
 
     answers = await asyncio.gather(*(one(attempt, marker) for attempt, marker in zip(batch, markers, strict=True)))
-    lines = await world.lines(len(batch))
     assert not any(answer.error == "timeout" for answer in answers), list(zip(batch, answers, strict=True))
+    told = [marker for attempt, marker, answer in zip(batch, markers, answers, strict=True) if attempt.is_http and answer.body]
+    lines = await world.lines(len(batch), told)
     delivered = Counter[tuple[int, str]]()
     for attempt, marker, answer in zip(batch, markers, answers, strict=True):
         if attempt.is_http:
