@@ -31,9 +31,11 @@ from controlplane.web import (
     roles,
     rollouts,
     services,
+    settings,
     sidecars,
     signin,
     tail,
+    users,
 )
 from controlplane.web.guard import Console
 from controlplane.web.oidc import pages as oidc_pages
@@ -60,6 +62,8 @@ _PAGES = (
     incidents,
     sidecars,
     audit,
+    settings,
+    users,
     reference,
 )
 

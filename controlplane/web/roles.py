@@ -23,12 +23,18 @@ SAME_AS: Mapping[str, str] = MappingProxyType(
         "acting.allow": "break-glass.begin",
         "acting.quarantine": "modes.change",
         "acting.release": "modes.release",
+        "users.add": "users.create",
+        "users.change": "users.change",
+        "users.set_password": "users.password",
+        "users.remove": "users.revoke",
+        "users.new_token": "access-tokens.create",
+        "users.revoke_token": "access-tokens.revoke",
         "enforcing.set_mode": "modes.change",
         "enforcing.roll_out": "rollouts.start",
     }
 )
 #: Anybody's forms: about the reader's own session, and that which calls the API, where the API asks for the role itself.
-OWN = frozenset({"signin.enter", "signin.leave", "reference.call"})
+OWN = frozenset({"signin.enter", "signin.leave", "settings.own_password", "reference.call"})
 
 
 def least(endpoint: str) -> Role:
