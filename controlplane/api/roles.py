@@ -92,9 +92,10 @@ LEAST: Mapping[str, Role] = MappingProxyType(
 #: `workflow.scopes` whether it stays within those. All others ask for a role in the whole mesh.
 BY_NAMESPACE = frozenset(
     {
-        "applying.apply", "asks.ask", "break-glass.begin", "break-glass.end", "leases.renew", "modes.change", "modes.release",
-        "policy.rollback",
-        "proposals.approve", "proposals.comment", "proposals.reject", "replay.of_files", "rollouts.roll_back", "rollouts.start",
+        "applying.apply", "asks.ask", "break-glass.begin", "break-glass.end", "incidents.assign", "incidents.close",
+        "incidents.note", "incidents.reopen", "leases.renew", "modes.change", "modes.release", "policy.rollback", "proofs.ask",
+        "proposals.approve", "proposals.comment", "proposals.reject", "replay.of_files", "rollouts.pause", "rollouts.resume",
+        "rollouts.roll_back", "rollouts.start", "rollouts.stop",
     }
 )  # fmt: skip
 

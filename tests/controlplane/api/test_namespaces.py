@@ -64,6 +64,8 @@ def grant(destination: str) -> dict[str, Any]:
 #: Each writing endpoint that a scoped approver may call: the call inside of shop, and the same outside.
 CALLS: dict[str, tuple[str, str, Any, Any]] = {
     "modes.change": ("PUT", "modes", {"mode": "audit", "services": ["shop/pay"]}, {"mode": "audit", "services": ["ops/redis"]}),
+    "modes.release": ("POST", "modes/release", {"service": "shop/pay"}, {"service": "ops/redis"}),
+    "proofs.ask": ("POST", "proofs", {"services": ["shop/pay"]}, {"services": ["ops/redis"]}),
     "break-glass.begin": ("POST", "break-glass", grant("shop/cart"), grant("ops/redis")),
     "rollouts.start": (
         "POST", "rollouts", {"services": ["shop/pay"], "override": "x"}, {"services": ["frontend"], "override": "x"},
@@ -101,11 +103,18 @@ def test_rows_of_a_proposal_are_decided_in_ones_own_namespaces(busy: Plane, act:
     assert client.post(f"/api/v1/proposals/2/{act}", json={"rows": [inside]}).status_code == 200
 
 
-@pytest.mark.parametrize(("path", "inside", "outside"), [("break-glass/{}/end", 1, 2), ("rollouts/{}/rollback", 1, 2)])
-def test_what_is_under_way_is_ended_in_ones_own_namespaces(busy: Plane, path: str, inside: int, outside: int) -> None:
+@pytest.mark.parametrize("path", ["break-glass/{}/end", "rollouts/{}/rollback", "rollouts/{}/stop", "rollouts/{}/pause"])
+def test_what_is_under_way_is_ended_in_ones_own_namespaces(busy: Plane, path: str) -> None:
     client = scoped(busy, Role.APPROVER, "shop")
-    assert client.post(f"/api/v1/{path.format(outside)}", json={}).status_code == 403
-    assert client.post(f"/api/v1/{path.format(inside)}", json={}).status_code == 200
+    assert client.post(f"/api/v1/{path.format(2)}", json={}).status_code == 403
+    assert client.post(f"/api/v1/{path.format(1)}", json={}).status_code == 200
+
+
+def test_a_rollout_goes_on_by_who_has_its_namespace(busy: Plane) -> None:
+    client = scoped(busy, Role.APPROVER, "shop")
+    assert client.post("/api/v1/rollouts/1/pause", json={}).status_code == 200
+    assert client.post("/api/v1/rollouts/2/resume", json={}).status_code == 403
+    assert client.post("/api/v1/rollouts/1/resume", json={}).status_code == 200
 
 
 def test_a_scope_never_covers_the_whole_mesh(busy: Plane) -> None:
@@ -127,9 +136,11 @@ def test_every_other_writing_endpoint_refuses_whoever_has_some_namespaces_alone(
 
 
 def test_what_asks_for_the_namespace_is_an_endpoint() -> None:
-    tested = {*CALLS, "proposals.approve", "proposals.reject", "break-glass.end", "rollouts.roll_back", "policy.rollback"}
-    # A remark and a replay change nothing that is enforced; files are below.
-    assert {*tested, "proposals.comment", "replay.of_files", "applying.apply"} == BY_NAMESPACE <= set(LEAST)
+    ended = {"break-glass.end", "rollouts.pause", "rollouts.resume", "rollouts.roll_back", "rollouts.stop"}
+    tested = {*CALLS, *ended, "proposals.approve", "proposals.reject", "policy.rollback", "applying.apply"}
+    # A remark, a replay and what is noted about an incident change nothing that is enforced.
+    harmless = {"proposals.comment", "replay.of_files", *(f"incidents.{act}" for act in ("assign", "close", "note", "reopen"))}
+    assert tested | harmless == BY_NAMESPACE <= set(LEAST)
 
 
 def test_files_are_applied_in_ones_own_namespaces(busy: Plane) -> None:
