@@ -6,12 +6,12 @@ Never decides what a policy means. A flow stands for all uses of its edge in its
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controlplane.flows.model import EdgeKey, HourlyFlow, Verdict
 from controlplane.identity.spiffe import SpiffeError, WorkloadId, parse_workload
 from controlplane.policy.evaluate import Allowed, Outcome, Request, evaluate
-from controlplane.policy.rules import AddressSource, Mode, Policy, Rule, ServicePolicy
+from controlplane.policy.rules import AddressSource, Mode, Policy, Rule
 from controlplane.topology.model import ServiceName, parse_service_name
 
 _ADDRESS = "ip:"
@@ -60,7 +60,7 @@ class Replayer:
                 by_caller.setdefault((source, rule.port), []).append(rule)
             self._sorted[service] = {caller: tuple(rules) for caller, rules in by_caller.items()}
         rules = self._sorted[service].get((request.source, request.port), ())
-        listed = {service: ServicePolicy(service, rules, policy.of(service).revision)}
+        listed = {service: replace(policy.of(service), rules=rules)}
         if request.source is not None and (own := ServiceName(*request.source)) != service and own in policy.services:
             listed[own] = policy.services[own]  # it has the revision of what the source lets out
         return Policy(policy.revision, listed, policy.modes, policy.default_mode)

@@ -81,6 +81,15 @@ def test_a_sidecar_that_does_as_the_policy_says_agrees_and_one_that_does_not_is_
     assert told.evaluated.deny_id == flows[0].deny_id
 
 
+def test_a_service_that_calls_itself_is_refused_by_its_own_egress() -> None:
+    """The name of the denial has the revision of what the source may call, also where both ends are one."""
+    own = Policy(1, {CART: ServicePolicy(CART, (), 1, egress_revision=1)}, {}, Mode.ENFORCE)
+    itself = EdgeKey("shop/cart", "shop/cart", 80, "http")
+    held = timeline({1: 0}, [ModeSet(0, None, Mode.ENFORCE)], [], 0)
+    (told,) = parity(held, {1: own}.get, MESH, [use(Verdict.ALLOWED, edge=itself, direction="out")]).disagreements
+    assert told.evaluated.deny_id == "deny:shop/cart@r1/egress"
+
+
 def test_a_disagreement_says_what_was_reported_what_is_meant_and_by_which_rule() -> None:
     found = judged(use(Verdict.DENIED, 11, "deny:shop/cart@r1"), use(Verdict.DENIED, 9, "deny:shop/cart@r1"), use(Verdict.ALLOWED))
     (told,) = found.disagreements
