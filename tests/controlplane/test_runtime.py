@@ -28,10 +28,12 @@ from controlplane.runtime import _check_clock
 from controlplane.server.certificates import SERVICE as CERTIFICATES
 from controlplane.server.snapshots import SnapshotCache
 from controlplane.server.telemetry import SERVICE as TELEMETRY
+from controlplane.server.telemetry import SIDECARS_SERVICE as SIDECARS
 from controlplane.settings import build_settings
 from controlplane.store.sql import open_store
 from controlplane.xds import types
 from protos.picket.v1.certificates_pb2 import EnrollRequest, Svid
+from protos.picket.v1.sidecar_pb2 import AnnounceAck, SidecarInfo
 from protos.picket.v1.telemetry_pb2 import ALLOWED, INBOUND, Batch, BatchAck, Observation
 from tests.harness.adsclient import DeltaClient, claim, connect
 from tests.harness.mesh import new_key
@@ -131,12 +133,13 @@ async def enrolled(plane: Running, workload: str) -> grpc.ChannelCredentials:
     return grpc.ssl_channel_credentials(bundle, key, svid.certificate_chain_pem)
 
 
-def batch(sequence: int) -> bytes:
+def batch(sequence: int, peer_address: str = "") -> bytes:
     """One use of cart by web."""
     now_ms = int(datetime.now(UTC).timestamp() * 1000)
     seen = Observation(
         direction=INBOUND, verdict=ALLOWED, service="shop/cart", peer_id="spiffe://picket.local/ns/shop/sa/web", port=7070,
         protocol="grpc", method="POST", path="/Cart/Get", count=1, first_seen_ms=now_ms, last_seen_ms=now_ms,
+        peer_address=peer_address,
     )  # fmt: skip
     return Batch(epoch=EPOCH, sequence=sequence, instance="cart-0", observations=[seen]).SerializeToString()
 
@@ -218,6 +221,32 @@ async def test_a_kill_in_the_middle_loses_no_acknowledged_batch(directory: Path)
         assert store.sidecars()[0].blind_since_ms is None
     finally:
         store.close()
+
+
+async def test_the_image_that_the_source_says_it_runs_is_shown_with_what_it_used(directory: Path) -> None:
+    """The source is known by its identity and the address from which its sidecar announced itself."""
+    digest = "sha256:" + "0f" * 32
+    async with running(directory) as plane:
+        web, cart = await enrolled(plane, "shop/web"), await enrolled(plane, "shop/cart")
+        async with connect(plane.address("gRPC"), web) as channel:
+            announce: Any = channel.unary_unary(f"/{SIDECARS}/Announce", response_deserializer=AnnounceAck.FromString)
+            await announce(SidecarInfo(instance="web-0", image_digest=digest).SerializeToString(), timeout=20)
+
+        async def images() -> list[str]:
+            listed = await asyncio.to_thread(plane.api().get, "/api/v1/proposals")
+            number = listed["proposals"][0]["number"]
+            shown = await asyncio.to_thread(plane.api().get, f"/api/v1/proposals/{number}")
+            return [use["digest"] for use in shown["edges"][0]["samples"]["images"]]
+
+        async with connect(plane.address("gRPC"), cart) as channel, asyncio.timeout(READY_SECONDS):
+            stream, sequence, found = reporting(channel), 0, list[str]()
+            while not found:
+                sequence += 1
+                await stream.write(batch(sequence, "127.0.0.1"))
+                await stream.read()
+                found = await images()
+                await asyncio.sleep(0.1)  # the control plane looks every few seconds
+        assert found == [digest]
 
 
 async def test_a_restart_keeps_what_was_known(directory: Path) -> None:
