@@ -94,6 +94,46 @@ async def letting_in(mesh: Mesh, carts: Mapping[str, Placed], source: Placed) ->
     return found
 
 
+FILE = """\
+apiVersion: picket.dev/v1alpha1
+kind: TrafficPolicy
+metadata:
+  name: cart
+  namespace: default
+spec:
+  rules: []
+"""
+
+
+async def test_a_call_that_only_it_denies_takes_it_back(tmp_path: Path) -> None:
+    """One replica has a list without the web; its first denied call gives the web back to that one."""
+    async with running(TOWN, tmp_path) as mesh:
+        await learn(mesh, Tour(mesh.plan, mesh.authority_file).expected())
+        await put_into(mesh, "enforce")
+        carts, web = await replicas(mesh), named(mesh, "web")
+        plan = {"staged": True, "hold_seconds": 3_600, "share_percent": 1, "max_denials": 0}
+        made = await post(mesh, "policy/apply", {"files": [{"name": "cart.yaml", "text": FILE}], **plan})
+
+        async def one_has_it() -> bool:
+            return [row["rollout"] is not None for row in await rows(mesh) if row["revision"] == made["revision"]] == [True]
+
+        await eventually(one_has_it)
+        (newer,) = (row["instance"] for row in await rows(mesh) if row["rollout"])
+        assert await letting_in(mesh, carts, web) == carts.keys() - {newer}
+
+        async def back() -> bool:
+            return not (await get(mesh, "rollouts"))["rollouts"]
+
+        await eventually(back)
+        ended = (await get(mesh, "rollouts?all=true"))["rollouts"][0]
+        assert (ended["status"], ended["reason"]) == ("rolled-back", "denied connections: 1, at most 0 may be")
+
+        async def all_let_it_in() -> bool:
+            return await letting_in(mesh, carts, web) == carts.keys()
+
+        await eventually(all_let_it_in)
+
+
 async def test_each_replica_has_it_when_its_stage_does(tmp_path: Path) -> None:
     """One, then all; while it is paused nothing moves, and the one that has it is marked."""
     async with running(TOWN, tmp_path) as mesh:
