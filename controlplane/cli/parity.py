@@ -17,7 +17,8 @@ from controlplane.cli.output import ago, console, plural, short, show_json
 def parity(session: Session, days: int) -> None:
     """Hold what sidecars reported of each use in the last days against the policy and the modes that held at that hour.
 
-    The exit code is 1 when they disagree. Uses that cannot be judged are counted, with the reason.
+    The exit code is 1 when they disagree. Uses that cannot be judged are counted, with the reason. A use counts in the hour in
+    which it ended: a stream that outlived a change of its edge's methods or paths is held against what came after.
     """
     found = session.get("/parity", {"days": days})
     if session.output == "json":

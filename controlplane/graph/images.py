@@ -20,6 +20,15 @@ class ImageUse(NamedTuple):
     last_day: int
 
 
+def joined(uses: Iterable[ImageUse]) -> tuple[ImageUse, ...]:
+    """One use of each image, by the first of all."""
+    found: dict[str, ImageUse] = {}
+    for use in uses:
+        known = found.get(use.digest, use)
+        found[use.digest] = ImageUse(use.digest, min(known.first_seen_ms, use.first_seen_ms), max(known.last_day, use.last_day))
+    return tuple(sorted(found.values(), key=lambda use: (use.first_seen_ms, use.digest)))
+
+
 class Images:
     """The images that were seen."""
 
@@ -33,9 +42,7 @@ class Images:
     def see(self, use: ImageUse) -> None:
         """See a use, perhaps again."""
         known = self._uses.get(use.digest)
-        if known is not None:
-            use = ImageUse(use.digest, min(known.first_seen_ms, use.first_seen_ms), max(known.last_day, use.last_day))
-        self._uses[use.digest] = use
+        (self._uses[use.digest],) = (use,) if known is None else joined((known, use))
         if len(self._uses) > MAX_IMAGES:
             del self._uses[min(self._uses.values(), key=_age).digest]
 
@@ -57,7 +64,7 @@ class Images:
     @property
     def uses(self) -> tuple[ImageUse, ...]:
         """Those that are kept, by their first use."""
-        return tuple(sorted(self._uses.values(), key=lambda use: (use.first_seen_ms, use.digest)))
+        return joined(self._uses.values())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Images) and self._uses == other._uses

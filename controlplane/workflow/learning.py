@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from controlplane.graph.images import ImageUse
 from controlplane.graph.learn import GraphEdge
 from controlplane.graph.readiness import Readiness, assess_all
 from controlplane.graph.relearn import LearnedGraph, relearn
@@ -26,12 +27,12 @@ class Learning:
         """The edges of the learned graph."""
         return list(self.graph().edges)
 
-    def images(self) -> Mapping[tuple[str, str], Collection[str]]:
-        """The digests of a source's images that used something of a destination, by both their names."""
-        found: dict[tuple[str, str], set[str]] = {}
+    def images(self) -> Mapping[tuple[str, str], Collection[ImageUse]]:
+        """The images of a source that used something of a destination, by both their names."""
+        found: dict[tuple[str, str], list[ImageUse]] = {}
         for key, known in self._store.evidence().items():
             if known.images is not None:
-                found.setdefault((key.source, key.destination), set()).update(use.digest for use in known.images.uses)
+                found.setdefault((key.source, key.destination), []).extend(known.images.uses)
         return found
 
     def samples(self, edges: Collection[GraphEdge]) -> tuple[Mapping[GraphEdge, Samples], Roles]:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from controlplane.graph.chart import ChartedEdge
+from controlplane.graph.images import ImageUse, joined
 from controlplane.topology.model import Kind, Topology, parse_service_name
 
 #: A drawing with more names than this is for nobody.
 READABLE_NODES = 150
-_NO_IMAGES: Mapping[tuple[str, str], Collection[str]] = MappingProxyType({})
+_NO_IMAGES: Mapping[tuple[str, str], Collection[ImageUse]] = MappingProxyType({})
 
 
 class State(enum.StrEnum):
@@ -45,7 +46,7 @@ class Node:
 class Line:
     """All edges from one node to another. ``ports`` are as ``80 http``; ``count`` sums their requests or connections.
 
-    ``images`` are digests of the source's images that used them, where known.
+    ``images`` of the source used them, where known.
     """
 
     source: str
@@ -54,7 +55,7 @@ class Line:
     ports: tuple[str, ...]
     edges: int
     count: int
-    images: tuple[str, ...] = ()
+    images: tuple[ImageUse, ...] = ()
 
     @property
     def label(self) -> str:
@@ -72,7 +73,7 @@ class Picture:
 
 
 def picture_of(
-    edges: Iterable[ChartedEdge], topology: Topology, images: Mapping[tuple[str, str], Collection[str]] = _NO_IMAGES
+    edges: Iterable[ChartedEdge], topology: Topology, images: Mapping[tuple[str, str], Collection[ImageUse]] = _NO_IMAGES
 ) -> Picture:
     """The picture of a map. ``images`` are those that used something of a source and a destination."""
     between: dict[tuple[str, str], list[ChartedEdge]] = {}
@@ -100,10 +101,10 @@ def node_of(name: str, kinds: Mapping[str, Kind]) -> Node:
     return Node(name, namespace, str(kinds.get(name, Kind.EXTERNAL if namespace == "external" else Kind.SERVICE)))
 
 
-def _line(source: str, destination: str, members: list[ChartedEdge], images: Collection[str]) -> Line:
+def _line(source: str, destination: str, members: list[ChartedEdge], images: Collection[ImageUse]) -> Line:
     ports = tuple(sorted({f"{m.edge.port} {m.edge.protocol}".strip() for m in members}))
     count = sum(m.edge.count for m in members)
-    return Line(source, destination, _state(members), ports, len(members), count, tuple(sorted(images)))
+    return Line(source, destination, _state(members), ports, len(members), count, joined(images))
 
 
 def _state(members: Iterable[ChartedEdge]) -> State:
@@ -135,7 +136,7 @@ def _joined(source: str, destination: str, lines: list[Line]) -> Line:
     states = {line.state for line in lines}
     state = states.pop() if len(states) == 1 else State.APPROVED if states == {State.APPROVED, State.UNUSED} else State.PARTLY
     ports = tuple(sorted({port for line in lines for port in line.ports}))
-    images = tuple(sorted({image for line in lines for image in line.images}))
+    images = joined(use for line in lines for use in line.images)
     return Line(source, destination, state, ports, sum(line.edges for line in lines), sum(line.count for line in lines), images)
 
 

@@ -113,6 +113,11 @@ class _Node(msgspec.Struct):
     members: int
 
 
+class _Image(msgspec.Struct):
+    digest: str
+    first_seen_ms: int
+
+
 class _Edge(msgspec.Struct):
     source: str
     destination: str
@@ -120,7 +125,7 @@ class _Edge(msgspec.Struct):
     ports: list[str]
     edges: int
     count: int
-    images: list[str]
+    images: list[_Image]
 
 
 class _Graph(msgspec.Struct):
@@ -134,7 +139,7 @@ def to_json(picture: Picture) -> str:
     edges = [
         _Edge(
             printable(line.source), printable(line.destination), str(line.state), [printable(port) for port in line.ports],
-            line.edges, line.count, list(line.images),
+            line.edges, line.count, [_Image(use.digest, use.first_seen_ms) for use in line.images],
         )
         for line in picture.lines
     ]  # fmt: skip

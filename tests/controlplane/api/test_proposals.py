@@ -172,5 +172,5 @@ def test_the_images_that_used_an_edge_are_shown_and_the_one_that_it_came_with(pl
     assert found["shop/cart"]["came_with"] == ""
     assert (found["shop/pay"]["came_with"], found["shop/pay"]["images"][0]["last_day_ms"]) == (new, 5 * 86_400_000)
     drawn = api.get("/api/v1/map/picture?format=json").get_json()["content"]
-    images = {edge["destination"]: edge["images"] for edge in json.loads(drawn)["edges"]}
-    assert images == {"shop/cart": [old, new], "shop/pay": [new]}
+    images = {edge["destination"]: [*map(tuple, map(dict.values, edge["images"]))] for edge in json.loads(drawn)["edges"]}
+    assert images == {"shop/cart": [(old, 1_000), (new, 5 * 86_400_000)], "shop/pay": [(new, 5 * 86_400_000)]}

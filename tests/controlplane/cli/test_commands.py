@@ -175,6 +175,17 @@ def test_a_replay_says_what_a_list_would_have_denied(plane: Plane, picket: Picke
     assert picket("replay", "--rows", "2").code == picket("replay", "--prune").code == 2
 
 
+def test_the_images_that_used_an_edge_are_in_its_evidence(plane: Plane, picket: Picket) -> None:
+    plane.learn(PAY, image="sha256:" + "0" * 64, seen_ms=1_000)
+    plane.learn(REDIS, image="sha256:" + "2" * 64)
+    plane.learn(GET_CART, image="sha256:" + "1" * 64, seen_ms=500_000)
+    picket("proposals")
+    shown = " ".join(picket("proposals", "1", "--evidence").out.split())
+    assert f"by image sha256:{'0' * 64}, as it says" in shown
+    assert shown.count("none that ran before used it") == 1
+    assert f"came with image sha256:{'1' * 64}" in shown
+
+
 def test_files_are_replayed_before_they_are_applied(plane: Plane, picket: Picket, tmp_path: Path) -> None:
     plane.now_ms = 900
     plane.learn(PAY, REDIS, count=4)

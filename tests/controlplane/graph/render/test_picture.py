@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 
+from controlplane.graph.images import ImageUse
 from controlplane.graph.render.picture import Line, Node, Picture, State, collapse, fit, picture_of
 from controlplane.topology.model import Kind, Service, ServiceName, Topology
 from tests.controlplane.graph.render.pictures import PICTURES, charted
@@ -47,10 +48,13 @@ def test_a_long_list_of_ports_is_cut() -> None:
 def test_a_collapsed_namespace_is_one_node_with_the_lines_that_leave_it() -> None:
     within, out = charted("a/a", "a/b"), charted("a/b", "b/x", 80, 1)
     edges = [within, out, charted("a/a", "b/x", 81, 2, approved=False), charted("b/x", "c/y")]
-    found = collapse(picture_of(edges, TOPOLOGY), ["a"])
+    used = {("a/a", "b/x"): [ImageUse("sha256:1", 5, 1)], ("a/b", "b/x"): [ImageUse("sha256:1", 3, 2), ImageUse("sha256:2", 9, 2)]}
+    found = collapse(picture_of(edges, TOPOLOGY, used), ["a"])
     assert [(node.name, node.label) for node in found.nodes] == [("a/", "a (2)"), ("b/x", "x"), ("c/y", "y")]
     assert found.nodes[0].kind == "namespace"
-    assert found.lines[0] == Line("a/", "b/x", State.PARTLY, ("80 http", "81 http"), 2, 3)
+    assert found.lines[0] == Line(
+        "a/", "b/x", State.PARTLY, ("80 http", "81 http"), 2, 3, (ImageUse("sha256:1", 3, 2), ImageUse("sha256:2", 9, 2))
+    )
     assert [line.source for line in found.lines] == ["a/", "b/x"]
 
 
