@@ -33,6 +33,8 @@ def test_every_command_that_it_names_exists() -> None:
 def test_links_lead_somewhere() -> None:
     for target in re.findall(r"\]\((?!https?:)([^)]+)\)", README.read_text()):
         assert (README.parent / target).exists(), target
+    for picture in re.findall(r'(?:src|srcset)="([^"]+)"', README.read_text()):
+        assert (README.parent / picture).exists(), picture
 
 
 @pytest.mark.e2e

@@ -27,6 +27,7 @@ PAGES = {
     "incidents": "/incidents",
     "sidecars": "/sidecars",
     "audit": "/audit",
+    "settings": "/settings",
     "problem": "/nothing",
 }
 

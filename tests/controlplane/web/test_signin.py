@@ -157,7 +157,7 @@ def test_the_page_that_leads_on_leads_nowhere_else(browser: FlaskClient, path: s
 
 
 def test_no_page_may_run_a_script_or_be_framed(browser: FlaskClient) -> None:
-    for path in ("/", "/blocked", "/nothing", "/sign-in", "/static/console.css"):
+    for path in ("/", "/services", "/nothing", "/sign-in", "/static/console.css"):
         with browser.get(path) as answer:
             policy = answer.headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy
