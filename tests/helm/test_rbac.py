@@ -1,0 +1,115 @@
+"""What the chart lets the control plane do in a cluster is what the code does there: nothing is missing, and nothing is more."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from controlplane.identity.authority import load_or_create
+from controlplane.kubernetes.attestation import TokenReviews
+from controlplane.kubernetes.bundles import TrustBundles
+from controlplane.kubernetes.cabundle import CaBundle
+from controlplane.kubernetes.client import Client
+from controlplane.kubernetes.discovery import Discovery
+from controlplane.kubernetes.policies import Policies
+from tests.controlplane.kubernetes.test_attestation import known, token
+from tests.harness.kubeapi import KubernetesApi, running_api
+from tests.harness.plane import plane
+from tests.helm.charts import NAMESPACE, rendered
+
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_PATH = re.compile(
+    r"/(?:api|apis/(?P<group>[^/]+))/[^/]+(?:/namespaces/(?P<namespace>[^/]+)(?=/))?/(?P<resource>[^/?]+)(?:/(?P<name>[^/?]+))?(?P<sub>/[^?]+)?"
+)
+Call = tuple[str, str, str, str, str]
+
+
+def call(method: str, path: str) -> Call:
+    """A request as RBAC sees it: verb, group, resource, name and namespace."""
+    found = _PATH.match(path)
+    assert found is not None, path
+    verb = _VERBS.get(method) or ("watch" if "watch=true" in path else "get" if found["name"] else "list")
+    return verb, found["group"] or "", found["resource"] + (found["sub"] or ""), found["name"] or "", found["namespace"] or ""
+
+
+def allows(rule: dict[str, Any], asked: Call) -> bool:
+    """Whether a rule lets it be."""
+    verb, group, resource, name, _ = asked
+    named = rule.get("resourceNames")
+    return verb in rule["verbs"] and group in rule["apiGroups"] and resource in rule["resources"] and (named is None or name in named)
+
+
+@pytest.fixture
+def api() -> Iterator[KubernetesApi]:
+    """A cluster with something of each kind."""
+    with running_api() as made:
+        made.put("mutatingwebhookconfigurations", f"{NAMESPACE}-picket", {"webhooks": [{"clientConfig": {}}]})
+        made.put("trafficpolicies", "cart", {"spec": {"rules": []}, "metadata": {"generation": 1}}, "shop")
+        yield made
+
+
+async def everything(api: KubernetesApi) -> None:
+    """All that the control plane asks of a cluster, once."""
+    declared = asyncio.Event()
+
+    async def declare(_: object) -> None:
+        declared.set()
+
+    with plane() as parts:
+        authority = load_or_create(parts.directory / "ca", "picket.local")
+        async with Client(api.config()) as client:
+            following = [
+                asyncio.create_task(Discovery(client, declare).run()),
+                asyncio.create_task(Policies(client, parts.review, lambda: parts.publisher.policy).run()),
+            ]
+            said = token()
+            api.tokens[said] = known()
+            await TokenReviews(client, "picket", clock=lambda: 1_900_000_000.0).attest(said)
+            roots = [authority.bundle_pem, b"others"]
+            bundles = TrustBundles(client, lambda: roots[0])
+            assert await bundles.keep("shop")
+            roots.reverse()
+            assert await bundles.keep("shop")
+            assert await CaBundle(client, f"{NAMESPACE}-picket", lambda: authority.bundle_pem).keep()
+            await declared.wait()
+            wanted = {("watch", resource) for resource in ("pods", "trafficpolicies")} | {("patch", "trafficpolicies/status")}
+
+            def reached() -> bool:
+                with api.changed:
+                    return api.changed.wait_for(lambda: wanted <= {call(*asked)[0:3:2] for asked in list(api.requests)}, timeout=30)
+
+            async with asyncio.timeout(30):
+                while not wanted <= {call(*asked)[0:3:2] for asked in list(api.requests)}:  # noqa: ASYNC110  # requests ring no bell
+                    await asyncio.sleep(0.02)
+            for task in following:
+                task.cancel()
+            with suppress(asyncio.CancelledError):
+                await asyncio.gather(*following)
+
+
+async def test_every_call_is_allowed_and_every_rule_is_used(api: KubernetesApi) -> None:
+    """Each verb on each resource, by name where it is limited to names."""
+    await everything(api)
+    calls = {call(*asked) for asked in api.requests}
+    (role,) = rendered().of("ClusterRole")
+    for asked in calls:
+        assert any(allows(rule, asked) for rule in role["rules"]), asked
+    for rule in role["rules"]:
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                for verb in rule["verbs"]:
+                    single = {**rule, "verbs": [verb], "resources": [resource], "apiGroups": [group]}
+                    assert any(allows(single, asked) for asked in calls), (verb, group, resource)
+
+
+def test_nothing_is_allowed_that_is_not_named() -> None:
+    """No star, and nothing that reads Secrets or grants rights."""
+    for role in (*rendered().of("ClusterRole"), *rendered().of("Role")):
+        for rule in role["rules"]:
+            assert "*" not in {*rule["verbs"], *rule["apiGroups"], *rule["resources"]}
+            assert not {"escalate", "bind", "impersonate", "deletecollection"} & set(rule["verbs"])
