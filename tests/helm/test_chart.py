@@ -202,7 +202,7 @@ def test_its_own_pods_are_restricted(values: Json) -> None:
             context = container["securityContext"]
             assert context == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
             assert not any("hostPort" in port for port in container.get("ports", []))
-        assert {kind for volume in spec.get("volumes", []) for kind in volume} <= {"name", "configMap", "emptyDir", "secret"}
+        assert {kind for volume in spec.get("volumes", []) for kind in volume} <= {"name", "configMap", "emptyDir"}
 
 
 def test_what_is_named_is_there(values: Json) -> None:
@@ -227,9 +227,8 @@ def test_what_is_named_is_there(values: Json) -> None:
     assert release.one("StatefulSet")["spec"]["serviceName"] in {item["metadata"]["name"] for item in release.of("Service")}
     for scaler in release.of("HorizontalPodAutoscaler"):
         assert scaler["spec"]["scaleTargetRef"]["name"] == release.one("StatefulSet")["metadata"]["name"]
-    secrets = {volume["secret"]["secretName"] for volume in spec["volumes"] if "secret" in volume}
-    secrets |= {item["valueFrom"]["secretKeyRef"]["name"] for item in container["env"] if "valueFrom" in item}
-    assert secrets == {values[key]["existingSecret"] for key in ("ca", "postgresql") if key in values}
+    secrets = {item["valueFrom"]["secretKeyRef"]["name"] for item in container["env"] if "valueFrom" in item}
+    assert secrets == ({values["postgresql"]["existingSecret"]} if "postgresql" in values else set())
 
 
 def test_the_programs_are_there() -> None:
@@ -256,7 +255,6 @@ def test_the_notes_say_the_next_step() -> None:
     ("wrong", "reason"),
     [
         ({"replicas": 2}, "postgresql.existingSecret"),
-        ({"replicas": 2, "postgresql": {"existingSecret": "x"}}, "ca.existingSecret"),
         ({"ingress": {"enabled": True}}, "ingress.host"),
         ({"metrics": {"serviceMonitor": {"enabled": True}}}, "tokenSecret"),
         ({"replica": 1}, "replica"),

@@ -6,12 +6,14 @@ import asyncio
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from controlplane.identity.authority import load_or_create
 from controlplane.kubernetes.attestation import TokenReviews
+from controlplane.kubernetes.authority import secret_authority
 from controlplane.kubernetes.bundles import TrustBundles
 from controlplane.kubernetes.cabundle import CaBundle
 from controlplane.kubernetes.client import Client
@@ -26,6 +28,7 @@ _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete
 _PATH = re.compile(
     r"/(?:api|apis/(?P<group>[^/]+))/[^/]+(?:/namespaces/(?P<namespace>[^/]+)(?=/))?/(?P<resource>[^/?]+)(?:/(?P<name>[^/?]+))?(?P<sub>/[^?]+)?"
 )
+WATCHED = ("namespaces", "serviceaccounts", "services", "endpointslices", "pods", "trafficpolicies")
 Call = tuple[str, str, str, str, str]
 
 
@@ -41,7 +44,9 @@ def allows(rule: dict[str, Any], asked: Call) -> bool:
     """Whether a rule lets it be."""
     verb, group, resource, name, _ = asked
     named = rule.get("resourceNames")
-    return verb in rule["verbs"] and group in rule["apiGroups"] and resource in rule["resources"] and (named is None or name in named)
+    return (
+        verb in rule["verbs"] and group in rule["apiGroups"] and resource in rule["resources"] and (named is None or name in named)
+    )
 
 
 @pytest.fixture
@@ -77,12 +82,8 @@ async def everything(api: KubernetesApi) -> None:
             assert await bundles.keep("shop")
             assert await CaBundle(client, f"{NAMESPACE}-picket", lambda: authority.bundle_pem).keep()
             await declared.wait()
-            wanted = {("watch", resource) for resource in ("pods", "trafficpolicies")} | {("patch", "trafficpolicies/status")}
-
-            def reached() -> bool:
-                with api.changed:
-                    return api.changed.wait_for(lambda: wanted <= {call(*asked)[0:3:2] for asked in list(api.requests)}, timeout=30)
-
+            await secret_authority(client, "picket-ca", "picket.local", datetime.now(UTC))
+            wanted = {("watch", kind) for kind in WATCHED} | {("patch", "trafficpolicies/status")}
             async with asyncio.timeout(30):
                 while not wanted <= {call(*asked)[0:3:2] for asked in list(api.requests)}:  # noqa: ASYNC110  # requests ring no bell
                     await asyncio.sleep(0.02)
@@ -96,10 +97,12 @@ async def test_every_call_is_allowed_and_every_rule_is_used(api: KubernetesApi) 
     """Each verb on each resource, by name where it is limited to names."""
     await everything(api)
     calls = {call(*asked) for asked in api.requests}
-    (role,) = rendered().of("ClusterRole")
+    release = rendered()
+    everywhere, here = release.of("ClusterRole")[0]["rules"], release.of("Role")[0]["rules"]
     for asked in calls:
-        assert any(allows(rule, asked) for rule in role["rules"]), asked
-    for rule in role["rules"]:
+        given = [*everywhere, *(here if asked[-1] == NAMESPACE else [])]
+        assert any(allows(rule, asked) for rule in given), asked
+    for rule in (*everywhere, *here):
         for group in rule["apiGroups"]:
             for resource in rule["resources"]:
                 for verb in rule["verbs"]:
@@ -108,8 +111,10 @@ async def test_every_call_is_allowed_and_every_rule_is_used(api: KubernetesApi) 
 
 
 def test_nothing_is_allowed_that_is_not_named() -> None:
-    """No star, and nothing that reads Secrets or grants rights."""
+    """No star, nothing that grants rights, and of Secrets the authority alone."""
     for role in (*rendered().of("ClusterRole"), *rendered().of("Role")):
         for rule in role["rules"]:
             assert "*" not in {*rule["verbs"], *rule["apiGroups"], *rule["resources"]}
             assert not {"escalate", "bind", "impersonate", "deletecollection"} & set(rule["verbs"])
+            if "secrets" in rule["resources"] and rule["verbs"] != ["create"]:
+                assert (role["kind"], rule["resourceNames"], rule["verbs"]) == ("Role", ["picket-ca"], ["get"])

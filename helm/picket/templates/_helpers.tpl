@@ -55,6 +55,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end }}
 
+{{- define "picket.authority" -}}
+{{- default (printf "%s-ca" (include "picket.fullname" .)) .Values.ca.secret -}}
+{{- end }}
+
 {{/* Several control planes have to be one mesh. */}}
 {{- define "picket.several" -}}
 {{- or .Values.autoscaling.enabled (gt (int .Values.replicas) 1) -}}
@@ -64,9 +68,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if eq (include "picket.several" .) "true" -}}
 {{- if not .Values.postgresql.existingSecret -}}
 {{- fail "several control planes share one database: set postgresql.existingSecret, or replicas to 1" -}}
-{{- end -}}
-{{- if not .Values.ca.existingSecret -}}
-{{- fail "several control planes share one certificate authority: set ca.existingSecret, or replicas to 1" -}}
 {{- end -}}
 {{- end -}}
 {{- if and .Values.ingress.enabled (not .Values.ingress.host) -}}
