@@ -370,6 +370,7 @@ class ControlPlane:
             proofs=self._settings.proofs,
             accounts=self._accounts,
             sinks=self._sinks.states,
+            keep=self._keep,
             host_names=(*self._settings.api_host_names, *(address.host for address in addresses)),
         )
         try:

@@ -14,7 +14,9 @@ from controlplane.api.schemas import ImportReceipt
 from controlplane.api.services import ApiServices
 from controlplane.flows.imports.model import End, Imported, Unused, checked
 from controlplane.flows.model import Verdict
+from controlplane.graph.evidence import DAY_MS
 from controlplane.workflow.importing import Import, Imports
+from controlplane.workflow.retention import Keep
 
 
 def blueprint(services: ApiServices) -> flask.Blueprint:
@@ -27,9 +29,15 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
         body = read_body(ImportBody)
         flows = [_flow(flow, index) for index, flow in enumerate(body.flows)]
         stored = imports.take(Import(body.epoch, body.log, body.format), body.number, flows, actor())
-        return write(ImportReceipt(stored))
+        return write(ImportReceipt(stored, sum(_is_stale(flow, services.keep, services.clock_ms()) for flow in flows)))
 
     return routes
+
+
+def _is_stale(flow: Imported, keep: Keep, now_ms: int) -> bool:
+    """Whether it is older than what is kept of its kind."""
+    days = keep.edges_days if flow.verdict is Verdict.ALLOWED else keep.violations_days
+    return bool(days) and flow.at_ms < now_ms - days * DAY_MS
 
 
 def _flow(flow: ImportedFlow, index: int) -> Imported:

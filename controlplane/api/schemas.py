@@ -427,9 +427,10 @@ class Audit(msgspec.Struct, frozen=True):
 
 
 class ImportReceipt(msgspec.Struct, frozen=True):
-    """What became of a batch: ``stored``, or known already."""
+    """What became of a batch: ``stored``, or known already; ``stale`` flows are older than what the control plane keeps."""
 
     stored: bool
+    stale: int
 
 
 class AuditVerdict(msgspec.Struct, frozen=True, kw_only=True):

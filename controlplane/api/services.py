@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from controlplane.store.interface import Store
 from controlplane.workflow.accounts import Accounts
 from controlplane.workflow.delivery import SinkState
 from controlplane.workflow.publish import Publisher
+from controlplane.workflow.retention import Keep
 from controlplane.workflow.review import Review
 
 
@@ -29,7 +30,7 @@ class ApiServices:
     a join document and raises ValueError for a workload that does not exist. ``token`` is what callers over TCP must bring;
     without one, only a Unix socket is served. ``host_names`` are the names, beside loopback, under which the API is called.
     ``accounts`` are the local users, ``sinks`` says how each sink does. ``proofs`` is whether sidecars may be asked to try
-    forbidden connections.
+    forbidden connections. ``keep`` says for how long what was seen is kept.
     """
 
     store: Store
@@ -44,3 +45,4 @@ class ApiServices:
     sinks: Callable[[], Sequence[SinkState]] = tuple
     host_names: tuple[str, ...] = ()
     proofs: bool = True
+    keep: Keep = field(default_factory=Keep)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from controlplane.api import places
-from controlplane.cli.connection import Session, connected
+from controlplane.cli.connection import Session, Way, connectable
 from controlplane.cli.output import console, plural, show_json
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ def learn() -> None:
     help="Whose sidecar wrote the log, for access logs that do not say it themselves.",
 )
 @click.option("--state", type=click.Path(path_type=Path, dir_okay=False), show_default="in --data", help="Where progress is kept.")
-@connected
-def import_log(session: Session, file: Path, named: str | None, owner: str | None, state: Path | None) -> None:
+@connectable
+def import_log(way: Way, file: Path, named: str | None, owner: str | None, state: Path | None) -> None:
     """Take in the flows of FILE: Hubble's, Istio's and Envoy's access logs, VPC flow logs.
 
     Every record is counted: as a flow, as not used (and why), or as lost by the log's own word. An import that was interrupted
@@ -53,7 +54,10 @@ def import_log(session: Session, file: Path, named: str | None, owner: str | Non
             raise click.ClickException(f"{file}: not a log of a known format; say which with --format ({', '.join(FORMATS)})")
         size = file.stat().st_size
         begun = resume.Progress(resume.fingerprint(log), kind)
-        path = state or places.default_data() / "imports" / f"{begun.epoch}.json"
+        session = way.session()
+        # What one control plane has taken in, another one has not.
+        server = hashlib.sha256(session.client.server.encode()).hexdigest()[:16]
+        path = state or way.data / "imports" / f"{begun.epoch}-{server}.json"
         try:
             progress = resume.load(path.read_bytes()) if path.exists() else begun
             resume.check_same(progress, log, size)
@@ -62,11 +66,12 @@ def import_log(session: Session, file: Path, named: str | None, owner: str | Non
         if progress.format != kind:
             raise click.ClickException(f"{path}: this import was begun as {progress.format}; say --format {progress.format}")
         parser = formats.FORMATS[kind](_end(owner))
+        sink = _Sink(session, file.name, kind)
         steps = run(
-            log, parser, progress, _Sink(session, file.name, kind), lambda made: _save(path, resume.dump(made)),
+            log, parser, progress, sink, lambda made: _save(path, resume.dump(made)),
             batch_lines=ALS_BATCH_LINES if kind == "envoy-als" else BATCH_LINES,
         )  # fmt: skip
-        _tell(session, file, kind, before=progress, after=_followed(steps, progress, size))
+        _tell(session, file, kind, before=progress, after=_followed(steps, progress, size), stale=sink.stale)
 
 
 def _followed(steps: Any, progress: Progress, size: int) -> Progress:
@@ -79,10 +84,11 @@ def _followed(steps: Any, progress: Progress, size: int) -> Progress:
     return progress
 
 
-def _tell(session: Session, file: Path, kind: str, *, before: Progress, after: Progress) -> None:
+def _tell(session: Session, file: Path, kind: str, *, before: Progress, after: Progress, stale: int) -> None:
     counts = after.counts
     if session.output == "json":
-        show_json({"file": str(file), "format": kind, "epoch": after.epoch, "batches": after.batches, **asdict(counts)})
+        about = {"file": str(file), "format": kind, "epoch": after.epoch, "batches": after.batches, "stale": stale}
+        show_json(about | asdict(counts))
         return
     out = console()
     if after.batches == before.batches:
@@ -92,6 +98,9 @@ def _tell(session: Session, file: Path, kind: str, *, before: Progress, after: P
         out.print(f"  {count} not used: {reason}")
     if counts.lost:
         out.print(f"  {counts.lost} lost before they were logged, by the log's own word")
+    if stale:
+        settings = "--keep-edges-days and --keep-violations-days"
+        out.print(f"  {plural(stale, 'flow')} older than the control plane keeps ({settings}): gone within the hour")
 
 
 class _Sink:
@@ -100,11 +109,13 @@ class _Sink:
     def __init__(self, session: Session, log: str, kind: str) -> None:
         self._session = session
         self._about = {"log": Path(log).name[:300], "format": kind}
+        self.stale = 0
 
     def store(self, epoch: str, number: int, batch: Batch) -> None:
         """Return when it is stored."""
         flows = [_flow(asdict(found)) for found in batch.flows]
-        self._session.post("/learn/import", {"epoch": epoch, "number": number, "flows": flows, **self._about})
+        receipt = self._session.post("/learn/import", {"epoch": epoch, "number": number, "flows": flows, **self._about})
+        self.stale += receipt["stale"]
 
 
 def _flow(found: dict[str, Any]) -> dict[str, Any]:

@@ -32,10 +32,10 @@ _log = structlog.get_logger("picket.retention")
 class Keep:
     """For how many days something is kept after it was last seen; 0 for ever."""
 
-    violations_days: int
-    edges_days: int
-    sidecars_days: int
-    history_days: int
+    violations_days: int = 0
+    edges_days: int = 0
+    sidecars_days: int = 0
+    history_days: int = 0
 
 
 def bounds(keep: Keep, now_ms: int) -> dict[Prunable, int]:

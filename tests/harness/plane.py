@@ -26,6 +26,7 @@ from controlplane.topology.document import parse_topology
 from controlplane.workflow.accounts import Accounts, NewToken
 from controlplane.workflow.agreement import Agreement
 from controlplane.workflow.publish import Publisher
+from controlplane.workflow.retention import Keep
 from controlplane.workflow.review import Review
 from controlplane.workflow.revisions import Done
 from controlplane.xds.compile import Compiler
@@ -59,6 +60,7 @@ class Plane:
     owners: Owners = field(default_factory=Owners)
     read_owners: Callable[[], Owners] | None = None
     reasons: tuple[str, ...] = ()
+    keep: Keep = field(default_factory=Keep)
     tokens: list[tuple[str, int, str]] = field(default_factory=list)
     accounts: Accounts = field(init=False)
     _sequence: int = 0
@@ -104,6 +106,7 @@ class Plane:
             new_join_token=self._join,
             token=token,
             accounts=self.accounts,
+            keep=self.keep,
             host_names=("mesh.example.org", "0.0.0.0"),
         )
 

@@ -17,12 +17,12 @@ BATCH: dict[str, Any] = {"epoch": "a" * 32, "number": 1, "log": "hubble.json", "
 
 
 def test_a_batch_counts_once(plane: Plane, api: FlaskClient) -> None:
-    assert api.post("/api/v1/learn/import", json=BATCH).get_json() == {"stored": True}
-    assert api.post("/api/v1/learn/import", json=BATCH).get_json() == {"stored": False}
+    assert api.post("/api/v1/learn/import", json=BATCH).get_json() == {"stored": True, "stale": 0}
+    assert api.post("/api/v1/learn/import", json=BATCH).get_json() == {"stored": False, "stale": 0}
     (edge,) = plane.store.edges()
     assert (edge.key.source, edge.key.destination, edge.key.protocol, edge.count) == ("default/frontend", "shop/cart", "grpc", 2)
     assert (edge.first_seen_ms, edge.last_seen_ms) == (700, 700)
-    assert api.post("/api/v1/learn/import", json=BATCH | {"number": 2}).get_json() == {"stored": True}
+    assert api.post("/api/v1/learn/import", json=BATCH | {"number": 2}).get_json() == {"stored": True, "stale": 0}
     assert [event.action for event in plane.store.audit(9)] == ["learn:import"]
 
 

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from controlplane.store.interface import ViolationFilter
+from controlplane.workflow.retention import Keep
 from tests.controlplane.cli.conftest import Picket
 from tests.controlplane.flows.imports.samples import ALS, HUBBLE, TEXT, VPC, opened
 from tests.harness.plane import Plane
+from tests.harness.plane import plane as plane_of
 
 
 def sample(directory: Path, name: str) -> Path:
@@ -58,6 +60,27 @@ def test_an_import_that_is_done_takes_in_only_what_was_added(plane: Plane, picke
     assert [edge.count for edge in plane.store.edges()] == counted
     told = picket("learn", "import", str(path), "--state", str(path.with_suffix(".state"))).out
     assert "nothing new since the last import" in told
+
+
+def test_another_control_plane_takes_it_in_as_well(plane: Plane, picket: Picket, tmp_path: Path) -> None:
+    """What is done is kept in --data, for each of them."""
+    path, data = sample(tmp_path, TEXT), tmp_path / "data"
+    assert "1 flow learned" in picket("learn", "import", str(path), "--data", str(data)).out
+    assert "nothing new" in picket("learn", "import", str(path), "--data", str(data)).out
+    (kept,) = (data / "imports").iterdir()
+    with plane_of() as other, other.listening(other.socket) as address:
+        assert "nothing new" not in picket("learn", "import", str(path), "--data", str(data), "--server", address).out
+        assert other.store.edges() == plane.store.edges() != []
+    assert len(list((data / "imports").iterdir())) == 2
+    assert kept.stat().st_mode & 0o077 == 0
+
+
+def test_what_is_older_than_what_is_kept_is_told(picket: Picket, tmp_path: Path) -> None:
+    with plane_of() as made:
+        made.now_ms, made.keep = 1_800_000_000_000, Keep(edges_days=365)
+        with made.listening(made.socket) as address:
+            told = picket("learn", "import", str(sample(tmp_path, HUBBLE)), "--server", address).out
+    assert "175 flows older than the control plane keeps (--keep-edges-days and --keep-violations-days): gone within" in told
 
 
 def test_a_lost_state_counts_nothing_twice(plane: Plane, picket: Picket, tmp_path: Path) -> None:
