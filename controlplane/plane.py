@@ -52,6 +52,7 @@ from controlplane.store.interface import Prunable, Store, StoreError
 from controlplane.tlsfront import FrontError
 from controlplane.topology.document import load_topology
 from controlplane.topology.model import Topology
+from controlplane.topology.unmeshed import Gaps
 from controlplane.web.app import create_console, together
 from controlplane.web.oidc.document import read_oidc
 from controlplane.web.sessions import Sessions
@@ -371,6 +372,7 @@ class ControlPlane:
             accounts=self._accounts,
             sinks=self._sinks.states,
             keep=self._keep,
+            gaps=lambda: Gaps() if self._cluster is None else self._cluster.discovery.found.gaps,
             host_names=(*self._settings.api_host_names, *(address.host for address in addresses)),
         )
         try:

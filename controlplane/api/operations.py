@@ -69,6 +69,7 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "policy.rollback": _write("Put an older revision's rules into force", asked.RollbackBody, schemas.Published),
         "applying.apply": _write("Put policy files into force", asked.ApplyBody, schemas.Published, schemas.Done),
         "sidecars.several": _read("Sidecars", asked.SidecarsQuery, schemas.Sidecars),
+        "sidecars.missing": _read("What should have a sidecar and has none", asked.Nothing, schemas.Unmeshed),
         "sidecars.config": _read("What a service's sidecars are told", asked.ConfigQuery, schemas.SidecarConfig),
         "violations.several": _read("Blocked and would-be-blocked flows", asked.ViolationsQuery, schemas.Violations),
         "violations.by_time": _read("How many there are, by time", asked.ViolationCountQuery, schemas.ViolationHistogram),

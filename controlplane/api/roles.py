@@ -36,6 +36,7 @@ LEAST: Mapping[str, Role] = MappingProxyType(
         "policy.one": Role.VIEWER,
         "policy.differences": Role.VIEWER,
         "sidecars.several": Role.VIEWER,
+        "sidecars.missing": Role.VIEWER,
         "sidecars.config": Role.VIEWER,
         "violations.several": Role.VIEWER,
         "violations.count": Role.VIEWER,

@@ -389,6 +389,22 @@ class Sidecars(msgspec.Struct, frozen=True):
     next_cursor: str | None = None
 
 
+class UnmeshedReplica(msgspec.Struct, frozen=True):
+    """A replica that should have a sidecar and has none. ``owner`` is what it was made for, such as ``Deployment/cart``."""
+
+    namespace: str
+    replica: str
+    owner: str
+    reason: str
+
+
+class Unmeshed(msgspec.Struct, frozen=True):
+    """What should be in the mesh and is not. ``notes`` say what cannot be told apart, and what to do."""
+
+    replicas: list[UnmeshedReplica]
+    notes: list[str]
+
+
 class Resource(msgspec.Struct, frozen=True):
     """One xDS resource as the typed view shows it: ``content`` is its protobuf JSON."""
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from controlplane.store.interface import Store
+from controlplane.topology.unmeshed import Gaps
 from controlplane.workflow.accounts import Accounts
 from controlplane.workflow.delivery import SinkState
 from controlplane.workflow.publish import Publisher
@@ -30,7 +31,8 @@ class ApiServices:
     a join document and raises ValueError for a workload that does not exist. ``token`` is what callers over TCP must bring;
     without one, only a Unix socket is served. ``host_names`` are the names, beside loopback, under which the API is called.
     ``accounts`` are the local users, ``sinks`` says how each sink does. ``proofs`` is whether sidecars may be asked to try
-    forbidden connections. ``keep`` says for how long what was seen is kept.
+    forbidden connections. ``keep`` says for how long what was seen is kept. ``gaps`` are
+    what should be in the mesh and is not.
     """
 
     store: Store
@@ -46,3 +48,4 @@ class ApiServices:
     host_names: tuple[str, ...] = ()
     proofs: bool = True
     keep: Keep = field(default_factory=Keep)
+    gaps: Callable[[], Gaps] = Gaps

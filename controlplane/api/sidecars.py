@@ -1,4 +1,4 @@
-"""`/api/v1/sidecars`: every sidecar's state, and what a workload's sidecars are told."""
+"""`/api/v1/sidecars`: every sidecar's state, where one is missing, and what a workload's sidecars are told."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from controlplane.api.names import service_named
 from controlplane.api.paging import page_after
 from controlplane.api.problems import problem
 from controlplane.api.reading import read_query, write
-from controlplane.api.requests import ConfigQuery, SidecarsQuery
+from controlplane.api.requests import ConfigQuery, Nothing, SidecarsQuery
 from controlplane.api.services import ApiServices
 from controlplane.identity.spiffe import parse_workload
 from controlplane.store.interface import SidecarRow
@@ -33,6 +33,13 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
         shown, cursor = page_after(rows, query.limit, query.cursor, lambda row: (row.workload, row.instance), tuple[str, str])
         listed = [shapes.sidecar(row, staged(row)) for row in shown]
         return write(schemas.Sidecars(services.publisher.policy.revision, listed, cursor))
+
+    @routes.get("/sidecars/missing")
+    def missing() -> flask.Response:
+        read_query(Nothing)
+        found = services.gaps()
+        replicas = [schemas.UnmeshedReplica(each.namespace, each.replica, each.owner, each.reason) for each in found.replicas]
+        return write(schemas.Unmeshed(replicas, list(found.notes)))
 
     @routes.get("/sidecars/<path:name>/config")
     def config(name: str) -> flask.Response:

@@ -1,4 +1,4 @@
-"""`picket sidecars`: every sidecar's state, and what a workload's sidecars are told."""
+"""`picket sidecars`: every sidecar's state, where one is missing, and what a workload's sidecars are told."""
 
 from __future__ import annotations
 
@@ -74,6 +74,28 @@ def _instance(item: dict[str, Any]) -> str:
     image = f"image {item['image_digest'][:_SHORT_DIGEST]}" if item["image_digest"] else ""
     about = ", ".join(filter(None, (envoy, image)))
     return f"{item['instance']} ({about})" if about else str(item["instance"])
+
+
+@sidecars.command("missing", short_help="Show what should have a sidecar and has none.")
+@connected
+def missing(session: Session) -> None:
+    """Show the pods that should have a sidecar and have none, why, and what to do. In a cluster only."""
+    found = session.get("/sidecars/missing")
+    if session.output == "json":
+        show_json(found)
+        return
+    out = console()
+    if found["replicas"]:
+        from controlplane.cli.listing import Listing  # noqa: PLC0415  # `picket --help` does not pay for rich
+
+        listing = Listing("namespace", "pod", "of", "~why")
+        for item in found["replicas"]:
+            listing.add(item["namespace"], item["replica"], item["owner"], item["reason"])
+        listing.show(out)
+    else:
+        out.print("nothing that should have a sidecar is without one")
+    for note in found["notes"]:
+        out.print(cell(note))
 
 
 @sidecars.command("config", short_help="Show the Envoy configuration of a sidecar.")

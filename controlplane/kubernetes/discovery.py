@@ -62,8 +62,8 @@ class Discovery:
             self._changed.clear()
             found = await asyncio.to_thread(found_in, self._held())
             if found != self._found:
-                for note in found.notes:
-                    if self._found is None or note not in self._found.notes:
+                for note in found.gaps.notes:
+                    if note not in self.found.gaps.notes:
                         _log.warning("cluster", note=note)
                 self._found = found
                 await self._declare(found)

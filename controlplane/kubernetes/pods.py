@@ -26,16 +26,6 @@ class Replica:
     images: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Unmeshed:
-    """A pod that should have a sidecar and has none."""
-
-    namespace: str
-    pod: str
-    owner: str
-    reason: str
-
-
 def account_of(pod: Pod) -> str:
     """``namespace/account``."""
     return f"{pod.metadata.namespace}/{pod.spec.service_account_name or DEFAULT_ACCOUNT}"

@@ -18,7 +18,6 @@ from controlplane.kubernetes.injection.rules import ENABLED, INJECTION_LABEL
 from controlplane.kubernetes.names import MODE_LABEL
 from controlplane.kubernetes.pods import (
     Replica,
-    Unmeshed,
     account_of,
     addresses_of,
     containers_of,
@@ -31,6 +30,7 @@ from controlplane.kubernetes.pods import (
 from controlplane.kubernetes.ports import protocol_of
 from controlplane.topology.model import Guard, Kind, Port, Service, ServiceName, Topology, canonical_address
 from controlplane.topology.protocol import is_datastore
+from controlplane.topology.unmeshed import Gaps, Unmeshed
 
 MAX_PORTS = 1_000
 _FINISHED = frozenset({"Succeeded", "Failed"})
@@ -40,15 +40,14 @@ _FINISHED = frozenset({"Succeeded", "Failed"})
 class Found:
     """A cluster as the mesh sees it.
 
-    ``replicas`` are pods by ``namespace/pod``. ``unmeshed`` lack a sidecar that they should have. ``notes`` say where service
+    ``replicas`` are pods by ``namespace/pod``. ``gaps`` are pods without a sidecar that they should have, and where service
     accounts keep services from being told apart. ``modes`` are what labels of namespaces ask for, unchecked, and ``injected``
     the namespaces that have sidecars, or want them.
     """
 
     topology: Topology = field(default_factory=Topology)
     replicas: Mapping[str, Replica] = field(default_factory=dict)
-    unmeshed: tuple[Unmeshed, ...] = ()
-    notes: tuple[str, ...] = ()
+    gaps: Gaps = field(default_factory=Gaps)
     modes: Mapping[str, str] = field(default_factory=dict)
     injected: frozenset[str] = frozenset()
 
@@ -110,8 +109,7 @@ def found_in(held: objects.Objects) -> Found:
     return Found(
         topology=Topology(services),
         replicas={key: Replica(account_of(pod), owner_of(pod), images_of(pod)) for key, pod in live.items()},
-        unmeshed=tuple(_unmeshed(held, wanted)),
-        notes=tuple(notes),
+        gaps=Gaps(tuple(_unmeshed(held, wanted)), tuple(notes)),
         modes={key.removeprefix("/"): mode for key, space in spaces if (mode := _label(space, MODE_LABEL))},
         injected=wanted | frozenset(pod.metadata.namespace for pod in held.pods.values() if is_injected(pod)),
     )

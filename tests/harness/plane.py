@@ -23,6 +23,7 @@ from controlplane.settings import Listen, parse_listen
 from controlplane.store.interface import SidecarRow
 from controlplane.store.sql import SqlStore, open_store
 from controlplane.topology.document import parse_topology
+from controlplane.topology.unmeshed import Gaps
 from controlplane.workflow.accounts import Accounts, NewToken
 from controlplane.workflow.agreement import Agreement
 from controlplane.workflow.publish import Publisher
@@ -61,6 +62,7 @@ class Plane:
     read_owners: Callable[[], Owners] | None = None
     reasons: tuple[str, ...] = ()
     keep: Keep = field(default_factory=Keep)
+    gaps: Gaps = field(default_factory=Gaps)
     tokens: list[tuple[str, int, str]] = field(default_factory=list)
     accounts: Accounts = field(init=False)
     _sequence: int = 0
@@ -107,6 +109,7 @@ class Plane:
             token=token,
             accounts=self.accounts,
             keep=self.keep,
+            gaps=lambda: self.gaps,
             host_names=("mesh.example.org", "0.0.0.0"),
         )
 

@@ -6,6 +6,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from controlplane.store.interface import SidecarRow
+from controlplane.topology.unmeshed import Gaps, Unmeshed
 from tests.harness.plane import Plane
 
 # envoy-data-plane does what pydantic has deprecated, when it is imported.
@@ -31,6 +32,15 @@ def test_a_sidecar_tells_all_that_is_known_of_it(plane: Plane, api: FlaskClient)
         "image_digest": "", "rollout": None,
     }  # fmt: skip
     assert api.get("/api/v1/sidecars").get_json()["revision"] == 0
+
+
+def test_what_should_have_a_sidecar_and_has_none_is_told_with_the_reason(plane: Plane, api: FlaskClient) -> None:
+    assert api.get("/api/v1/sidecars/missing").get_json() == {"replicas": [], "notes": []}
+    plane.gaps = Gaps((Unmeshed("shop", "cart-1", "Deployment/cart", "it was there before"),), ("shop/default: shared",))
+    assert api.get("/api/v1/sidecars/missing").get_json() == {
+        "replicas": [{"namespace": "shop", "replica": "cart-1", "owner": "Deployment/cart", "reason": "it was there before"}],
+        "notes": ["shop/default: shared"],
+    }
 
 
 def test_reports_and_what_was_lost_of_them_are_told(plane: Plane, api: FlaskClient) -> None:

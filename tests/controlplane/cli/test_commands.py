@@ -8,6 +8,7 @@ import pytest
 
 from controlplane.flows.model import Verdict
 from controlplane.store.interface import SidecarRow
+from controlplane.topology.unmeshed import Gaps, Unmeshed
 from controlplane.workflow.incidents import Incidents
 from tests.controlplane.cli.conftest import Picket
 from tests.harness.plane import ADD_CART, GET_CART, PAY, REDIS, Plane
@@ -271,6 +272,15 @@ def test_sidecars_are_shown_with_what_they_refused(plane: Plane, picket: Picket)
     assert "frontend (front-0) refused LDS" in shown.out
     assert "no such filter" in shown.out
     assert [item["state"] for item in picket("sidecars", "-o", "json").json["sidecars"]] == ["nack", "ack"]
+
+
+def test_what_should_have_a_sidecar_and_has_none_is_shown_with_the_reason(plane: Plane, picket: Picket) -> None:
+    assert picket("sidecars", "missing").out == "nothing that should have a sidecar is without one\n"
+    plane.gaps = Gaps((Unmeshed("shop", "cart-1", "Deployment/cart", "it was there before"),), ("shop/default: shared",))
+    shown = picket("sidecars", "missing")
+    assert ["shop", "cart-1", "Deployment/cart", "it was there before"] in lines(shown.out)
+    assert shown.out.endswith("shop/default: shared\n")
+    assert picket("sidecars", "missing", "-o", "json").json["notes"] == ["shop/default: shared"]
 
 
 @pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince212")

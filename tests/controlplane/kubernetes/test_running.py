@@ -121,6 +121,12 @@ async def test_pods_join_by_their_tokens_and_what_exists_follows_the_cluster(dir
                 await asyncio.sleep(0.01)
         bundle = api.objects["configmaps"]["shop/picket-trust-bundle"]["data"]["bundle.pem"]
         assert bundle == (plane.directory / "ca" / "ca.pem").read_text()
+        assert (await asyncio.to_thread(plane.api().get, "/api/v1/sidecars/missing"))["replicas"] == []
+        api.put("pods", "old", pod("old", "10.1.0.7", sidecar=False, owner=("StatefulSet", "cart")), "shop")
+        async with asyncio.timeout(30):
+            while not (missing := (await asyncio.to_thread(plane.api().get, "/api/v1/sidecars/missing"))["replicas"]):
+                pass
+        assert missing[0]["owner"] == "StatefulSet/cart"
         svid = await attested(plane, good)
         assert isinstance(svid, Svid)
         assert svid.spiffe_id == "spiffe://picket.local/ns/shop/sa/cart"

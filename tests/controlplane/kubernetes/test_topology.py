@@ -67,7 +67,7 @@ def test_two_services_before_the_same_pods_are_one() -> None:
     )
     assert one(found).addresses == ("10.96.0.1", "10.96.0.2")
     assert [port.number for port in one(found).ports] == [80, 9090]
-    assert found.notes == ()
+    assert found.gaps.notes == ()
 
 
 def test_ports_that_only_containers_name_are_ports_too() -> None:
@@ -130,7 +130,7 @@ def test_services_that_share_an_account_are_reached_as_kubernetes_leads_and_that
         ("shop/default", Guard.ALL, ()), ("shop/cart", Guard.NONE, ("10.96.0.1",)), ("shop/web", Guard.NONE, ("10.96.0.2",)),
     ]  # fmt: skip
     assert list(found.topology.by_workload) == [WorkloadId("shop", "default")]
-    assert found.notes == (
+    assert found.gaps.notes == (
         "shop/default: one service account for what should be told apart (cart, web); give each an account of its own",
     )
 
@@ -177,7 +177,7 @@ def test_names_that_lead_elsewhere_and_ports_that_are_no_tcp_are_left_out() -> N
 def test_an_account_that_is_gone_has_no_identity_and_its_service_stands_for_itself() -> None:
     found = found_in(cart(accounts=[]))
     assert found.topology.by_workload == {}
-    assert "the service account is gone" in found.notes[0]
+    assert "the service account is gone" in found.gaps.notes[0]
 
 
 def test_what_is_dialled_from_outside_is_a_gateway() -> None:
@@ -189,10 +189,10 @@ def test_pods_of_a_namespace_with_injection_that_have_no_sidecar_are_found_and_o
         pod("cart-1", "10.1.0.1"), pod("cart-2", "10.1.0.2", sidecar=False, owner=("StatefulSet", "cart")),
         pod("done", "10.1.0.3", sidecar=False, phase="Succeeded"),
     ]  # fmt: skip
-    (found,) = found_in(cart(pods=pods)).unmeshed
-    assert (found.namespace, found.pod, found.owner) == ("shop", "cart-2", "StatefulSet/cart")
+    (found,) = found_in(cart(pods=pods)).gaps.replicas
+    assert (found.namespace, found.replica, found.owner) == ("shop", "cart-2", "StatefulSet/cart")
     assert "kubectl rollout restart -n shop statefulset/cart" in found.reason
-    assert found_in(cart(pods=pods, namespaces=[namespace("shop")])).unmeshed == ()
+    assert found_in(cart(pods=pods, namespaces=[namespace("shop")])).gaps.replicas == ()
 
 
 def test_namespaces_with_sidecars_are_those_that_want_them_and_those_with_a_pod_that_asked() -> None:
