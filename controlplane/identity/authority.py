@@ -169,9 +169,7 @@ def load_or_create(directory: Path, trust_domain: str, now: datetime | None = No
     return read_authority(certificate_pem, key_pem, trust_domain, moment, str(directory))
 
 
-def read_authority(
-    certificate_pem: bytes, key_pem: bytes, trust_domain: str, now: datetime, where: str
-) -> CertificateAuthority:
+def read_authority(certificate_pem: bytes, key_pem: bytes, trust_domain: str, now: datetime, where: str) -> CertificateAuthority:
     """An authority that is kept somewhere; ``where`` is what errors call it.
 
     Raises:

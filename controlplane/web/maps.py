@@ -136,8 +136,10 @@ def _nodes(seen: Seen) -> Iterator[_Drawn]:
 
 
 def _layered(atlas: Atlas) -> dict[str, tuple[float, float]]:
-    """Callers left, called right."""
-    layout = arrange((node.name for node in atlas.nodes), (link.pair for link in atlas.links))
+    """Callers left, called right. What only ever was denied moves nothing: a scan must not turn the mesh upside down."""
+    layout = arrange(
+        (node.name for node in atlas.nodes), (link.pair for link in atlas.links if link.count or link.state is not State.DENIED)
+    )
     return {name: (column * _ACROSS, round(row * _DOWN, 1)) for name, (column, row) in layout.places.items()}
 
 

@@ -69,7 +69,10 @@ def blueprint(console: Console) -> flask.Blueprint:
     def one(name: str) -> str:
         require(Role.ADMIN)
         return flask.render_template(
-            "user.html", account=_account(console, name), tokens=api.store.access_tokens(name), roles=list(Role),
+            "user.html",
+            account=_account(console, name),
+            tokens=api.store.access_tokens(name),
+            roles=list(Role),
             now_ms=api.clock_ms(),
         )
 

@@ -74,14 +74,14 @@
       { selector: "edge", style: {
         "curve-style": isLarge ? "straight" : "bezier", "target-arrow-shape": "triangle", "arrow-scale": 1.1,
         label: isLarge ? "" : "data(shown)", "line-opacity": isLarge ? 0.5 : 1,
-        "font-size": 10, "font-family": "system-ui, sans-serif", "text-rotation": "autorotate", "min-zoomed-font-size": 8,
+        "font-size": 10, "font-family": "system-ui, sans-serif", "text-rotation": "autorotate", "min-zoomed-font-size": 9,
         "text-background-color": colour("panel"), "text-background-opacity": 1, "text-background-padding": 1,
         "loop-direction": "0deg",
       } },
-      line("approved", "good", 1.5, {}),
+      line("approved", "good", 2.5, { "z-index": 2 }),
       line("learned", "link", 2, { "line-style": "dashed", "line-dash-pattern": [8, 4], "target-arrow-shape": "vee" }),
       line("would-deny", "warn", 3, { "line-style": "dashed", "line-dash-pattern": [2, 4], "target-arrow-shape": "circle" }),
-      line("denied", "bad", 4, { "target-arrow-shape": "tee" }),
+      line("denied", "bad", 2.5, { "target-arrow-shape": "tee" }),
       line("stale", "edge", 1, { "line-style": "dashed", "line-dash-pattern": [3, 6], "target-arrow-fill": "hollow" }),
       ...(isSought ? [
         { selector: ".miss", style: { opacity: 0.3 } },
