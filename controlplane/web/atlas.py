@@ -6,13 +6,14 @@ The learned graph is kept for a moment: everybody who looks at the map asks for 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from controlplane.api import outcomes
 from controlplane.api.names import end_named
 from controlplane.api.problems import problem
 from controlplane.graph.atlas import Atlas, View, look
@@ -20,12 +21,15 @@ from controlplane.graph.chart import ChartedEdge, chart
 from controlplane.graph.evidence import HOUR_MS
 from controlplane.graph.expression import MAX_LENGTH, BadExpression, Expression, read_expression
 from controlplane.graph.learn import GraphEdge
-from controlplane.graph.links import links_of, uses
+from controlplane.graph.links import Link, Pair, State, links_of, uses
+from controlplane.graph.proposal import load_proposal
 from controlplane.graph.render.picture import kinds_of, node_of
 from controlplane.policy.rules import Policy
 from controlplane.store.interface import ViolationFilter
 from controlplane.topology.model import Topology
+from controlplane.web.choice import MAX_TEXT, read_rows
 from controlplane.web.guard import Console
+from controlplane.workflow.revisions import Refused
 
 #: How old the learned graph of a page may be.
 FRESH_MS = 3_000
@@ -39,7 +43,10 @@ _Words = Annotated[str, Meta(max_length=MAX_LENGTH)]
 
 
 class MapQuery(Struct, frozen=True, forbid_unknown_fields=True):
-    """``find`` and ``hide`` are expressions, ``open`` namespaces with commas between (``*`` all), ``hours`` empty for all time."""
+    """``find`` and ``hide`` are expressions, ``open`` namespaces with commas between (``*`` all), ``hours`` empty for all time.
+
+    With a ``proposal``, its ``rows`` ("1-4,7", all when empty) and what comes within reach by them stand out.
+    """
 
     find: _Words = ""
     hide: _Words = ""
@@ -47,13 +54,24 @@ class MapQuery(Struct, frozen=True, forbid_unknown_fields=True):
     hops: Annotated[int, Meta(ge=1, le=6)] = 1
     hours: Annotated[str, Meta(pattern="^([1-9][0-9]{0,3})?$")] = ""
     open: Annotated[str, Meta(max_length=10_000)] | None = None
+    proposal: Annotated[str, Meta(pattern="^([1-9][0-9]{0,14})?$")] = ""
+    rows: Annotated[str, Meta(max_length=MAX_TEXT)] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Radius:
+    """What a proposal does to the map: the pairs of its rows, and in words what changes about who reaches whom, by service."""
+
+    rows: Mapping[Pair, GraphEdge] = field(default_factory=dict)
+    reach: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A view of the map with what it was made from."""
+    """A view of the map with what it was made from. ``radius`` is that of the proposal, where one is looked at."""
 
     atlas: Atlas
+    radius: Radius
     charted: Sequence[ChartedEdge]
     policy: Policy
     topology: Topology
@@ -78,7 +96,10 @@ class Observatory:
         since_ms = max(now_ms - int(query.hours or VIOLATION_HOURS) * HOUR_MS, 1)
         used = uses(self._api.store.history(since_ms // HOUR_MS, MAX_FLOWS)) if query.hours else None
         refused = self._api.store.violations(ViolationFilter(since_ms=since_ms), MAX_VIOLATIONS)
+        radius = self._radius(query, now_ms)
         links = links_of(charted, refused, used)
+        there = {link.pair for link in links}
+        links += [_wished(edge) for pair, edge in radius.rows.items() if pair not in there]
         kinds = kinds_of(now.topology)
         names = {*kinds, *(end for link in links for end in link.pair)}
         focus = end_named(now.topology, query.focus.strip())
@@ -86,13 +107,39 @@ class Observatory:
         view = View(_read("find", query.find), _read("hide", query.hide), focus if focus in names else "", query.hops, opened)
         modes = {str(name): now.policy.mode(name) for name in now.topology.services}
         found = look([node_of(name, kinds) for name in sorted(names)], links, modes, view)
-        return Seen(found, charted, now.policy, now.topology)
+        return Seen(found, radius, charted, now.policy, now.topology)
+
+    def _radius(self, query: MapQuery, now_ms: int) -> Radius:
+        """What the proposal of a query does.
+
+        Raises:
+            ApiProblemError: there is no such proposal, or it has no such rows.
+        """
+        if not query.proposal:
+            return Radius()
+        number, rows = int(query.proposal), read_rows([query.rows])
+        if rows is None:
+            detail, remedy = "rows are numbers such as 1-4,7", "choose rows on the proposal's page"
+            raise problem(HTTPStatus.BAD_REQUEST, "query", detail, where="query.rows", remedy=remedy)
+        stored = self._api.store.proposal(number)
+        listed = dict(enumerate(load_proposal(stored.document), 1)) if stored is not None else {}
+        wanted = rows or frozenset(listed)
+        outcome = self._api.review.preview(number, now_ms, wanted)
+        if isinstance(outcome, Refused):
+            raise outcomes.refusal(outcome, "look at the list of proposals")
+        chosen = [listed[row].edge for row in sorted(wanted)]
+        return Radius({(e.source, e.destination): e for e in chosen}, {change.target: change.text for change in outcome.reach})
 
     def _graph(self, now_ms: int) -> list[GraphEdge]:
         with self._lock:
             if self._learned is None or not 0 <= now_ms - self._learned[0] < FRESH_MS:
                 self._learned = now_ms, self._api.review.learned()
             return self._learned[1]
+
+
+def _wished(edge: GraphEdge) -> Link:
+    """An edge that a proposal asks for and that nobody has used yet."""
+    return Link(edge.source, edge.destination, State.LEARNED, (f"{edge.port} {edge.protocol}".strip(),), 1, 0, 0)
 
 
 def _read(where: str, text: str) -> Expression:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 import flask
 import msgspec
@@ -45,6 +45,7 @@ class _Drawn(msgspec.Struct):
     members: int
     hit: bool
     page: bool
+    reach: str
     x: float
     y: float
 
@@ -60,6 +61,7 @@ class _Line(msgspec.Struct):
     text: str
     weight: int
     hit: bool
+    proposed: bool
 
 
 class _Picture(msgspec.Struct):
@@ -82,7 +84,7 @@ def blueprint(console: Console) -> flask.Blueprint:
             seen, mistake = observatory.see(query), None
         except ApiProblemError as error:
             mistake = error.problem
-            query = msgspec.structs.replace(query, find="", hide="")
+            query = msgspec.structs.replace(query, find="", hide="", proposal="", rows="")
             seen = observatory.see(query)
         atlas = seen.atlas
         given = {name: value for name, value in flask.request.args.items() if value}
@@ -90,14 +92,14 @@ def blueprint(console: Console) -> flask.Blueprint:
         listed = sorted(atlas.links, key=lambda link: (link.pair not in atlas.found_links, order.index(link.state), link.pair))
         page = flask.render_template(
             "map.html", query=query, atlas=atlas, links=listed[:LISTED], given=given, words={**flask.request.args}, mistake=mistake,
-            text_of=_text, states=list(State), toggled=lambda name: _toggled(atlas, name), sought=query.find != "",
+            toggled=lambda name: _toggled(atlas, name), sought=query.find != "" or query.proposal != "", radius=seen.radius,
         )  # fmt: skip
         return page, mistake.status if mistake is not None else 200
 
     @routes.get("/map/data")
     def data() -> flask.Response:
         seen = observatory.see(read_query(MapQuery))
-        body = msgspec.json.encode(_Picture(seen.policy.revision, list(_nodes(seen)), list(_lines(seen.atlas))))
+        body = msgspec.json.encode(_Picture(seen.policy.revision, list(_nodes(seen)), list(_lines(seen))))
         response = flask.Response(body, content_type="application/json")
         response.set_etag(hashlib.sha256(body).hexdigest()[:32])
         return response.make_conditional(flask.request)  # type: ignore[return-value]  # it is the response itself
@@ -131,7 +133,7 @@ def _nodes(seen: Seen) -> Iterator[_Drawn]:
         mode = str(seen.policy.mode(name)) if page else ""
         yield _Drawn(
             node.name, node.label, "" if node.kind == "namespace" else node.namespace, node.kind, mode, node.members,
-            node.name in atlas.found_nodes, page, x, y,
+            node.name in atlas.found_nodes or node.name in seen.radius.reach, page, seen.radius.reach.get(node.name, ""), x, y,
         )  # fmt: skip
 
 
@@ -162,12 +164,20 @@ def _blocks(nodes: Sequence[Node]) -> dict[str, tuple[float, float]]:
     return places
 
 
-def _lines(atlas: Atlas) -> Iterator[_Line]:
-    for link in atlas.links:
+def _lines(seen: Seen) -> Iterator[_Line]:
+    names = {node.name for node in seen.atlas.nodes}
+    asked = {(_shown(pair[0], names), _shown(pair[1], names)) for pair in seen.radius.rows}
+    for link in seen.atlas.links:
         weight = len(str(link.count + link.refused))
         label = ", ".join(link.ports[:2]) + (", ..." if len(link.ports) > 2 else "")
         pair = link.pair
-        yield _Line(f"{pair[0]} > {pair[1]}", *pair, link.state, label, _text(link), weight, pair in atlas.found_links)
+        is_hit = pair in seen.atlas.found_links or pair in asked
+        yield _Line(f"{pair[0]} > {pair[1]}", *pair, link.state, label, _text(link), weight, is_hit, pair in asked)
+
+
+def _shown(name: str, names: Container[str]) -> str:
+    """The name, or that of its namespace where that is shown as one."""
+    return name if name in names else f"{name.partition('/')[0]}/"
 
 
 def _text(link: Link) -> str:

@@ -38,7 +38,7 @@
     return {
       group: "nodes",
       data: { ...node, shown: `${node.label}\n${below}` },
-      classes: `${node.kind} ${node.mode} ${node.hit ? "hit" : "miss"}`,
+      classes: `${node.kind} ${node.mode} ${node.hit ? "hit" : "miss"} ${node.reach ? "reached" : ""}`,
       position: places[node.id] || { x: node.x, y: node.y },
     };
   }
@@ -46,8 +46,8 @@
   function linkElement(link) {
     return {
       group: "edges",
-      data: { ...link, shown: `${SIGNS[link.state]}${link.label}` },
-      classes: `${link.state} ${link.hit ? "hit" : "miss"}`,
+      data: { ...link, shown: `${link.proposed ? "+ " : ""}${SIGNS[link.state]}${link.label}` },
+      classes: `${link.state} ${link.hit ? "hit" : "miss"} ${link.proposed ? "proposed" : ""}`,
     };
   }
 
@@ -87,6 +87,10 @@
         { selector: ".miss", style: { opacity: 0.3 } },
         { selector: "node.hit", style: { "outline-width": 3, "outline-color": colour("link"), "outline-offset": 3 } },
       ] : []),
+      { selector: "edge.proposed", style: {
+        "underlay-color": colour("link"), "underlay-opacity": 0.25, "underlay-padding": 6, label: "data(shown)",
+      } },
+      { selector: "node.reached", style: { "underlay-color": colour("warn"), "underlay-opacity": 0.3, "underlay-padding": 8 } },
       { selector: "node:selected", style: { "background-color": colour("tint"), "border-width": 3, "border-color": colour("link") } },
       { selector: "edge:selected", style: { width: 5, "z-index": 9, label: "data(shown)" } },
     ];
@@ -125,12 +129,14 @@
       const incoming = element.incomers("edge").length, outgoing = element.outgoers("edge").length;
       const what = [data.kind, data.mode && `in mode ${data.mode}`, data.members > 1 && `${data.members} names`].filter(Boolean).join(", ");
       put("p", `${what}; called by ${incoming}, calls ${outgoing}.`, about);
+      if (data.reach) put("p", `The proposal ${data.reach}.`, about);
       if (data.page) put("a", "Its page", put("p", "", about), `/services/${data.id}`);
       const address = further(data);
       if (address) put("a", data.kind === "namespace" ? "Open the namespace" : "Look around it", put("p", "", about), address);
     } else {
       put("h2", `${data.source} → ${data.target}`, about);
       put("p", `${data.text}.`, about);
+      if (data.proposed) put("p", "The proposal asks for it.", about);
       const query = new URLSearchParams({ q: `from:${data.source} to:${data.target}` });
       if (!data.source.endsWith("/") && !data.target.endsWith("/")) {
         put("a", "Blocked connections between them", put("p", "", about), `/blocked?${query}`);

@@ -123,3 +123,18 @@ def test_with_very_many_links_names_stand_in_blocks_and_none_upon_another(plane:
     plane.learn(*(PAY._replace(source=source, destination=destination) for source, destination in pairs))
     nodes = drawn(browser)["nodes"]
     assert len({(node["x"], node["y"]) for node in nodes}) == len(nodes) >= 30
+
+
+def test_the_blast_radius_of_a_proposal_is_drawn(plane: Plane, browser: FlaskClient) -> None:
+    plane.learn(GET_CART, REDIS)
+    plane.review.refresh_proposal()
+    picture = drawn(browser, "proposal=1&rows=1")
+    assert [link["proposed"] for link in picture["links"]] == [True, False]
+    assert {node["id"]: node["reach"] for node in picture["nodes"] if node["reach"]} == {
+        "shop/cart": "makes shop/cart reachable from 1 more workload"
+    }
+    assert "1 service comes within reach" in shown(browser, "/map?proposal=1&rows=1")
+    assert "2 links of proposal 1" in shown(browser, "/map?proposal=1")
+    assert browser.get("/map?proposal=7").status_code == 404
+    assert browser.get("/map/data?proposal=1&rows=x").status_code == 400
+    assert browser.get("/map/data?proposal=1&rows=9").status_code == 422
