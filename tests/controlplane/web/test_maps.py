@@ -66,6 +66,18 @@ def test_the_picture_has_every_name_and_link_with_its_state(plane: Plane, browse
     assert states == {("default/frontend", "shop/cart"): "learned", ("ip:10.9.9.9", "shop/pay"): "would-deny"}
 
 
+def test_what_only_was_denied_moves_nothing(plane: Plane, browser: FlaskClient) -> None:
+    """A scan draws its lines over the mesh as it is."""
+    plane.learn(GET_CART, REDIS)
+    before = {node["id"]: (node["x"], node["y"]) for node in drawn(browser)["nodes"]}
+    plane.violate(REDIS._replace(source="shop/redis", destination="shop/cart"))
+    plane.violate(GET_CART._replace(source="shop/cart", destination="default/frontend"))
+    plane.now_ms += 10_000
+    picture = drawn(browser)
+    assert {link["state"] for link in picture["links"]} == {"learned", "denied"}
+    assert {node["id"]: (node["x"], node["y"]) for node in picture["nodes"]} == before
+
+
 def test_an_unchanged_picture_is_not_sent_again(plane: Plane, browser: FlaskClient) -> None:
     first = browser.get("/map/data")
     same = {"If-None-Match": first.headers["ETag"]}
