@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 from controlplane.flows.model import NEVER_PASSED_ON, EdgeKey, Flow, Verdict
@@ -66,14 +66,15 @@ def flows_of(observed: Observed, reporter: WorkloadId, given: Surroundings) -> I
         edge, learns = _outbound_edge(observed, reporter, given.topology)
     if observed.verdict is not Verdict.DENIED and learns:
         image = given.image_of(edge.source, observed.peer_address if observed.inbound else given.instance)
-        passed = _flow(observed, edge._replace(path=observed.path), Verdict.ALLOWED, reporter, "", given.now_ms)
-        yield replace(passed, image=image) if image else passed
+        yield _flow(observed, edge._replace(path=observed.path), Verdict.ALLOWED, reporter, "", given.now_ms, image)
     if observed.verdict is not Verdict.ALLOWED:
         deny_id = observed.deny_id or _unnamed_deny_id(observed, reporter, given.policy)
         yield _flow(observed, edge._replace(path=observed.path), observed.verdict, reporter, deny_id, given.now_ms)
 
 
-def _flow(observed: Observed, edge: EdgeKey, verdict: Verdict, reporter: WorkloadId, deny_id: str, now_ms: int) -> Flow:
+def _flow(
+    observed: Observed, edge: EdgeKey, verdict: Verdict, reporter: WorkloadId, deny_id: str, now_ms: int, image: str = ""
+) -> Flow:
     """Times ahead of ours are another clock's error: nothing was seen in the future."""
     return Flow(
         edge=edge,
@@ -88,6 +89,7 @@ def _flow(observed: Observed, edge: EdgeKey, verdict: Verdict, reporter: Workloa
         peer_address=observed.peer_address,
         deny_id=deny_id,
         reason=observed.reason,
+        image=image,
     )
 
 

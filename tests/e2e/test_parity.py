@@ -17,7 +17,10 @@ from controlplane.demo.mesh import Mesh
 from controlplane.demo.tour import Tour
 from tests.e2e.meshes import NO_NAMESPACES, TOWN, eventually, learn, put_into, running
 
-pytestmark = [pytest.mark.e2e, pytest.mark.skipif(bool(NO_NAMESPACES), reason=f"no network namespaces here: {NO_NAMESPACES}")]
+pytestmark = pytest.mark.e2e
+REDIRECT = pytest.param(
+    "redirect", marks=pytest.mark.skipif(bool(NO_NAMESPACES), reason=f"no network namespaces here: {NO_NAMESPACES}")
+)
 HOURS_MS = 3 * 3_600_000
 
 
@@ -43,10 +46,11 @@ def take_off(file: Path, source: str) -> None:
         database.execute("UPDATE revisions SET document = ?", (json.dumps(document),))
 
 
-async def test_real_envoys_do_what_the_policy_says_and_a_wrong_list_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("capture", [REDIRECT, "explicit"])
+async def test_real_envoys_do_what_the_policy_says_and_a_wrong_list_is_told(tmp_path: Path, capture: str) -> None:
     """Expected calls, refused ones at either end, and would-be refused ones; then a list from which the cart was taken."""
     file = tmp_path / "picket.db"
-    async with running(TOWN, tmp_path, database=f"sqlite:///{file}") as mesh:
+    async with running(TOWN, tmp_path, capture, database=f"sqlite:///{file}") as mesh:
         made = Tour(mesh.plan, mesh.authority_file)
         await learn(mesh, made.expected())
         await put_into(mesh, "enforce")
