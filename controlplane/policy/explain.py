@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from controlplane.identity.spiffe import WorkloadId
 from controlplane.policy.evaluate import Allowed, Denied, Outcome, Reason, Request, evaluate, evaluate_egress
-from controlplane.policy.rules import HttpMatch, Mode, Policy, Rule
+from controlplane.policy.rules import AddressSource, HttpMatch, Mode, Policy, Rule
+from controlplane.topology.model import ServiceName
 
 #: Names that a sentence lists.
 _LISTED = 3
@@ -26,6 +28,13 @@ class Explanation:
         if isinstance(self.outcome, Allowed):
             return "allowed"
         return "denied" if isinstance(self.outcome, Denied) else "would-deny"
+
+
+def request_from(source: WorkloadId | AddressSource, destination: ServiceName, port: int, method: str, path: str) -> Request:
+    """The request of a source as rules write it."""
+    if isinstance(source, AddressSource):
+        return Request(destination, port, None, source.cidr.partition("/")[0], method, path)
+    return Request(destination, port, source, "", method, path)
 
 
 def explain(policy: Policy, request: Request, *, is_guarded: bool) -> Explanation:

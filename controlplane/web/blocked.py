@@ -15,9 +15,12 @@ from controlplane.api.reading import read_query
 from controlplane.api.requests import PLACE
 from controlplane.flows.model import EdgeKey
 from controlplane.policy.asks import Ask
+from controlplane.policy.documents import parse_source
+from controlplane.policy.explain import Explanation, explain, request_from
 from controlplane.policy.grants import Grant
 from controlplane.policy.rules import Mode
 from controlplane.store.interface import ViolationCounts
+from controlplane.topology.model import ServiceName
 from controlplane.violations.exports import Format
 from controlplane.violations.histogram import Histogram, histogram
 from controlplane.violations.line import MAX_LENGTH, BadQuery, quoted, write
@@ -89,8 +92,9 @@ def blueprint(console: Console) -> flask.Blueprint:
     def one(number: str) -> str:
         violation = violation_numbered(store, number)
         return flask.render_template(
-            "violation.html", violation=violation, links=_links(violation.edge), standing=_standing(console, violation.edge)
-        )
+            "violation.html", violation=violation, links=_links(violation.edge), standing=_standing(console, violation.edge),
+            explained=_explained(console, violation.edge),
+        )  # fmt: skip
 
     return routes
 
@@ -103,6 +107,17 @@ def _links(edge: EdgeKey) -> tuple[tuple[str, str], ...]:
         ("All from this source", source),
         ("All to this destination", destination),
     )
+
+
+def _explained(console: Console, edge: EdgeKey) -> Explanation | None:
+    """What becomes of the same request now, and why; ``None`` where the destination is no service of the topology any more."""
+    now = console.api.publisher.in_force
+    namespace, _, name = edge.destination.partition("/")
+    service = now.topology.services.get(ServiceName(namespace, name))
+    if service is None:
+        return None
+    request = request_from(parse_source(edge.source), service.name, edge.port, edge.method, edge.path)
+    return explain(now.policy, request, is_guarded=service.meshed)
 
 
 def _standing(console: Console, edge: EdgeKey) -> Standing:

@@ -19,9 +19,8 @@ from controlplane.api.reading import read_query
 from controlplane.graph.chart import ChartedEdge, chart
 from controlplane.graph.evidence import DAY_MS
 from controlplane.policy.documents import parse_source
-from controlplane.policy.evaluate import Request
-from controlplane.policy.explain import Explanation, explain
-from controlplane.policy.rules import AddressSource, HttpMatch, Mode
+from controlplane.policy.explain import Explanation, explain, request_from
+from controlplane.policy.rules import HttpMatch, Mode
 from controlplane.store.interface import ViolationFilter
 from controlplane.topology.model import Service, ServiceName
 from controlplane.web.guard import Console
@@ -107,10 +106,7 @@ def blueprint(console: Console) -> flask.Blueprint:
             raise problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", str(error), where="query.from", remedy=remedy) from error
         port = int(query.port or (service.ports[0].number if service.ports else 0))
         path = query.path or ("/" if query.method else "")
-        if isinstance(source, AddressSource):
-            request = Request(service.name, port, None, source.cidr.partition("/")[0], query.method, path)
-        else:
-            request = Request(service.name, port, source, "", query.method, path)
+        request = request_from(source, service.name, port, query.method, path)
         return explain(now.policy, request, is_guarded=service.meshed)
 
     return routes

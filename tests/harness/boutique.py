@@ -18,6 +18,7 @@ from controlplane.topology.document import TopologyDocument, parse_topology
 from controlplane.topology.model import ServiceName
 from controlplane.web.app import create_console, together
 from controlplane.web.sessions import Sessions
+from controlplane.web.tails import Tails
 from tests.harness.plane import Plane, plane
 
 #: A Wednesday noon, UTC.
@@ -93,9 +94,11 @@ def console() -> Iterator[tuple[Plane, str, Sessions]]:
     """The control plane, its address on a real port, and who is signed in there."""
     with plane(DEFAULT_TOPOLOGY.read_bytes()) as made:
         fill(made)
-        sessions = Sessions(lambda: made.now_ms)
-        server = ApiServer(together(made.app(), create_console(made.services(), sessions)), parse_listen("127.0.0.1:0", "test"))
+        sessions, tails = Sessions(lambda: made.now_ms), Tails()
+        app = create_console(made.services(), sessions, None, tails)
+        server = ApiServer(together(made.app(), app), parse_listen("127.0.0.1:0", "test"))
         try:
             yield made, server.address, sessions
         finally:
+            tails.stop()
             server.close()

@@ -74,10 +74,10 @@ def test_the_edge_of_a_violation_is_allowed_for_a_time(plane: Plane, browser: Fl
 
 def test_an_end_is_quarantined_and_released(plane: Plane, browser: FlaskClient) -> None:
     plane.violate(_CHARGE)
-    assert "Release default/frontend" in send(browser, "/blocked/1", "/blocked/1/quarantine", end="source")
+    assert "Release default/frontend" in send(browser, "/blocked/1", "/blocked/1/quarantine", end="source", comment="it scans")
     modes = {str(name): plane.publisher.policy.mode(name) for name in plane.publisher.topology.services}
     assert (modes["default/frontend"], modes["shop/pay"]) == (Mode.QUARANTINE, Mode.LEARN)
-    assert "Quarantine default/frontend" in send(browser, "/blocked/1", "/blocked/1/release", end="source")
+    assert "Quarantine default/frontend" in send(browser, "/blocked/1", "/blocked/1/release", end="source", comment="it was a test")
     assert [event.action for event in plane.store.audit(2)] == ["service:mode", "service:mode"]
 
 

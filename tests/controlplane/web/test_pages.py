@@ -113,6 +113,7 @@ def test_a_violation_has_a_page_and_what_came_from_outside_is_only_text(plane: P
     plane.violate(PAY._replace(path="/<script>alert(1)</script>"))
     page = shown(browser, "/blocked/1")
     assert "deny:shop/pay@r1" in page
+    assert "no rule holds it" in page
     assert "<script" not in page
     assert "&lt;script&gt;" in page
 
