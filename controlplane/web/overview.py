@@ -1,4 +1,4 @@
-"""The first page: services by mode, sidecars that need a look, what waits for review, blocked connections of the last day."""
+"""The first page: services by mode, what waits for review, incidents, sidecars that need a look, blocked connections of a day."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ from collections import Counter
 import flask
 
 from controlplane.api import shapes
-from controlplane.flows.model import Verdict
 from controlplane.graph.evidence import DAY_MS
 from controlplane.graph.proposal import load_proposal
 from controlplane.policy.rules import Mode
 from controlplane.store.interface import ViolationFilter
+from controlplane.violations.histogram import histogram
+from controlplane.violations.line import write
+from controlplane.violations.query import Query
+from controlplane.web import bars
 from controlplane.web.guard import Console
+from controlplane.web.sidecars import STATES
 
 #: A certificate that lives on for less should have been renewed by now.
 NEAR_EXPIRY_MS = 5 * 60_000
+#: More are told as so many or more.
+MAX_INCIDENTS = 100
 
 
 def blueprint(console: Console) -> flask.Blueprint:
@@ -36,13 +42,22 @@ def blueprint(console: Console) -> flask.Blueprint:
         ]  # fmt: skip
         proposal = api.review.refresh_proposal()
         rows = load_proposal(proposal.document) if proposal is not None else ()
-        counts = {
-            verdict: api.store.count_violations(ViolationFilter(since_ms=max(now_ms - DAY_MS, 1), verdict=verdict)).total
-            for verdict in (Verdict.DENIED, Verdict.WOULD_DENY)
-        }
+        since_ms = max(now_ms - DAY_MS, 1)
+        counted = api.store.count_violations(ViolationFilter(since_ms=since_ms))
+        drawn = histogram(counted.points, counted.width_ms, since_ms, now_ms)
+        states = Counter(sidecar.state for sidecar in sidecars)
+        states["blind"] = sum(sidecar.blind_since_ms is not None for sidecar in sidecars)
         return flask.render_template(
             "overview.html", modes=[(mode, modes[mode]) for mode in Mode], sidecars=sidecars, looks=looks, expiring=expiring,
-            proposal=proposal, rows=rows, odd=sum(bool(row.marks) for row in rows), counts=counts, revision=policy.revision,
+            proposal=proposal, rows=rows, odd=sum(bool(row.marks) for row in rows), revision=policy.revision, states=states,
+            named=STATES, denied=sum(part.denied for part in drawn.bins), would_deny=sum(part.would_deny for part in drawn.bins),
+            drawn=drawn, bars=list(bars.bars(drawn, _address)), box=(bars.WIDTH, bars.HEIGHT),
+            incidents=api.store.incidents(MAX_INCIDENTS, is_open=True),
+            rollouts=api.store.rollouts(MAX_INCIDENTS, running=True),
         )  # fmt: skip
 
     return routes
+
+
+def _address(since_ms: int, until_ms: int) -> str:
+    return flask.url_for("blocked.several", q=write(Query(since_ms=since_ms, until_ms=until_ms)))

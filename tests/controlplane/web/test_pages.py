@@ -39,7 +39,7 @@ def test_the_overview_tells_what_waits_and_what_needs_a_look(plane: Plane, brows
     runs = SidecarRow("shop/pay", "pay-0", connected=True, sent_version="a", acked_version="a")
     plane.sidecar(replace(runs, certificate_not_after_ms=plane.now_ms))
     page = shown(browser, "/")
-    for text in ("2 edges", "3 denied", "refused its CDS: no such cluster", "1 near expiry"):
+    for text in ("2 edges", "3 denied", "refused its CDS: no such cluster", "1 certificate near expiry"):
         assert text in page
 
 
