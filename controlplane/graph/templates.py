@@ -59,7 +59,7 @@ class Parameter:
     def reason(self) -> str:
         """The evidence in words."""
         about = "" if self.is_counted else "about "
-        seen = f"{about}{self.values:,} different seen, as {', '.join(self.examples)}"
+        seen = f"{about}{self.values:,} different seen there, whatever follows, as {', '.join(self.examples)}"
         if self.why is Why.LOOKS:
             return f"{self.segment}: looks like an identifier; {seen}"
         if self.why is Why.SIBLINGS:

@@ -123,7 +123,7 @@ def test_evidence_of_identifiers_comes_through_from_all_sources() -> None:
     graph = learn([flow(f"/users/{number}", source=f"shop/{'ab'[number % 2]}") for number in range(6)])
     template = graph.template(graph.edges[0], HttpMatch("GET", "/users/{id}"))
     assert template is not None
-    assert template.reasons[0].startswith("{id}: looks like an identifier; 6 different seen, as ")
+    assert template.reasons[0].startswith("{id}: looks like an identifier; 6 different seen there, whatever follows, as ")
 
 
 def test_requests_that_no_rule_can_say_are_named_and_ask_for_nothing() -> None:

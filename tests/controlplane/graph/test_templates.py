@@ -87,7 +87,7 @@ def test_identifiers_are_parameters_and_words_stay() -> None:
 
 def test_an_identifier_says_how_many_were_seen() -> None:
     mined = mine(tree_of([f"/users/{number}" for number in (3, 1, 2)]))
-    assert mined.templates[0].reasons == ("{id}: looks like an identifier; 3 different seen, as 1, 2, 3",)
+    assert mined.templates[0].reasons == ("{id}: looks like an identifier; 3 different seen there, whatever follows, as 1, 2, 3",)
     many = mine(tree_of([f"/users/{number}" for number in range(1000)])).templates[0]
     assert many.reasons[0].startswith("{id}: looks like an identifier; about ")
 
