@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from controlplane.cli.ask import ask
 from controlplane.cli.audit import audit
@@ -96,6 +97,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         code = picket.main(arguments, prog_name="picket", standalone_mode=False)
         sys.stdout.flush()
+    except NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 2
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx is not None else "picket"
         return _fail(f"{error.format_message()} (see `{command} --help`)", 2)

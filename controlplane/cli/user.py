@@ -72,6 +72,8 @@ def several(session: Session) -> None:
     if session.output == "json":
         show_json(document)
         return
+    if not document["users"]:
+        click.echo("no user yet: the control plane's own token is admin; `picket user add NAME --role ROLE` makes one")
     for one in document["users"]:
         click.echo(f"{one['name']}  {_scope(one)}")
 

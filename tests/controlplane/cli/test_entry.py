@@ -67,6 +67,13 @@ def test_no_short_help_is_cut_off() -> None:
             assert not command.get_short_help_str(room).endswith("..."), f"{group.name} {name}"
 
 
+def test_a_group_alone_shows_its_help(picket: Picket) -> None:
+    for group in ((), ("policy",), ("owners",)):
+        result = picket(*group)
+        assert (result.code, result.out) == (2, "")
+        assert result.err.startswith(f"Usage: {' '.join(('picket', *group))} [OPTIONS] COMMAND [ARGS]...\n\n")
+
+
 def test_a_wrong_command_line_is_one_line(picket: Picket) -> None:
     for arguments in (["nothing"], ["map", "--nothing"], ["approve"], ["approve", "0"], ["map", "-o", "xml"]):
         result = picket(*arguments)

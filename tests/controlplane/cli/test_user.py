@@ -12,6 +12,7 @@ from tests.harness.plane import Plane
 
 
 def test_a_token_is_made_listed_and_revoked(plane: Plane, picket: Picket, tmp_path: Path) -> None:
+    assert "no user yet" in picket("user", "list").out
     file = tmp_path / "bob.token"
     made = picket("user", "add", "bob", "--role", "viewer", "--output-file", str(file))
     assert (made.code, made.out) == (0, f"{file}: token of bob, viewer\n")
