@@ -25,6 +25,7 @@ from controlplane.api.roles import least
 _REFERENCE = "#/components/schemas/{name}"
 _PARAMETER = re.compile(r"<(?:(?P<kind>[a-z]+):)?(?P<name>[a-z_]+)>")
 _SAFE = frozenset({"GET"})
+_JSON = frozenset({"application/json", MEDIA_TYPE})
 _UNDESCRIBED = frozenset({"HEAD", "OPTIONS"})
 #: What any call may end with; further ones by what it takes.
 _ALWAYS = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.MISDIRECTED_REQUEST)
@@ -122,7 +123,7 @@ def _without_null(shape: Mapping[str, Any]) -> dict[str, Any]:
 def _responses(rule: Rule, method: str, operation: Operation, known: Mapping[str, Any]) -> dict[str, Any]:
     answers = [known[_name(shape)] for shape in operation.answers]
     shape = {"anyOf": answers} if len(answers) > 1 else next(iter(answers), {})
-    done = {"description": operation.status.phrase, "content": _content(shape, operation.media_type)}
+    done = {"description": operation.status.phrase, "content": _content(shape, *operation.media_types)}
     responses: dict[str, Any] = {str(int(operation.status)): done}
     refusals = list(_ALWAYS)
     if method in _SAFE:
@@ -141,8 +142,10 @@ def _responses(rule: Rule, method: str, operation: Operation, known: Mapping[str
     return responses | {str(int(status)): {"description": status.phrase, **problem} for status in sorted(refusals)}
 
 
-def _content(shape: Mapping[str, Any], media_type: str = "application/json") -> dict[str, Any]:
-    return {media_type: {"schema": {"type": "string"} if media_type.startswith("text/") else dict(shape)}}
+def _content(shape: Mapping[str, Any], *media_types: str) -> dict[str, Any]:
+    """The body of each media type; what is no JSON is text."""
+    wanted = media_types or ("application/json",)
+    return {kind: {"schema": dict(shape) if kind in _JSON else {"type": "string"}} for kind in wanted}
 
 
 def _name(shape: type[msgspec.Struct]) -> str:

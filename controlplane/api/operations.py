@@ -12,6 +12,7 @@ from msgspec import Struct
 from controlplane.api import incident_schemas, revisions, schemas
 from controlplane.api import requests as asked
 from controlplane.api import review_schemas as review
+from controlplane.violations.exports import MEDIA_TYPES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +30,7 @@ class Operation:
     status: HTTPStatus = HTTPStatus.OK
     names: bool = False
     conflicts: bool = False
-    media_type: str = "application/json"
+    media_types: tuple[str, ...] = ("application/json",)
 
 
 def _read(summary: str, query: type[Struct], answer: type[Struct], *, names: bool = False, conflicts: bool = False) -> Operation:
@@ -40,12 +41,14 @@ def _write(summary: str, body: type[Struct], *answers: type[Struct], status: HTT
     return Operation(summary=summary, body=body, answers=answers, status=status, names=True)
 
 
+#: Without their character sets, each once.
+_FILES = tuple(dict.fromkeys(kind.partition(";")[0] for kind in MEDIA_TYPES.values()))
 #: By Flask endpoint ("blueprint.function").
 OPERATIONS: Mapping[str, Operation] = MappingProxyType(
     {
         "health.live": _read("Whether the control plane lives", asked.Nothing, schemas.Health),
         "health.ready": _read("Whether the control plane serves", asked.Nothing, schemas.Health),
-        "health.metrics": Operation(summary="Metrics for Prometheus", media_type="text/plain"),
+        "health.metrics": Operation(summary="Metrics for Prometheus", media_types=("text/plain",)),
         "openapi.show": Operation(summary="This description"),
         "map.show": _read("Services, and learned and approved edges", asked.MapQuery, schemas.Map, names=True),
         "map.draw": _read("The map as a drawing", asked.PictureQuery, schemas.Picture, names=True),
@@ -75,7 +78,7 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "violations.by_time": _read("How many there are, by time", asked.ViolationCountQuery, schemas.ViolationHistogram),
         "violations.count": _read("How many there are", asked.ViolationCountQuery, schemas.ViolationCount),
         "violations.export": Operation(
-            summary="Violations as a CSV, NDJSON or OCSF file", query=asked.ExportQuery, media_type="text/plain"
+            summary="Violations as a CSV, NDJSON or OCSF file", query=asked.ExportQuery, media_types=_FILES
         ),
         "violations.one": _read("A violation", asked.Nothing, schemas.Violation),
         "incidents.several": _read("Groups of violations", asked.OpenQuery, incident_schemas.Incidents),
