@@ -49,7 +49,7 @@ class Cluster:
             group.create_task(self._bundles.run())
 
     async def _found(self, found: Found) -> None:
-        self._bundles.want(found.injected)
+        self._bundles.want(found.injected | {self._client.namespace})  # there for whoever reads the control plane's metrics
         await self._declare(found)
 
     async def known(self, stop: asyncio.Event) -> None:
