@@ -68,7 +68,7 @@ def probes_among(connection: Connection, flows: Sequence[Flow]) -> tuple[Sequenc
     """Flows that are what they seem, and those that are the probe whose mark they bear.
 
     Anybody can write a mark: a probe is one connection to the port that it was made for, from the workload that was asked for it,
-    as the destination's sidecar saw it, and while it is tried.
+    as the destination's sidecar saw it. A report that comes late is still of the probe.
     """
     marks = {mark for flow in flows if flow.server_name and (mark := mark_of(flow.server_name))}
     if not marks:
@@ -96,12 +96,12 @@ def note_violations(connection: Connection, violations: Sequence[Violation]) -> 
 
 
 def _tried(connection: Connection, marks: Sequence[str]) -> Mapping[str, Any]:
-    """The proofs with these marks that are being tried and of which nothing was reported yet."""
+    """The proofs with these marks of which no denial was reported yet."""
     table = tables.proofs.c
     found: dict[str, Any] = {}
     for start in range(0, len(marks), _CHUNK):
         query = select(table.id, table.mark, table.source, table.service, table.port).where(
-            table.mark.in_(marks[start : start + _CHUNK]), table.status == str(Status.TRYING), table.violation.is_(None)
+            table.mark.in_(marks[start : start + _CHUNK]), table.violation.is_(None)
         )
         found |= {row.mark: row for row in connection.execute(query)}
     return found

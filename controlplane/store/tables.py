@@ -461,6 +461,7 @@ proofs = Table(
     Index("proofs_by_target", "service", "port", "address", "id"),
     Index("proofs_by_status", "status", "id"),
     Index("proofs_by_revision", "revision", "id"),
+    Index("proofs_by_mark", "mark"),
 )
 
 #: How many uses each workload's sidecars reported as denied, proofs left out; they count as reports come, by no clock.

@@ -9,6 +9,7 @@ import flask
 from controlplane.api import shapes
 from controlplane.graph.evidence import DAY_MS
 from controlplane.graph.proposal import load_proposal
+from controlplane.policy.proofs import Status
 from controlplane.policy.rules import Mode
 from controlplane.store.interface import ViolationFilter
 from controlplane.violations.histogram import histogram
@@ -47,6 +48,8 @@ def blueprint(console: Console) -> flask.Blueprint:
         drawn = histogram(counted.points, counted.width_ms, since_ms, now_ms)
         states = Counter(sidecar.state for sidecar in sidecars)
         states["blind"] = sum(sidecar.blind_since_ms is not None for sidecar in sidecars)
+        proofs = sorted(api.store.newest_proofs(), key=lambda proof: proof.target)
+        failed = [proof for proof in proofs if proof.status is Status.FAILED]
         return flask.render_template(
             "overview.html", modes=[(mode, modes[mode]) for mode in Mode], sidecars=sidecars, looks=looks, expiring=expiring,
             proposal=proposal, rows=rows, odd=sum(bool(row.marks) for row in rows), revision=policy.revision, states=states,
@@ -54,6 +57,7 @@ def blueprint(console: Console) -> flask.Blueprint:
             drawn=drawn, bars=list(bars.bars(drawn, _address)), box=(bars.WIDTH, bars.HEIGHT),
             incidents=api.store.incidents(MAX_INCIDENTS, is_open=True),
             rollouts=api.store.rollouts(MAX_INCIDENTS, running=True),
+            proved=shapes.proved(proofs), failed=failed,
         )  # fmt: skip
 
     return routes

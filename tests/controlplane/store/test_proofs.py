@@ -100,8 +100,10 @@ def test_a_mark_hides_nothing_else(store: SqlStore, forged: Flow) -> None:
     assert store.proofs(1) == [tried]
 
 
-def test_a_mark_counts_once_and_only_while_it_is_tried(store: SqlStore) -> None:
-    trying(store)
+def test_a_mark_counts_once_also_when_it_comes_late(store: SqlStore) -> None:
+    tried = trying(store)
+    with store.transaction() as transaction:
+        assert transaction.move_proof(tried, replace(tried, status=Status.NOT_TRIED, ended_ms=9))
     record(store, DENIED)
     record(store, replace(DENIED, first_seen_ms=950, last_seen_ms=950, peer_address="10.0.0.8"), sequence=2)
     assert [found.peer_address for found in store.violations(ViolationFilter(), 9)] == ["10.0.0.8"]

@@ -10,7 +10,9 @@ from flask.testing import FlaskClient
 from werkzeug.test import Client
 
 from controlplane.flows.model import Verdict
+from controlplane.policy.proofs import Proof, Status, Target
 from controlplane.store.interface import SidecarRow, ViolationFilter
+from controlplane.topology.model import ServiceName
 from controlplane.web.app import create_console, together
 from controlplane.web.blocked import PAGE
 from controlplane.web.sessions import Sessions
@@ -40,6 +42,19 @@ def test_the_overview_tells_what_waits_and_what_needs_a_look(plane: Plane, brows
     plane.sidecar(replace(runs, certificate_not_after_ms=plane.now_ms))
     page = shown(browser, "/")
     for text in ("2 edges", "3 denied", "refused its CDS: no such cluster", "1 certificate near expiry"):
+        assert text in page
+
+
+def test_the_overview_is_loud_where_enforcement_is_not_proved(plane: Plane, browser: FlaskClient) -> None:
+    assert "Nothing was tried yet" in shown(browser, "/")
+    cart = ServiceName("shop", "cart")
+    for port, status, reason in ((7070, Status.FAILED, "let through: HTTP 200"), (7071, Status.PROVEN, "")):
+        with plane.store.transaction() as transaction:
+            asked = transaction.add_proof(Proof(0, Target(cart, port, "10.0.0.2"), 0, "picket", 5))
+            assert asked is not None
+            transaction.move_proof(asked, replace(asked, status=status, reason=reason, ended_ms=9))
+    page = shown(browser, "/")
+    for text in ("1 failed:", "shop/cart:7070 at 10.0.0.2", "let through: HTTP 200", "1 proven"):
         assert text in page
 
 

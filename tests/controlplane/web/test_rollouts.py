@@ -10,7 +10,7 @@ from controlplane.store.interface import SidecarRow
 from controlplane.topology.model import ServiceName
 from controlplane.workflow.rollouts import Rollouts
 from tests.controlplane.web.browsing import form_key
-from tests.harness.plane import Plane
+from tests.harness.plane import GET_CART, Plane
 
 CART = ServiceName("shop", "cart")
 
@@ -32,3 +32,16 @@ def test_a_rollout_is_followed_and_taken_back(plane: Plane, browser: FlaskClient
     assert "rolled-back" in browser.get("/rollouts").get_data(as_text=True)
     assert plane.publisher.policy.mode(CART) is Mode.LEARN
     assert browser.post("/rollouts/1/return", data={"form_key": form_key(browser, "/rollouts")}).status_code == 409
+
+
+def test_a_revision_in_stages_is_taken_back_while_it_is_running(plane: Plane, browser: FlaskClient) -> None:
+    plane.learn(GET_CART)
+    plane.sidecar(SidecarRow("shop/cart", "cart-0", connected=True))
+    assert plane.review.refresh_proposal() is not None
+    plane.review.approve(1, "ann", plan=Plan(20, 60, 0))
+    page = browser.get("/rollouts").get_data(as_text=True)
+    assert "Roll back to revision 0" in page
+    browser.post("/rollouts/1/return", data={"form_key": form_key(browser, "/rollouts")})
+    page = browser.get("/rollouts").get_data(as_text=True)
+    assert "rolled-back" in page
+    assert "Roll back to" not in page
