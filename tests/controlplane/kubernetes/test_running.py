@@ -50,13 +50,13 @@ def directory() -> Iterator[Path]:
         yield Path(made)
 
 
-def kubeconfig(directory: Path, url: str) -> Path:
+def kubeconfig(directory: Path, url: str, namespace: str = "default") -> Path:
     """A file that leads to the API."""
     made = directory / "kubeconfig"
     made.write_text(
         yaml.safe_dump({
             "apiVersion": "v1", "kind": "Config", "current-context": "test",
-            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test", "namespace": namespace}}],
             "clusters": [{"name": "test", "cluster": {"server": url}}],
             "users": [{"name": "test", "user": {"token": BEARER}}],
         })
