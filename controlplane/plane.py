@@ -36,6 +36,7 @@ from controlplane.kubernetes.injection.rules import RulesError
 from controlplane.metrics import Metrics
 from controlplane.observer import ReportObserver, StreamObserver
 from controlplane.policy.owners import Owners, read_owners
+from controlplane.policy.proofs import Proof
 from controlplane.server import listen
 from controlplane.server.ads import AggregatedDiscovery
 from controlplane.server.authentication import Authenticator
@@ -131,9 +132,7 @@ class ControlPlane:
             history_days=settings.keep_history_days,
         )
         self._retention = Retention(store, self._keep, now_ms, self._on_removed, self._review.leases.keep_last_uses)
-        self._proving = Proving(
-            store, self._publisher, now_ms, settings.prove_hours, lambda proof: self._metrics.proofs.labels(str(proof.status)).inc()
-        )
+        self._proving = Proving(store, self._publisher, now_ms, settings.prove_hours, self._on_proof)
         self._streams = (OpenStreams(), OpenStreams(), OpenStreams())
         self._listening: list[str] = []
         self._enrolling: list[str] = []
@@ -171,6 +170,10 @@ class ControlPlane:
         """What the cluster holds, and what the file says beside it: hosts outside, mostly."""
         topology = Topology({**self._file.services, **found.topology.services})
         await asyncio.to_thread(self._publisher.declare, topology)
+
+    def _on_proof(self, proof: Proof) -> None:
+        self._metrics.proofs.labels(str(proof.status)).inc()
+        self._sinks.proved(proof)
 
     def _on_removed(self, what: Prunable, count: int) -> None:
         self._metrics.removed_rows.labels(str(what)).inc(count)

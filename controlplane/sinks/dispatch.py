@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from controlplane.flows.model import Violation
+from controlplane.policy.proofs import Proof, Status
 from controlplane.sinks.document import SinkSettings
-from controlplane.sinks.event import Event, Kind, of_incident, of_violation
+from controlplane.sinks.event import Event, Kind, of_failed_proof, of_incident, of_violation
 from controlplane.sinks.queue import Queue
 from controlplane.sinks.senders import sender
 from controlplane.violations.handling import Incident
@@ -43,6 +44,11 @@ class Sinks:
         if self._queues:
             self._offer(of_incident(incident, Kind.INCIDENT) for incident in begun)
             self._offer(of_incident(incident, Kind.INCIDENT_GREW) for incident in grown)
+
+    def proved(self, proof: Proof) -> None:
+        """A proof has ended; of those that failed everybody is told. May be called from any thread."""
+        if proof.status is Status.FAILED:
+            self._offer([of_failed_proof(proof)])
 
     def states(self) -> Sequence[SinkState]:
         """What is known of each."""

@@ -32,7 +32,11 @@ class _Sink(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab", kw_
     secret_file: _Text | None = None
     ca_file: _Text | None = None
     insecure: bool = False
-    events: Annotated[tuple[Kind, ...], Meta(min_length=1, max_length=3)] = (Kind.VIOLATION, Kind.INCIDENT)
+    events: Annotated[tuple[Kind, ...], Meta(min_length=1, max_length=4)] = (
+        Kind.VIOLATION,
+        Kind.INCIDENT,
+        Kind.PROOF_FAILED,
+    )
     verdicts: Literal["denied", "all"] = "all"
     namespaces: Annotated[tuple[_Text, ...], Meta(max_length=200)] = ()
 

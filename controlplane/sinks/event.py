@@ -1,4 +1,4 @@
-"""What is told to others: a violation or an incident as one flat event, and which of them a sink wants. Pure."""
+"""What is told to others: a violation, an incident or a failed proof as one flat event, and which of them a sink wants. Pure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from controlplane.flows.model import Verdict, Violation
+from controlplane.policy.proofs import Proof
 from controlplane.violations.handling import Incident
 
 
@@ -16,6 +17,7 @@ class Kind(enum.StrEnum):
     VIOLATION = "violation"
     INCIDENT = "incident"  # a new one
     INCIDENT_GREW = "incident-grew"
+    PROOF_FAILED = "proof-failed"  # what is forbidden was let through, or denied and not reported
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,19 @@ def of_incident(incident: Incident, kind: Kind) -> Event:
     summary = f"incident {incident.id}, {found.kind}: {found.why}"
     namespaces = frozenset(_namespaces((*found.sources, *found.places)))
     return Event(kind, incident.id, found.last_seen_ms, found.denied > 0, summary, fields, namespaces)
+
+
+def of_failed_proof(proof: Proof) -> Event:
+    """A try that showed that enforcement is missing. It counts as denied: no filter by verdicts leaves it out."""
+    target = proof.target
+    fields: dict[str, str | int] = {
+        "source": proof.source, "destination": str(target.service), "port": target.port, "address": target.address,
+        "revision": proof.revision, "reason": proof.reason,
+    }  # fmt: skip
+    summary = f"ENFORCEMENT FAILED at {target.service}:{target.port} ({target.address}): {proof.reason}"
+    namespaces = frozenset(_namespaces((proof.source, str(target.service))))
+    return Event(Kind.PROOF_FAILED, proof.id, proof.ended_ms or proof.created_ms, denied=True, summary=summary, fields=fields,
+                 namespaces=namespaces)  # fmt: skip
 
 
 def _namespaces(ends: tuple[str, ...]) -> list[str]:

@@ -66,7 +66,8 @@ def _slack(event: Event) -> str:
 
 def to_cef(event: Event, host: str) -> bytes:
     """One syslog line that carries CEF, without its framing."""
-    name = {Kind.VIOLATION: "Connection denied" if event.denied else "Connection would be denied"}.get(event.kind, "Incident")
+    blocked = "Connection denied" if event.denied else "Connection would be denied"
+    name = {Kind.VIOLATION: blocked, Kind.PROOF_FAILED: "Enforcement failed"}.get(event.kind, "Incident")
     severity = 8 if event.kind is not Kind.VIOLATION else 6 if event.denied else 3
     header = "|".join(_cef_header(part) for part in ("Picket", "Picket", __version__, str(event.kind), name, str(severity)))
     pairs: dict[str, str] = {"rt": str(event.at_ms), "externalId": str(event.id), "cnt": str(event.fields.get("count", 1))}
@@ -80,6 +81,9 @@ def to_cef(event: Event, host: str) -> bytes:
         }  # fmt: skip
         if (source := _address(fields["peer_address"])) is not None:
             pairs["src"] = source
+    elif event.kind is Kind.PROOF_FAILED:
+        pairs |= {"suser": fields["source"], "dhost": fields["destination"], "dpt": fields["port"], "reason": fields["reason"]}
+        pairs["dst"] = fields["address"]
     else:
         pairs |= {"cat": fields["incident"], "cs1Label": "sources", "cs1": fields["sources"], "cs2Label": "places"}
         pairs |= {"cs2": fields["places"], "start": fields["first_seen_ms"], "end": fields["last_seen_ms"]}

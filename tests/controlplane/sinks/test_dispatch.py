@@ -10,9 +10,11 @@ from pathlib import Path
 from flask.testing import FlaskClient
 
 from controlplane.api.app import create_app
+from controlplane.policy.proofs import Proof, Status, Target
 from controlplane.sinks.dispatch import Sinks
 from controlplane.sinks.document import SinkSettings
 from controlplane.sinks.event import Filter, Kind
+from controlplane.topology.model import ServiceName
 from controlplane.violations.handling import Incident
 from controlplane.workflow.incidents import Incidents
 from tests.controlplane.sinks.conftest import Receiver, violation
@@ -36,12 +38,18 @@ def test_each_sink_gets_what_it_wants(receiver: Receiver, tmp_path: Path) -> Non
     made.start()
     made.violated([violation(1), replace(violation(2), probe=True)])
     made.grouped([Incident(3, FOUND)], [Incident(4, FOUND)])
+    failed = Proof(5, Target(ServiceName("shop", "cart"), 7070, "10.0.0.2"), 3, "picket", 5, Status.FAILED, reason="let through")
+    made.proved(failed)
+    made.proved(replace(failed, status=Status.PROVEN))
     receiver.wait(1)
     made.stop()
     assert json.loads(receiver.received[0][1])["text"].startswith("*incident 3")
     lines = [json.loads(line) for line in (tmp_path / "events").read_text().splitlines()]
-    assert [(line["event"], line["id"]) for line in lines] == [("violation", 1), ("incident", 3), ("incident-grew", 4)]
-    assert counts == {("chat", "sent"): 1, ("log", "sent"): 3}
+    assert [(line["event"], line["id"]) for line in lines] == [
+        ("violation", 1), ("incident", 3), ("incident-grew", 4), ("proof-failed", 5),
+    ]  # fmt: skip
+    assert lines[-1]["summary"] == "ENFORCEMENT FAILED at shop/cart:7070 (10.0.0.2): let through"
+    assert counts == {("chat", "sent"): 1, ("log", "sent"): 4}
 
 
 def test_incidents_are_told_once_they_are_stored() -> None:

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.flows.model import EdgeKey, Verdict
-from controlplane.sinks.event import Event, Filter, Kind, of_incident, of_violation
+from controlplane.policy.proofs import Proof, Status, Target
+from controlplane.sinks.event import Event, Filter, Kind, of_failed_proof, of_incident, of_violation
 from controlplane.sinks.formats import MAX_LINE_BYTES, to_cef, to_lines, to_otlp, to_slack
+from controlplane.topology.model import ServiceName
 from controlplane.violations.handling import Incident
 from controlplane.violations.incidents import Found
 from controlplane.violations.incidents import Kind as IncidentKind
@@ -71,6 +73,18 @@ def test_an_incident_is_told_with_what_it_is() -> None:
     assert b"|incident|Incident|8|" in to_cef(one, "host")
     assert json.loads(to_lines([one]))["incident"] == "scan"
     assert json.loads(to_slack([event(), one]))["text"].splitlines()[0].startswith("*incident 4, scan: many*")
+
+
+def test_a_failed_proof_is_told_in_every_format() -> None:
+    target = Target(ServiceName("shop", "cart"), 7070, "10.0.0.2")
+    proof = Proof(5, target, 3, "picket", 5, Status.FAILED, "shop/ads", reason="let through: HTTP 200", ended_ms=9)
+    failed = of_failed_proof(proof)
+    line = to_cef(failed, "host").decode()
+    for text in ("|proof-failed|Enforcement failed|8|", "dhost=shop/cart", "dst=10.0.0.2", "reason=let through: HTTP 200"):
+        assert text in line
+    assert b"*ENFORCEMENT FAILED at shop/cart:7070" in to_slack([failed])
+    assert b"picket.proof-failed" in to_otlp([failed])
+    assert Filter(frozenset(Kind), denied_only=True, namespaces=frozenset({"shop"})).wants(failed)
 
 
 def test_an_address_of_a_peer_is_its_source_and_a_name_is_not() -> None:
