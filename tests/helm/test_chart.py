@@ -202,7 +202,7 @@ def test_its_own_pods_are_restricted(values: Json) -> None:
             context = container["securityContext"]
             assert context == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
             assert not any("hostPort" in port for port in container.get("ports", []))
-        assert {kind for volume in spec.get("volumes", []) for kind in volume} <= {"name", "configMap", "emptyDir"}
+        assert {kind for volume in spec.get("volumes", []) for kind in volume} <= {"name", "configMap", "emptyDir", "secret"}
 
 
 def test_what_is_named_is_there(values: Json) -> None:

@@ -54,7 +54,7 @@ async def test_it_serves_what_the_chart_says(api: KubernetesApi, tmp_path: Path)
     process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE, env=environment)
     try:
         assert process.stderr is not None
-        said = []
+        said: list[bytes] = []
         async with asyncio.timeout(60):
             while b'"ready"' not in (line := await process.stderr.readline()):
                 assert line, b"".join(said).decode()

@@ -107,6 +107,10 @@ def _users(spec: Json) -> Iterator[tuple[str, Json]]:
 
 def _warnings(spec: Json) -> Iterator[str]:
     for container in _application(spec):
+        hooks = container.get("lifecycle")
+        for hook in hooks.values() if isinstance(hooks, dict) else ():
+            if isinstance(hook, dict) and ("httpGet" in hook or "tcpSocket" in hook):
+                yield f"picket: container {container['name']}: a lifecycle hook by HTTP is refused once enforced; make it an exec hook"
         context = container.get("securityContext")
         match context:
             case {"privileged": True}:
