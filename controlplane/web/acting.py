@@ -1,20 +1,18 @@
-"""What a person does about a violation: propose its edge, allow it for a time, quarantine an end or release it."""
+"""What a person does about the edge of a violation: propose it, or allow it for a time. Decides nothing: `workflow` does."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Annotated, Literal
+from typing import Annotated
 
 import flask
 from msgspec import Meta, Struct
 
 from controlplane.api import outcomes
 from controlplane.api.asked import violation_numbered
-from controlplane.api.names import destination_named, rule_named, service_named
+from controlplane.api.names import destination_named, rule_named
 from controlplane.api.requests import AskBody, GrantBody, MatchBody
 from controlplane.flows.model import Violation
-from controlplane.policy.rules import Mode
-from controlplane.topology.model import ServiceName
 from controlplane.web.forms import read_form
 from controlplane.web.guard import Console, who
 from controlplane.workflow.asking import Asking
@@ -24,7 +22,6 @@ from controlplane.workflow.revisions import Refused
 _Reason = Annotated[str, Meta(min_length=1, max_length=1000)]
 _Method = Annotated[str, Meta(max_length=64)]
 _Path = Annotated[str, Meta(max_length=1024)]
-_Comment = Annotated[str, Meta(max_length=1000)]
 
 
 class ProposeForm(Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,13 +40,6 @@ class AllowForm(Struct, frozen=True, forbid_unknown_fields=True):
     method: _Method = ""
     path: _Path = ""
     ticket: Annotated[str, Meta(max_length=300)] = ""
-
-
-class EndForm(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which end of the edge."""
-
-    end: Literal["source", "destination"]
-    comment: _Comment = ""
 
 
 def blueprint(console: Console) -> flask.Blueprint:
@@ -87,24 +77,6 @@ def blueprint(console: Console) -> flask.Blueprint:
         if isinstance(outcome, Refused):
             raise outcomes.refusal(outcome, "look at the open exceptions: picket break-glass list")
         return _back(violation)
-
-    @routes.post("/blocked/<number>/quarantine")
-    def quarantine(number: str) -> flask.typing.ResponseReturnValue:
-        violation, form = violation_numbered(api.store, number), read_form(EndForm)
-        modes = api.review.modes
-        outcome = modes.change([_end(violation, form)], Mode.QUARANTINE, who(flask.g.session), form.comment)
-        outcomes.done(outcome, "see the modes of services")
-        return _back(violation)
-
-    @routes.post("/blocked/<number>/release")
-    def release(number: str) -> flask.typing.ResponseReturnValue:
-        violation, form = violation_numbered(api.store, number), read_form(EndForm)
-        outcomes.done(api.review.modes.release(_end(violation, form), who(flask.g.session), form.comment), "see its mode")
-        return _back(violation)
-
-    def _end(violation: Violation, form: EndForm) -> ServiceName:
-        edge = violation.edge
-        return service_named(api.publisher.topology, edge.source if form.end == "source" else edge.destination, "form.end")
 
     return routes
 

@@ -27,6 +27,7 @@ from controlplane.violations.line import MAX_LENGTH, BadQuery, quoted, write
 from controlplane.violations.query import Query
 from controlplane.web import bars
 from controlplane.web.guard import Console
+from controlplane.web.services import modes_of
 from controlplane.workflow.breakglass import MAX_ACTIVE
 from controlplane.workflow.proposing import MAX_ASKS
 
@@ -53,9 +54,9 @@ class ExportQuery(Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What is being done about an edge: its ends that are services (which end, name, mode), a wish, an exception."""
+    """What is being done about an edge: its ends that are services with their modes, a wish, an exception."""
 
-    ends: tuple[tuple[str, str, Mode], ...]
+    ends: tuple[tuple[str, Mode], ...]
     ask: Ask | None
     grant: Grant | None
 
@@ -122,11 +123,7 @@ def _explained(console: Console, edge: EdgeKey) -> Explanation | None:
 
 def _standing(console: Console, edge: EdgeKey) -> Standing:
     """What is being done about an edge already."""
-    now = console.api.publisher.in_force
-    modes = {str(name): now.policy.mode(name) for name in now.topology.services if str(name) in {edge.source, edge.destination}}
-    ends = tuple(
-        (end, name, modes[name]) for end, name in (("source", edge.source), ("destination", edge.destination)) if name in modes
-    )
+    ends = tuple(modes_of(console, dict.fromkeys((edge.source, edge.destination))))
     asks, grants = console.api.store.asks(MAX_ASKS), console.api.store.grants(MAX_ACTIVE, active=True)
     wanted = (edge.source, edge.destination, edge.port)
     ask = next((ask for ask in asks if (str(ask.rule.source), str(ask.service), ask.rule.port) == wanted), None)

@@ -31,6 +31,12 @@ class ModeForm(Struct, frozen=True, forbid_unknown_fields=True):
     override: _Comment = ""
 
 
+class ReleaseForm(Struct, frozen=True, forbid_unknown_fields=True):
+    """The end of a quarantine."""
+
+    comment: _Comment = ""
+
+
 class RolloutForm(Struct, frozen=True, forbid_unknown_fields=True):
     """How carefully, as the API's `RolloutBody`."""
 
@@ -54,6 +60,12 @@ def blueprint(console: Console) -> flask.Blueprint:
             require(Role.APPROVER)
         actor = who(flask.g.session)
         outcomes.done(api.review.modes.change([service.name], Mode(form.mode), actor, form.comment, form.override), _GATE_REMEDY)
+        return flask.redirect(flask.url_for("services.one", namespace=namespace, name=name), HTTPStatus.SEE_OTHER)
+
+    @routes.post("/services/<namespace>/<name>/release")
+    def release(namespace: str, name: str) -> flask.typing.ResponseReturnValue:
+        service, form = service_at(console, namespace, name), read_form(ReleaseForm)
+        outcomes.done(api.review.modes.release(service.name, who(flask.g.session), form.comment), "see the mode of the service")
         return flask.redirect(flask.url_for("services.one", namespace=namespace, name=name), HTTPStatus.SEE_OTHER)
 
     @routes.post("/services/<namespace>/<name>/rollout")

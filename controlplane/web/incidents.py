@@ -18,6 +18,7 @@ from controlplane.violations.line import write
 from controlplane.web import bars
 from controlplane.web.forms import read_form
 from controlplane.web.guard import Console, who
+from controlplane.web.services import modes_of
 from controlplane.workflow.incidents import MAX_NOTES, Incidents
 from controlplane.workflow.revisions import Done, Refused
 
@@ -54,7 +55,8 @@ def blueprint(console: Console) -> flask.Blueprint:
         return flask.render_template(
             "incident.html", incident=incident, found=incident.found, line=write(query), drawn=drawn,
             bars=list(bars.bars(drawn, address)), box=(bars.WIDTH, bars.HEIGHT),
-            reached=incidents.reach(incident), notes=api.store.notes(incident.id, MAX_NOTES), violations=page.violations,
+            sources=modes_of(console, incident.found.sources), reached=incidents.reach(incident),
+            notes=api.store.notes(incident.id, MAX_NOTES), violations=page.violations,
         )  # fmt: skip
 
     @routes.post("/incidents/<number>/assign")

@@ -6,6 +6,7 @@ The explain box says what would become of a request. Writes nothing.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Annotated, Literal
 
@@ -126,6 +127,12 @@ def has_page(console: Console, name: str) -> bool:
     """Whether a name of an edge's end is that of a service."""
     namespace, _, rest = name.partition("/")
     return ServiceName(namespace, rest) in console.api.publisher.topology.services
+
+
+def modes_of(console: Console, names: Iterable[str]) -> list[tuple[str, Mode]]:
+    """Those names of edges' ends that are services, each with its mode."""
+    policy = console.api.publisher.policy
+    return [(name, policy.mode(ServiceName(*name.split("/", 1)))) for name in names if has_page(console, name)]
 
 
 def _by(edges: list[ChartedEdge], name: str, end: str) -> list[ChartedEdge]:

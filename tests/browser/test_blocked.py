@@ -41,6 +41,7 @@ def test_from_an_incident_to_quarantine_to_a_file(owner: Reader, site: Site, tmp
     page.get_by_role("button", name="Quarantine default/adservice").click()
     expect(page.get_by_role("button", name="Release default/adservice")).to_be_visible()
     assert plane.publisher.policy.mode(ServiceName("default", "adservice")) is Mode.QUARANTINE
+    page.go_back()
     page.get_by_role("link", name="All from this source").click()
     with page.expect_download() as download:
         page.get_by_role("link", name="OCSF events").click()

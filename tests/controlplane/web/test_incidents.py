@@ -73,15 +73,22 @@ def test_the_edge_of_a_violation_is_allowed_for_a_time(plane: Plane, browser: Fl
 
 
 def test_an_end_is_quarantined_and_released(plane: Plane, browser: FlaskClient) -> None:
-    plane.violate(_CHARGE)
-    assert "Release default/frontend" in send(browser, "/blocked/1", "/blocked/1/quarantine", end="source", comment="it scans")
-    modes = {str(name): plane.publisher.policy.mode(name) for name in plane.publisher.topology.services}
-    assert (modes["default/frontend"], modes["shop/pay"]) == (Mode.QUARANTINE, Mode.LEARN)
-    assert "Quarantine default/frontend" in send(browser, "/blocked/1", "/blocked/1/release", end="source", comment="it was a test")
-    assert [event.action for event in plane.store.audit(2)] == ["service:mode", "service:mode"]
+    """From a violation and from an incident; what is cut off is let in again where it is looked at."""
+    plane.violate(_CHARGE, seen_ms=plane.now_ms - 5_000)
+    look(plane)
+    for page in ("/blocked/1", "/incidents/1"):
+        plane.now_ms += 1
+        send(browser, page, "/services/default/frontend/mode", mode="quarantine", comment="it scans")
+        modes = {str(name): plane.publisher.policy.mode(name) for name in plane.publisher.topology.services}
+        assert (modes["default/frontend"], modes["shop/pay"]) == (Mode.QUARANTINE, Mode.LEARN)
+        plane.now_ms += 1
+        assert "Release default/frontend" in browser.get(page).get_data(as_text=True)
+        send(browser, "/services/default/frontend", "/services/default/frontend/release", comment="it was a test")
+        assert "Quarantine default/frontend" in browser.get(page).get_data(as_text=True)
+    assert [event.action for event in plane.store.audit(4)] == ["service:mode"] * 4
 
 
 def test_a_form_about_no_violation_is_told(sessions: Sessions, browser: FlaskClient) -> None:
     key = form_key(browser, "/")
-    for action, fields in (("propose", {"reason": "x"}), ("allow", {"reason": "x"}), ("release", {"end": "source"})):
+    for action, fields in (("propose", {"reason": "x"}), ("allow", {"reason": "x"})):
         assert browser.post(f"/blocked/7/{action}", data={"form_key": key, **fields}).status_code == 404
