@@ -186,10 +186,8 @@ def test_who_could_undo_the_redirect_is_named() -> None:
 def test_a_hook_that_kubelet_would_be_refused_for_is_named() -> None:
     """Only probes are made by the agent."""
     asked = creation("job")
-    asked.pod["spec"]["containers"][0]["lifecycle"] = {
-        "postStart": {"httpGet": {"port": 80}},
-        "preStop": {"exec": {"command": ["x"]}},
-    }
+    hooks = {"postStart": {"httpGet": {"port": 80}}, "preStop": {"exec": {"command": ["x"]}}}
+    asked.pod["spec"]["containers"][0]["lifecycle"] = hooks
     decided = decide(asked, RULES)
     assert isinstance(decided, Injected)
     assert len(decided.warnings) == 1
