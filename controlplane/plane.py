@@ -64,6 +64,7 @@ from controlplane.workflow.agreement import Agreement
 from controlplane.workflow.breakglass import BreakGlass
 from controlplane.workflow.images import SourceImages
 from controlplane.workflow.incidents import Incidents
+from controlplane.workflow.labelled import LabelledModes
 from controlplane.workflow.presence import Presence
 from controlplane.workflow.proposing import Watchlist
 from controlplane.workflow.proving import Proving
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
     from controlplane.kubernetes.topology import Found
 
 STOP_GRACE_SECONDS = 3.0
+STORE_RETRY_SECONDS = 1.0
 _log = structlog.get_logger("picket")
 
 
@@ -116,6 +118,7 @@ class ControlPlane:
         owners()  # a file that cannot be read is told at the start, too
         agreement = Agreement(store, now_ms, owners, four_eyes=settings.four_eyes, keepers=keepers())
         self._review = Review(store, self._publisher, now_ms, gate, watchlist, settings.unused_days, agreement)
+        self._labelled = LabelledModes(store, self._publisher, self._review.modes)
         self._admission = Admission(store, self._is_known, now_ms)
         name = secrets.token_hex(8)
         self._states = SidecarStates(store, now_ms, name)
@@ -163,13 +166,25 @@ class ControlPlane:
 
     def _resolve(self, observed: Sequence[Observed], reporter: WorkloadId, instance: str) -> list[Flow]:
         now = self._publisher.in_force
-        given = Surroundings(now.topology, now.policy, self._settings.trust_domain, now_ms(), instance, self._images.of)
+        given = Surroundings(now.topology, now.policy, self._settings.trust_domain, now_ms(), instance, self._image_of)
         return [flow for seen in observed for flow in flows_of(seen, reporter, given)]
 
     async def _declare(self, found: Found) -> None:
         """What the cluster holds, and what the file says beside it: hosts outside, mostly."""
         topology = Topology({**self._file.services, **found.topology.services})
-        await asyncio.to_thread(self._publisher.declare, topology)
+        while True:
+            try:
+                await asyncio.to_thread(self._publisher.declare, topology)
+                await asyncio.to_thread(self._labelled.follow, found.modes)
+                return
+            except StoreError as error:
+                _log.error("cluster not taken in", error=str(error))
+                await asyncio.sleep(STORE_RETRY_SECONDS)
+
+    def _image_of(self, workload: str, place: str) -> str:
+        """What the cluster says that a replica runs, else what its sidecar says."""
+        of_cluster = "" if self._cluster is None else self._cluster.discovery.found.images.get((workload, place), "")
+        return of_cluster or self._images.of(workload, place)
 
     def _on_proof(self, proof: Proof) -> None:
         self._metrics.proofs.labels(str(proof.status)).inc()

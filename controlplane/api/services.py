@@ -31,8 +31,7 @@ class ApiServices:
     a join document and raises ValueError for a workload that does not exist. ``token`` is what callers over TCP must bring;
     without one, only a Unix socket is served. ``host_names`` are the names, beside loopback, under which the API is called.
     ``accounts`` are the local users, ``sinks`` says how each sink does. ``proofs`` is whether sidecars may be asked to try
-    forbidden connections. ``keep`` says for how long what was seen is kept. ``gaps`` are
-    what should be in the mesh and is not.
+    forbidden connections. ``keep`` says for how long what was seen is kept. ``gaps`` are what should be in the mesh and is not.
     """
 
     store: Store

@@ -14,6 +14,7 @@ DEFAULT_ACCOUNT = "default"
 _HASH_LABEL = "pod-template-hash"
 #: A CronJob names its jobs by the minute for which they are: https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/
 _SCHEDULED = re.compile(r"(.+)-[0-9]{8,10}\Z")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _FINISHED = frozenset({"Succeeded", "Failed"})
 
 
@@ -73,7 +74,7 @@ def images_of(pod: Pod) -> tuple[tuple[str, str], ...]:
     found = []
     for status in pod.status.container_statuses or ():
         _, at, digest = status.image_id.rpartition("@")
-        if at and status.name not in {SIDECAR, INIT}:
+        if at and _DIGEST.match(digest) and status.name not in {SIDECAR, INIT}:
             found.append((status.name, digest))
     return tuple(sorted(found))
 

@@ -42,7 +42,7 @@ class Found:
 
     ``replicas`` are pods by ``namespace/pod``. ``gaps`` are pods without a sidecar that they should have, and where service
     accounts keep services from being told apart. ``modes`` are what labels of namespaces ask for, unchecked, and ``injected``
-    the namespaces that have sidecars, or want them.
+    the namespaces that have sidecars, or want them. ``images`` are digests by workload and a pod's name or address.
     """
 
     topology: Topology = field(default_factory=Topology)
@@ -50,6 +50,7 @@ class Found:
     gaps: Gaps = field(default_factory=Gaps)
     modes: Mapping[str, str] = field(default_factory=dict)
     injected: frozenset[str] = frozenset()
+    images: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +112,17 @@ def found_in(held: objects.Objects) -> Found:
         replicas={key: Replica(account_of(pod), owner_of(pod), images_of(pod)) for key, pod in live.items()},
         gaps=Gaps(tuple(_unmeshed(held, wanted)), tuple(notes)),
         modes={key.removeprefix("/"): mode for key, space in spaces if (mode := _label(space, MODE_LABEL))},
+        images=dict(_images(live.values())),
         injected=wanted | frozenset(pod.metadata.namespace for pod in held.pods.values() if is_injected(pod)),
     )
+
+
+def _images(pods: Iterable[objects.Pod]) -> Iterator[tuple[tuple[str, str], str]]:
+    """What pods with one container run, by the names under which calls of theirs are known."""
+    for pod in pods:
+        if len(found := images_of(pod)) == 1:
+            for place in (pod.metadata.name, *_canonical(addresses_of(pod))):
+                yield (account_of(pod), place), found[0][1]
 
 
 def _label(seen: objects.Object, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,11 @@ PLURALS = {
     "namespaces": objects.Namespace, "serviceaccounts": objects.ServiceAccount, "services": objects.Service,
     "endpointslices": objects.EndpointSlice, "pods": objects.Pod,
 }  # fmt: skip
+
+
+def digest(of: str) -> str:
+    """An image's digest."""
+    return f"sha256:{hashlib.sha256(of.encode()).hexdigest()}"
 
 
 def pod(
@@ -34,8 +40,8 @@ def pod(
         "status": {
             "phase": phase, "podIP": ip, "podIPs": [{"ip": ip}] if ip else [],
             "containerStatuses": [
-                {"name": "server", "imageID": f"registry.example/{account}@sha256:{account}"},
-                {"name": "picket-sidecar", "imageID": "registry.example/picket@sha256:picket"},
+                {"name": "server", "imageID": f"registry.example/{account}@{digest(account)}"},
+                {"name": "picket-sidecar", "imageID": f"registry.example/picket@{digest('picket')}"},
             ],
         },
     }  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 
 from controlplane.kubernetes.objects import Pod
 from controlplane.kubernetes.pods import images_of, is_injected, owner_of, why_unmeshed
-from tests.harness.kubeobjects import pod
+from tests.harness.kubeobjects import digest, pod
 
 
 def read(name: str = "cart-7c9-x2x", **given: Any) -> Pod:
@@ -35,7 +35,7 @@ def test_a_workload_is_what_its_pods_were_made_for(owner: tuple[str, str] | None
 
 
 def test_images_are_kept_by_their_digests_without_the_sidecars() -> None:
-    assert images_of(read()) == (("server", "sha256:cart"),)
+    assert images_of(read()) == (("server", digest("cart")),)
 
 
 @pytest.mark.parametrize("native", [True, False])

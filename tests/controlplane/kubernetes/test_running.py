@@ -36,7 +36,7 @@ HTTP = {"name": "http", "port": 80, "targetPort": 8080}
 def api() -> Iterator[KubernetesApi]:
     """A cluster with one service."""
     with running_api() as running:
-        running.put("namespaces", "shop", namespace("shop", injection="enabled"))
+        running.put("namespaces", "shop", namespace("shop", injection="enabled", mode="audit"))
         running.put("serviceaccounts", "cart", {}, "shop")
         running.put("services", "cart", service("cart", [HTTP]), "shop")
         running.put("endpointslices", "cart-abc", endpoints("cart", {"cart-1": "10.1.0.1"}, {"http": 8080}), "shop")
@@ -115,7 +115,8 @@ async def test_pods_join_by_their_tokens_and_what_exists_follows_the_cluster(dir
     api.tokens[good] = known()
     async with launched(directory, api) as plane:
         plane.listening = json.loads(await plane.wait_for('"ready"'))["listening"]
-        assert list(await services(plane)) == ["shop/cart"]
+        found = await services(plane)
+        assert {name: entry["mode"] for name, entry in found.items()} == {"shop/cart": "audit"}
         async with asyncio.timeout(30):
             while "shop/picket-trust-bundle" not in api.objects.get("configmaps", {}):  # noqa: ASYNC110  # another process writes it
                 await asyncio.sleep(0.01)

@@ -15,7 +15,7 @@ from controlplane.kubernetes.objects import Objects
 from controlplane.kubernetes.pods import Replica
 from controlplane.kubernetes.topology import Found, found_in
 from controlplane.topology.model import Guard, Kind, Port, Service, ServiceName
-from tests.harness.kubeobjects import Json, endpoints, held, namespace, pod, service
+from tests.harness.kubeobjects import Json, digest, endpoints, held, namespace, pod, service
 
 HTTP = {"name": "http", "port": 80, "targetPort": "web"}
 
@@ -78,7 +78,7 @@ def test_ports_that_only_containers_name_are_ports_too() -> None:
 def test_pods_without_a_service_have_an_identity_and_no_address_to_dial() -> None:
     found = found_in(held(pods=[pod("cart-1", "10.1.0.1", owner=("Job", "import-29384712"))]))
     assert one(found) == Service(ServiceName("shop", "cart"), Kind.SERVICE, (), (), ("10.1.0.1",))
-    assert found.replicas == {"shop/cart-1": Replica("shop/cart", "CronJob/import", (("server", "sha256:cart"),))}
+    assert found.replicas == {"shop/cart-1": Replica("shop/cart", "CronJob/import", (("server", digest("cart")),))}
 
 
 @pytest.mark.parametrize(
@@ -199,6 +199,11 @@ def test_namespaces_with_sidecars_are_those_that_want_them_and_those_with_a_pod_
     assert found_in(cart(pods=[])).injected == {"shop"}
     assert found_in(cart(namespaces=[namespace("shop")])).injected == {"shop"}
     assert found_in(held(namespaces=[namespace("shop")], pods=[pod("x", "10.1.0.1", sidecar=False)])).injected == frozenset()
+
+
+def test_the_image_of_a_pod_is_known_by_its_name_and_address() -> None:
+    found = found_in(held(pods=[pod("cart-1", "10.1.0.1")]))
+    assert found.images == {("shop/cart", "cart-1"): digest("cart"), ("shop/cart", "10.1.0.1"): digest("cart")}
 
 
 def test_modes_are_read_from_namespaces() -> None:
