@@ -19,6 +19,8 @@ from controlplane.settings import Listen
 CERTIFICATE_LIFETIME = timedelta(days=1)
 HANDSHAKE_SECONDS = 10.0
 CLOSE_SECONDS = 5.0
+#: Who says nothing for so long after the handshake goes, and makes room.
+SILENT_SECONDS = 10.0
 MAX_CONNECTIONS = 256
 _CHUNK_BYTES = 64 * 1024
 
@@ -62,13 +64,17 @@ class ServingCertificate:
 class TlsFront:
     """One TLS listener before one plain one. At most `MAX_CONNECTIONS` at once: who comes then waits to be accepted."""
 
-    def __init__(self, certificate: ServingCertificate, listen: Listen, behind: tuple[str, int], option: str) -> None:
+    def __init__(
+        self, certificate: ServingCertificate, listen: Listen, behind: tuple[str, int], option: str, *,
+        max_connections: int = MAX_CONNECTIONS, silent_seconds: float = SILENT_SECONDS,
+    ) -> None:  # fmt: skip
         """``behind`` is host and port of the plain listener; ``option`` is what errors call the address."""
         self._certificate = certificate
         self._listen = listen
         self._behind = behind
         self._option = option
-        self._room = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._room = asyncio.Semaphore(max_connections)
+        self._silent_seconds = silent_seconds
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -106,14 +112,19 @@ class TlsFront:
         try:
             async with self._room:
                 await self._hand_on(reader, writer)
-        except (OSError, asyncio.CancelledError):
-            pass  # one of both is gone, or we are to be
+        except (OSError, TimeoutError, asyncio.CancelledError):
+            pass  # one of both is gone or silent, or we are to be gone
         finally:
             self._connections.discard(task)
             writer.transport.abort()
 
     async def _hand_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with asyncio.timeout(self._silent_seconds):
+            first = await reader.read(_CHUNK_BYTES)
+        if not first:
+            return
         inner_reader, inner_writer = await asyncio.open_connection(*self._behind, limit=_CHUNK_BYTES)
+        inner_writer.write(first)
         ways = [asyncio.create_task(_copy(reader, inner_writer)), asyncio.create_task(_copy(inner_reader, writer))]
         try:
             # Whoever ends first ends both: the server closes what is idle, and an answered client that has gone needs none.

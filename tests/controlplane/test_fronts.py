@@ -22,7 +22,7 @@ from controlplane.identity.authority import CertificateAuthority, load_or_create
 from controlplane.kubernetes.injection.review import MAX_REVIEW_BYTES
 from controlplane.kubernetes.injection.rules import RulesError
 from controlplane.settings import Listen, Settings, SettingsError, build_settings
-from controlplane.tlsfront import CERTIFICATE_LIFETIME, FrontError, ServingCertificate
+from controlplane.tlsfront import CERTIFICATE_LIFETIME, FrontError, ServingCertificate, TlsFront
 
 REVIEW = (Path(__file__).parents[1] / "data" / "admission" / "deployment-http.json").read_bytes()
 JSON = {"Content-Type": "application/json"}
@@ -126,6 +126,30 @@ async def test_whoever_says_nothing_keeps_nobody_out(serving: Serving) -> None:
         for connection in silent:
             connection.close()
         writer.transport.abort()
+
+
+async def test_silent_connections_make_room(tmp_path: Path) -> None:
+    """Also when they have taken all of it."""
+    authority = load_or_create(tmp_path / "ca", "picket.local")
+    certificate = ServingCertificate(authority, ["127.0.0.1"], lambda: datetime.now(UTC))
+    behind = ApiServer(says_hello, Listen(host="127.0.0.1", port=0))
+    port = int(behind.address.rpartition(":")[2])
+    front = TlsFront(
+        certificate, Listen(host="127.0.0.1", port=0), ("127.0.0.1", port), "--x", max_connections=2, silent_seconds=0.2
+    )
+    address = await front.start()
+    quiet = ssl.create_default_context()
+    quiet.check_hostname, quiet.verify_mode = False, ssl.CERT_NONE
+    host, _, number = address.removeprefix("https://").partition(":")
+    connections = [await asyncio.open_connection(host, int(number), ssl=quiet) for _ in range(4)]
+    try:
+        serving = Serving(authority, [f"API {address}", f"webhook {address}"])
+        assert (await serving.ask(f"{address}/x"))[0] == 200
+    finally:
+        for _, writer in connections:
+            writer.transport.abort()
+        await front.stop()
+        await asyncio.to_thread(behind.close)
 
 
 def test_the_certificate_is_made_anew_at_half_its_life(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def _warnings(spec: Json) -> Iterator[str]:
         hooks = container.get("lifecycle")
         for hook in hooks.values() if isinstance(hooks, dict) else ():
             if isinstance(hook, dict) and ("httpGet" in hook or "tcpSocket" in hook):
-                yield f"picket: container {container['name']}: a lifecycle hook by HTTP is refused once enforced; make it an exec hook"
+                yield f"picket: container {container['name']}: an HTTP hook will be refused where enforced; make it an exec hook"
         context = container.get("securityContext")
         match context:
             case {"privileged": True}:

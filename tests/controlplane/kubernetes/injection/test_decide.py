@@ -191,7 +191,7 @@ def test_a_hook_that_kubelet_would_be_refused_for_is_named() -> None:
     decided = decide(asked, RULES)
     assert isinstance(decided, Injected)
     assert len(decided.warnings) == 1
-    assert "lifecycle hook" in decided.warnings[0]
+    assert "HTTP hook" in decided.warnings[0]
 
 
 def test_what_comes_under_pickets_names_is_replaced() -> None:
