@@ -30,6 +30,11 @@ def delete_approvals(connection: Connection, questions: Collection[str]) -> None
         connection.execute(delete(tables.approvals).where(tables.approvals.c.question.in_(part)))
 
 
+def delete_approvals_by(connection: Connection, actor: str) -> None:
+    """Forget what somebody agreed to."""
+    connection.execute(delete(tables.approvals).where(tables.approvals.c.actor == actor))
+
+
 def select_approvals(connection: Connection, questions: Collection[str], since_ms: int) -> list[Approval]:
     """Those of some questions that are not older, in the order in which they were given."""
     table = tables.approvals

@@ -237,6 +237,9 @@ class Transaction(Protocol):
     def drop_approvals(self, questions: Collection[str]) -> None:
         """Forget who agreed to some questions: they are decided."""
 
+    def drop_approvals_by(self, actor: str) -> None:
+        """Forget what somebody agreed to and others still have to: whose word it was has changed."""
+
     def add_comment(self, comment: Comment) -> Comment:
         """Store a comment under the next number; numbers count from 1."""
 

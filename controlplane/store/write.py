@@ -27,7 +27,7 @@ from controlplane.store.accounts import (
     revoke_access_token,
     use_access_token,
 )
-from controlplane.store.agreement import delete_approvals, insert_comment, upsert_approvals
+from controlplane.store.agreement import delete_approvals, delete_approvals_by, insert_comment, upsert_approvals
 from controlplane.store.asks import close_asks, insert_ask
 from controlplane.store.calls import begin_call, end_call, forget_call
 from controlplane.store.grants import end_grant, insert_grant
@@ -177,6 +177,10 @@ class SqlTransaction:
     def drop_approvals(self, questions: Collection[str]) -> None:
         """Forget who agreed to some questions."""
         delete_approvals(self._connection, questions)
+
+    def drop_approvals_by(self, actor: str) -> None:
+        """Forget what somebody agreed to."""
+        delete_approvals_by(self._connection, actor)
 
     def add_comment(self, comment: Comment) -> Comment:
         """Store a comment under the next number."""

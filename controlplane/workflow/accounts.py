@@ -106,12 +106,16 @@ class Accounts:
         return Done(f"{name} is {_words(scope)}")
 
     def set_scope(self, name: str, scope: Scope, actor: str) -> Done | Refused:
-        """Give a user another role or other namespaces; its tokens may do no more than that from now on."""
+        """Give a user another role or other namespaces; its tokens may do no more than that from now on.
+
+        What it agreed to and others still have to is forgotten, as when it is taken away: it may not be its to decide any more.
+        """
         if reason := check_namespaces(scope.namespaces):
             return Refused(reason, Why.INVALID)
         with self._store.transaction() as transaction:
             if not transaction.set_account_scope(name, scope):
                 return _nobody(name)
+            transaction.drop_approvals_by(name)
             transaction.add_audit(actor, "user:scope", name, as_json(_told(scope)), self._clock_ms())
         return Done(f"{name} is {_words(scope)}")
 
@@ -131,6 +135,7 @@ class Accounts:
         with self._store.transaction() as transaction:
             if not transaction.remove_account(name):
                 return _nobody(name)
+            transaction.drop_approvals_by(name)
             transaction.add_audit(actor, "user:revoke", name, "{}", self._clock_ms())
         return Done(f"{name} is out")
 

@@ -367,6 +367,10 @@ def test_approvals_are_kept_until_they_are_dropped(store: SqlStore) -> None:
     with store.transaction() as transaction:
         transaction.drop_approvals(["q1", *(f"no{number}" for number in range(5_000))])
     assert store.approvals(["q1", "q2"], 0) == [Approval("q2", "ana", 1_000)]
+    with store.transaction() as transaction:
+        transaction.add_approvals([Approval("q2", "ben", 1_000)])
+        transaction.drop_approvals_by("ana")
+    assert [approval.actor for approval in store.approvals(["q2"], 0)] == ["ben"]
 
 
 def test_comments_stand_at_their_edges_in_order(store: SqlStore) -> None:

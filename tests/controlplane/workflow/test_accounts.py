@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from controlplane.policy.accounts import Caller, Scope
+from controlplane.policy.approvals import Approval
 from controlplane.policy.roles import Role
 from controlplane.store.sql import SqlStore, open_store
 from controlplane.workflow.accounts import MAX_TOKENS_EACH, USE_NOTED_MS, Accounts, NewToken, Slow
@@ -208,3 +209,11 @@ def test_an_address_that_tries_many_names_is_slowed_down(clock: Clock) -> None:
         attempts.failed("10.0.0.1", f"name{number}")
     assert not attempts.may_try("10.0.0.1", "other")
     assert attempts.may_try("10.0.0.2", "other")
+
+
+@pytest.mark.parametrize("act", ["remove", "set_scope"])
+def test_whose_word_has_changed_has_agreed_to_nothing(accounts: Accounts, store: SqlStore, act: str) -> None:
+    with store.transaction() as transaction:
+        transaction.add_approvals([Approval("q", "ann", 1_000), Approval("q", "ben", 1_000)])
+    assert isinstance(accounts.remove("ann", "owner") if act == "remove" else accounts.set_scope("ann", VIEWER, "owner"), Done)
+    assert [approval.actor for approval in store.approvals(["q"], 0)] == ["ben"]
