@@ -34,7 +34,7 @@ def test_a_row_waits_for_its_owner_and_says_so(plane: Plane, api: FlaskClient) -
     assert not ana.get("/api/v1/proposals/2").get_json()["edges"][0]["mine"]
     assert ana.post("/api/v1/proposals/2/approve", json={}).get_json()["revision"] is None
     assert dora.post("/api/v1/proposals/2/approve", json={}).get_json() == {
-        "revision": 2, "services": ["default/frontend", "shop/pay"], "waiting": [],
+        "revision": 2, "services": ["default/frontend", "shop/pay"], "waiting": [], "staged": False,
     }  # fmt: skip
 
 
