@@ -23,13 +23,13 @@ from controlplane.violations.histogram import Point
 from controlplane.violations.query import Field, Term
 
 #: Rows that one page may look through.
-EXAMINED = 20_000
+EXAMINED = 15_000
 #: Spans of hours that one page may look into.
 MAX_SPANS = 100
 #: Rows that are counted one by one.
-COUNTED = 10_000
+COUNTED = 5_000
 #: Rows of the hourly sums that are summed.
-SUMMED = 100_000
+SUMMED = 50_000
 #: How many times as long it takes to read a row that lies by itself.
 APART = 5
 #: From and before which time, in Unix milliseconds.

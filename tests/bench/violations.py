@@ -44,7 +44,8 @@ def run() -> list[Measurement]:
     """Measure."""
     found = []
     with tempfile.TemporaryDirectory(prefix="picket-bench-") as directory:
-        found.append(_measure(f"sqlite:///{Path(directory)}/picket.db", "SQLite", 200))
+        file = Path(directory) / "picket.db"
+        found.append(_measure(f"sqlite:///{file}", "SQLite", 200, file))
     programs = binaries()
     if programs is not None:
         with running_cluster(programs) as cluster:
@@ -53,10 +54,12 @@ def run() -> list[Measurement]:
     return found
 
 
-def _measure(url: str, name: str, goal_ms: float) -> Measurement:
+def _measure(url: str, name: str, goal_ms: float, file: Path | None = None) -> Measurement:
     started = time.perf_counter()
     fill(url, ROWS)
     filled_seconds = time.perf_counter() - started
+    if file is not None:
+        _read_through(file)
     took: dict[str, list[float]] = {}
     with plane(url=url) as made, _browser(made) as browser:
         for line in LINES:
@@ -66,7 +69,7 @@ def _measure(url: str, name: str, goal_ms: float) -> Measurement:
                 seconds = time.perf_counter() - begun
                 if answer.status_code != 200:
                     raise RuntimeError(f"{line}: {answer.status}")
-                if number:  # the first brings pages of the file into memory
+                if number:  # the first compiles the statement
                     took.setdefault(line, []).append(seconds * 1_000)
     slowest = max(LINES[1:], key=lambda line: median(took[line]))
     filtered = [one for line in LINES[1:] for one in took[line]]
@@ -77,6 +80,13 @@ def _measure(url: str, name: str, goal_ms: float) -> Measurement:
             "rows made a second": ROWS / filled_seconds,
         },
     )  # fmt: skip
+
+
+def _read_through(file: Path) -> None:
+    """Have the system keep the file in memory, as it keeps one that is in use."""
+    with file.open("rb") as opened:
+        while opened.read(2**24):
+            pass
 
 
 @contextmanager
@@ -123,7 +133,7 @@ def _fill(engine: Engine, rows: int) -> None:
     """
     sums = f"""
         INSERT INTO violation_hours SELECT last_seen_ms / {HOUR_MS}, source, destination, port, protocol, verdict, sum(count)
-        FROM violations GROUP BY last_seen_ms / {HOUR_MS}, source, destination, port, protocol, verdict
+        FROM violations GROUP BY last_seen_ms / {HOUR_MS}, source, destination, port, protocol, verdict ORDER BY 1
     """
     with engine.connect() as connection:
         if not postgres:
