@@ -75,7 +75,7 @@ SETTINGS = (
         multiple=True, metavar="NAME",
     ),
     _setting(
-        "keep-violations-days", "Violations are removed so long after they were last seen; 0: never.", type=int, default=90,
+        "keep-violations-days", "Violations and incidents are removed so long after their last use; 0: never.", type=int, default=90,
         metavar="DAYS",
     ),
     _setting("keep-edges-days", "The same of learned edges.", type=int, default=365, metavar="DAYS"),

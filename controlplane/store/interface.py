@@ -164,6 +164,7 @@ class Prunable(enum.StrEnum):
 
     VIOLATIONS = "violations"
     VIOLATION_HOURS = "violation-hours"
+    INCIDENTS = "incidents"  # with their notes
     HISTORY = "history"
     EDGES = "edges"
     SUPERSEDED_PROPOSALS = "superseded-proposals"

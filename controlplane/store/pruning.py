@@ -40,6 +40,12 @@ def remove_stale(connection: Connection, what: Prunable, bound: int, keys: Seque
     if what is Prunable.VIOLATION_HOURS:
         totals = tables.violation_totals
         connection.execute(delete(totals).where(_before(totals.c.hour, max(0, min(bound // HOUR_MS, _MAX_HOUR)))))
+    if what is Prunable.INCIDENTS:
+        notes = tables.incident_notes
+        gone = [key[0] for key in keys]
+        for start in range(0, len(gone), _CHUNK):
+            among = notes.c.incident.in_(gone[start : start + _CHUNK])
+            connection.execute(delete(notes).where(among, ~exists().where(tables.incidents.c.id == notes.c.incident)))
     if what is Prunable.SIDECARS:
         sidecars, reports = tables.sidecars.c, tables.reports.c
         same = and_(sidecars.workload == reports.workload, sidecars.instance == reports.instance)
@@ -66,6 +72,8 @@ def _stale(what: Prunable, bound: int) -> tuple[Table, ColumnElement[bool]]:
             return tables.violations, _before(tables.violations.c.last_seen_ms, bound)
         case Prunable.VIOLATION_HOURS:
             return tables.violation_hours, _before(tables.violation_hours.c.hour, max(0, min(bound // HOUR_MS, _MAX_HOUR)))
+        case Prunable.INCIDENTS:
+            return tables.incidents, _before(tables.incidents.c.last_seen_ms, bound)
         case Prunable.HISTORY:
             return tables.history, _before(tables.history.c.hour, max(0, min(bound // HOUR_MS, _MAX_HOUR)))
         case Prunable.EDGES:

@@ -43,6 +43,7 @@ def bounds(keep: Keep, now_ms: int) -> dict[Prunable, int]:
     days = {
         Prunable.VIOLATIONS: keep.violations_days,
         Prunable.VIOLATION_HOURS: keep.violations_days,
+        Prunable.INCIDENTS: keep.violations_days,
         Prunable.PROOFS: keep.violations_days,
         Prunable.HISTORY: keep.history_days,
         Prunable.EDGES: keep.edges_days,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from controlplane.flows.model import EdgeKey, Flow, Verdict
+from controlplane.store.interface import Prunable
 from controlplane.store.sql import SqlStore
 from controlplane.violations.handling import Incident, Note, Status
 from controlplane.violations.incidents import Found, Kind
@@ -46,6 +47,16 @@ def test_notes_are_kept_in_their_order(store: SqlStore) -> None:
             transaction.add_note(note)
     assert list(store.notes(1, 9)) == notes[:2]
     assert list(store.notes(1, 1)) == notes[1:2]
+
+
+def test_incidents_are_removed_by_age_with_their_notes(store: SqlStore) -> None:
+    with store.transaction() as transaction:
+        for number, last_seen_ms in ((1, 2_000), (2, 9_000)):
+            transaction.add_incident(Incident(0, replace(FOUND, last_seen_ms=last_seen_ms)))
+            transaction.add_note(Note(number, 5, "ann", "note", "text"))
+    assert [store.prune(Prunable.INCIDENTS, 5_000, 9) for _ in range(2)] == [1, 0]
+    assert [incident.id for incident in store.incidents(9, is_open=False)] == [2]
+    assert (len(store.notes(1, 9)), len(store.notes(2, 9))) == (0, 1)
 
 
 def test_the_first_use_of_edges_is_known_by_source(store: SqlStore) -> None:
