@@ -75,8 +75,8 @@ SETTINGS = (
         multiple=True, metavar="NAME",
     ),
     _setting(
-        "keep-violations-days", "Violations and incidents are removed so long after their last use; 0: never.", type=int, default=90,
-        metavar="DAYS",
+        "keep-violations-days", "Violations and incidents are removed so long after they were last seen; 0: never.", type=int,
+        default=90, metavar="DAYS",
     ),
     _setting("keep-edges-days", "The same of learned edges.", type=int, default=365, metavar="DAYS"),
     _setting("keep-sidecars-days", "The same of sidecars that are gone.", type=int, default=30, metavar="DAYS"),
