@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from controlplane.flows.model import HourlyFlow, Verdict, Violation
 from controlplane.graph.chart import ChartedEdge
+from controlplane.graph.evidence import HOUR_MS
+from controlplane.graph.learn import GraphEdge
 from controlplane.policy.rules import Mode
 
 Pair = tuple[str, str]
@@ -31,7 +33,7 @@ _WITHOUT_RULE = {Mode.LEARN: State.LEARNED, Mode.AUDIT: State.WOULD_DENY, Mode.E
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """``ports`` are as ``80 http``; ``count`` sums what passed and ``refused`` what was denied or would have been."""
+    """``ports`` are as ``80 http``; ``count`` sums what passed (``an_hour`` on average), ``refused`` what was or would be denied."""
 
     source: str
     destination: str
@@ -40,6 +42,7 @@ class Link:
     edges: int
     count: int
     refused: int
+    an_hour: float = 0.0
 
     @property
     def pair(self) -> Pair:
@@ -57,13 +60,16 @@ def uses(flows: Iterable[HourlyFlow]) -> dict[Door, int]:
     return found
 
 
-def links_of(charted: Iterable[ChartedEdge], refused: Iterable[Violation], used: Mapping[Door, int] | None = None) -> list[Link]:
+def links_of(
+    charted: Iterable[ChartedEdge], refused: Iterable[Violation], used: Mapping[Door, int] | None = None, hours: float = 1.0
+) -> list[Link]:
     """The links of a map, by their ends.
 
     Args:
         charted: every edge that was seen or is approved.
         refused: violations of the time that is looked at.
         used: what was used in that time; the edges' own counts where it is all the time.
+        hours: how long that time is.
     """
     found: dict[Pair, list[Link]] = {}
     for one in charted:
@@ -74,7 +80,7 @@ def links_of(charted: Iterable[ChartedEdge], refused: Iterable[Violation], used:
         state = _state(one, in_use=count > 0)
         port = f"{edge.port} {edge.protocol}".strip()
         found.setdefault((edge.source, edge.destination), []).append(
-            Link(edge.source, edge.destination, state, (port,), 1, count, 0)
+            Link(edge.source, edge.destination, state, (port,), 1, count, 0, count / (hours if used is not None else _hours(edge)))
         )
     for violation in refused:
         key = violation.edge
@@ -96,7 +102,13 @@ def joined(pair: Pair, links: Iterable[Link]) -> Link:
         sum(link.edges for link in several),
         sum(link.count for link in several),
         sum(link.refused for link in several),
+        sum(link.an_hour for link in several),
     )
+
+
+def _hours(edge: GraphEdge) -> float:
+    """From an edge's first use to its last, an hour at least."""
+    return max(1.0, (edge.last_seen_ms - edge.first_seen_ms) / HOUR_MS)
 
 
 def _state(one: ChartedEdge, *, in_use: bool) -> State:

@@ -97,7 +97,7 @@ class Observatory:
         used = uses(self._api.store.history(since_ms // HOUR_MS, MAX_FLOWS)) if query.hours else None
         refused = self._api.store.violations(ViolationFilter(since_ms=since_ms), MAX_VIOLATIONS)
         radius = self._radius(query, now_ms)
-        links = links_of(charted, refused, used)
+        links = links_of(charted, refused, used, float(query.hours or 1))
         there = {link.pair for link in links}
         links += [_wished(edge) for pair, edge in radius.rows.items() if pair not in there]
         kinds = kinds_of(now.topology)

@@ -59,7 +59,6 @@ class _Line(msgspec.Struct):
     state: State
     label: str
     text: str
-    weight: int
     hit: bool
     proposed: bool
 
@@ -168,11 +167,10 @@ def _lines(seen: Seen) -> Iterator[_Line]:
     names = {node.name for node in seen.atlas.nodes}
     asked = {(_shown(pair[0], names), _shown(pair[1], names)) for pair in seen.radius.rows}
     for link in seen.atlas.links:
-        weight = len(str(link.count + link.refused))
         label = ", ".join(link.ports[:2]) + (", ..." if len(link.ports) > 2 else "")
         pair = link.pair
         is_hit = pair in seen.atlas.found_links or pair in asked
-        yield _Line(f"{pair[0]} > {pair[1]}", *pair, link.state, label, _text(link), weight, is_hit, pair in asked)
+        yield _Line(f"{pair[0]} > {pair[1]}", *pair, link.state, label, _text(link), is_hit, pair in asked)
 
 
 def _shown(name: str, names: Container[str]) -> str:
@@ -184,7 +182,8 @@ def _text(link: Link) -> str:
     """What is known of a link, in words."""
     parts = [f"{', '.join(link.ports)}: {_WORDS[link.state]}"]
     if link.count:
-        parts.append(f"used {link.count:,} times")
+        rate = f"{link.an_hour:,.0f} an hour" if link.an_hour >= 1 else "less than once an hour"
+        parts.append(f"used {link.count:,} times, {rate}")
     if link.refused:
         parts.append(f"{link.refused:,} denied" if link.state is State.DENIED else f"{link.refused:,} would be denied")
     if link.edges > 1:

@@ -52,6 +52,14 @@ def test_in_a_time_only_its_uses_count() -> None:
         HourlyFlow(EdgeKey("shop/web", "shop/pay", 443, "http", "GET", path), verdict, hour, 4)
         for path, verdict, hour in (("/a", Verdict.ALLOWED, 1), ("/b", Verdict.ALLOWED, 2), ("/c", Verdict.DENIED, 2))
     ]
-    cart, pay = links_of(edges, [], uses(flows))
+    cart, pay = links_of(edges, [], uses(flows), 2)
     assert (cart.state, cart.ports, cart.count) == (State.STALE, ("80 http",), 0)
-    assert (pay.state, pay.count) == (State.LEARNED, 8)
+    assert (pay.state, pay.count, pay.an_hour) == (State.LEARNED, 8, 4)
+
+
+def test_over_all_time_the_rate_is_from_the_first_use_to_the_last() -> None:
+    day = GraphEdge("shop/web", "shop/cart", 80, "http", (), 48, 0, 24 * 3_600_000)
+    (link,) = links_of([ChartedEdge(day, True, True, Mode.LEARN)], [])
+    assert link.an_hour == 2
+    (once,) = links_of([charted("shop/cart", 80, approved=True, count=1)], [])
+    assert once.an_hour == 1
