@@ -33,7 +33,7 @@ _WITHOUT_RULE = {Mode.LEARN: State.LEARNED, Mode.AUDIT: State.WOULD_DENY, Mode.E
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """``ports`` are as ``80 http``; ``count`` sums what passed (``an_hour`` on average), ``refused`` what was or would be denied."""
+    """``ports`` are as ``80 http``; ``count`` sums what passed (``an_hour`` on average), ``refused`` what was or would be."""
 
     source: str
     destination: str
