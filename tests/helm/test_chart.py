@@ -128,10 +128,15 @@ def test_the_certificate_has_the_names_that_are_dialled(values: Json, tmp_path: 
     read = settings(release, tmp_path)
     assert f"picket.{NAMESPACE}.svc" in read.server_names
     assert set(read.server_names) <= set(read.api_host_names)
+    pods = {name for name in read.api_host_names if name.endswith(f".picket-pods.{NAMESPACE}.svc")}
+    assert len(pods) == values.get("autoscaling", {}).get("maxReplicas", 1)
     for ingress in release.of("Ingress"):
         assert ingress["spec"]["rules"][0]["host"] in read.api_host_names
     for monitor in release.of("ServiceMonitor"):
-        assert monitor["spec"]["endpoints"][0]["tlsConfig"]["serverName"] in read.server_names
+        (endpoint,) = monitor["spec"]["endpoints"]
+        assert endpoint["tlsConfig"]["serverName"] in read.server_names
+        host = endpoint["relabelings"][0]["replacement"].replace("$1", "picket-0").removesuffix(":7603")
+        assert host in read.api_host_names
 
 
 def test_the_api_server_asks_where_the_webhook_is(values: Json) -> None:

@@ -15,6 +15,7 @@ import yaml
 
 from controlplane.kubernetes import crd
 from controlplane.kubernetes.policies import Condition, Status
+from controlplane.policy.traffic_documents import read_documents
 
 ROOT = Path(__file__).resolve().parents[3]
 SCHEMA: dict[str, Any] = crd.definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
@@ -59,7 +60,8 @@ def test_the_schema_is_structural() -> None:
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=[file.stem for file in EXAMPLES])
 def test_its_examples_are_valid(file: Path) -> None:
-    """Those that the chart shows."""
+    """Those that the chart shows; and they say what files of theirs would."""
+    assert read_documents(file.read_bytes(), file.name).findings == ()
     jsonschema.validate(yaml.safe_load(file.read_text()), SCHEMA, jsonschema.Draft202012Validator)
 
 
