@@ -91,7 +91,7 @@ class Widened(msgspec.Struct, frozen=True):
 
 
 class ImageUse(msgspec.Struct, frozen=True):
-    """An image of the source by its digest, as the source's sidecar says: since when it used the edge, and the last day it did."""
+    """An image of the source, as its cluster or else its sidecar says: when it first used the edge, and the last day it did."""
 
     digest: str
     first_seen_ms: int

@@ -113,6 +113,6 @@ def _evidence(row: Sequence[_Edge]) -> Iterable[str]:
         if samples["replicas"]:
             yield f"{who}by {plural(samples['replica_count'], 'replica')}, such as {', '.join(samples['replicas'])}"
         for image in samples["images"]:
-            yield f"{who}by image {image['digest']}, as it says, first {ago(image['first_seen_ms'])}"
+            yield f"{who}by image {image['digest']}, as its cluster or its sidecar says, first {ago(image['first_seen_ms'])}"
         for widened in samples["widened"]:
             yield from (f"{match_text(widened)}: {reason}" for reason in widened["reasons"])

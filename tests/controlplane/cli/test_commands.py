@@ -182,7 +182,7 @@ def test_the_images_that_used_an_edge_are_in_its_evidence(plane: Plane, picket: 
     plane.learn(GET_CART, image="sha256:" + "1" * 64, seen_ms=500_000)
     picket("proposals")
     shown = " ".join(picket("proposals", "1", "--evidence").out.split())
-    assert f"by image sha256:{'0' * 64}, as it says" in shown
+    assert f"by image sha256:{'0' * 64}, as its cluster or its sidecar says" in shown
     assert shown.count("none that ran before used it") == 1
     assert f"came with image sha256:{'1' * 64}" in shown
 

@@ -57,7 +57,7 @@ def test_an_edge_that_came_with_a_new_image_says_so(plane: Plane, browser: Flask
     plane.learn(PAY, image=new, seen_ms=500_000)
     plane.review.refresh_proposal()
     page = shown(browser, "/review/1")
-    assert f"<code>{old}</code> as its sidecar says" in page
+    assert f"<code>{old}</code> as its cluster or its sidecar says" in page
     assert page.count("none that ran before used it") == page.count(f"came with <code>{new[:19]}</code>") == 1
 
 
