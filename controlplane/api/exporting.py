@@ -37,6 +37,8 @@ class Exports:
         Raises:
             ApiProblemError: as many are written as may be at once.
         """
+        if flask.request.method == "HEAD":
+            return flask.Response(content_type=MEDIA_TYPES[form])  # nothing would tell that it is closed
         if not self._room.acquire(blocking=False):
             remedy = "wait until one of them is done"
             raise problem(HTTPStatus.SERVICE_UNAVAILABLE, "busy", f"{MAX_OPEN} exports are running", remedy=remedy)

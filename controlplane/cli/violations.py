@@ -61,7 +61,11 @@ def violations(
     probes: bool,
     limit: int,
 ) -> None:
-    """Show flows that the allow-list does not hold: who called what, what became of it, and the deny ID that says why."""
+    """Show flows that the allow-list does not hold: who called what, what became of it, and the deny ID that says why.
+
+    A query line is terms side by side: from: to: verdict: port: protocol: method: path: host: sni: peer: reporter: deny:
+    revision: since: until:, or a text. Commas part alternatives, * stands for any text, - before a term turns it round.
+    """
     if context.invoked_subcommand is not None:
         return
     session = way.session()

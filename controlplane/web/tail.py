@@ -21,6 +21,7 @@ from controlplane.web.tails import Event
 #: Rows of one look at the log.
 ROWS = 200
 _MAX_NUMBER = 15
+_EVENTS = "text/event-stream"
 
 
 class TailQuery(Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,11 +50,13 @@ def blueprint(console: Console) -> flask.Blueprint:
             events = [Event(one.id, msgspec.json.encode(shapes.violation(one))) for one in found]
             return events, found[-1].id if len(found) == ROWS else max(last, after)
 
+        if flask.request.method == "HEAD":
+            return flask.Response(content_type=_EVENTS)  # nothing would tell that it is closed
         stream = console.tails.begin(_again(given.after), read)
         if stream is None:
             remedy = "load the page again for what is new, or close another page that follows"
             raise problem(HTTPStatus.SERVICE_UNAVAILABLE, "busy", "too many follow the log live", remedy=remedy)
-        return flask.Response(stream, content_type="text/event-stream")
+        return flask.Response(stream, content_type=_EVENTS)
 
     return routes
 

@@ -34,11 +34,13 @@ def server(plane: Plane, sessions: Sessions, tails: Tails) -> Iterator[ApiServer
     made.close()
 
 
-def follow(server: ApiServer, sessions: Sessions, query: str = "", **headers: str) -> http.client.HTTPConnection:
+def follow(
+    server: ApiServer, sessions: Sessions, query: str = "", method: str = "GET", **headers: str
+) -> http.client.HTTPConnection:
     """An open connection whose answer has begun."""
     connection = http.client.HTTPConnection(server.address.removeprefix("http://"), timeout=20)
     cookie = {"Cookie": f"{COOKIE}={sessions.begin(None)}"}
-    connection.request("GET", f"/blocked/tail?{query}", headers=cookie | headers)
+    connection.request(method, f"/blocked/tail?{query}", headers=cookie | headers)
     return connection
 
 
@@ -69,8 +71,11 @@ def test_new_violations_of_the_query_come_as_they_are_stored(plane: Plane, sessi
 
 
 def test_there_is_room_for_some_and_pages_are_served_beside_them(sessions: Sessions, server: ApiServer) -> None:
-    """Who comes too late is told; a place that was left is free again."""
+    """Who comes too late is told, and who asks only for what it would be takes no place."""
     assert THREADS > 2 * MAX_OPEN
+    for _ in range(MAX_OPEN):
+        with closing(follow(server, sessions, method="HEAD")) as asking:
+            assert asking.getresponse().status == 200
     open_ones = [follow(server, sessions) for _ in range(MAX_OPEN)]
     try:
         assert [connection.getresponse().status for connection in open_ones] == [200] * MAX_OPEN
