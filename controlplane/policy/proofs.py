@@ -144,10 +144,11 @@ def sources(
     return (who for who in sorted(listening) if forbids(policy, who[0], service, port))
 
 
-def judge(proof: Proof, now_ms: int, *, forbidden: bool) -> Ended | None:
+def judge(proof: Proof, now_ms: int, *, forbidden: bool, heard: bool = True) -> Ended | None:
     """What came of a proof that is being tried; ``None`` while that is not known.
 
-    ``forbidden`` is whether its source still has no approved edge, and the service still drops who has none.
+    ``forbidden`` is whether its source still has no approved edge, and the service still drops who has none; ``heard`` whether the
+    service's sidecars can report now.
     """
     since_ms = now_ms - (proof.tried_ms or now_ms)
     if not forbidden:
@@ -166,4 +167,6 @@ def judge(proof: Proof, now_ms: int, *, forbidden: bool) -> Ended | None:
         return None
     if proof.answer is Answer.OPEN:
         return Ended(Status.FAILED, f"let through: {proof.told}")
+    if not heard:
+        return Ended(Status.NOT_TRIED, f"refused ({proof.told}), and its sidecar is away: its reports wait")
     return Ended(Status.FAILED, f"refused ({proof.told}), but its sidecar reported no denial")

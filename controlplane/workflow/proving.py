@@ -84,12 +84,12 @@ class Proving:
             StoreError: the database refused; everything stays as it is until it does not.
         """
         found = self._store.proofs(MAX_OPEN, open_only=True)
-        trying = [proof for proof in found if proof.status is Status.TRYING and not self._judged(proof)]
+        rows = self._store.sidecars() if found else ()
+        trying = [proof for proof in found if proof.status is Status.TRYING and not self._judged(proof, rows)]
         self._ask_what_is_due(listening)
         busy = {(proof.source, proof.instance) for proof in trying}
         begun: list[Proof] = []
         waiting = [proof for proof in reversed(found) if proof.status is Status.ASKED]
-        rows = self._store.sidecars() if waiting else ()
         for proof in waiting:
             if len(busy) >= MAX_TRYING:
                 break
@@ -117,7 +117,7 @@ class Proving:
 
     # -- one proof -----------------------------------------------------------------------------------------------------
 
-    def _judged(self, proof: Proof) -> bool:
+    def _judged(self, proof: Proof, rows: Sequence[SidecarRow]) -> bool:
         """End a proof of which enough is known."""
         now = self._publisher.in_force
         service = now.topology.services.get(proof.target.service)
@@ -125,7 +125,8 @@ class Proving:
         policies = (now.policy,) if now.trial is None else (now.policy, now.trial)
         source = parse_workload(proof.source)
         forbidden = service is not None and all(forbids(each, source, service, proof.target.port) for each in policies)
-        ended = judge(proof, self._clock_ms(), forbidden=forbidden)
+        heard = any(row.connected and row.workload == str(proof.target.service) for row in rows)
+        ended = judge(proof, self._clock_ms(), forbidden=forbidden, heard=heard)
         return ended is not None and self._end(proof, ended)
 
     def _end(self, proof: Proof, ended: Ended) -> bool:

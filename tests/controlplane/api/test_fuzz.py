@@ -43,6 +43,9 @@ WRITES = st.sampled_from(
         "POST /policy/rollback",
         "POST /tokens",
         "POST /policy/apply",
+        "POST /proofs",
+        "POST /rollouts/1/pause",
+        "POST /rollouts/1/stop",
         "POST /replay",
         "POST /break-glass",
         "POST /break-glass/1/end",
@@ -58,7 +61,7 @@ READS = st.sampled_from(
         "/violations", "/violations/count", "/violations/histogram", "/violations/1", "/incidents",
         "/incidents/1", "/sidecars", "/audit", "/map/picture", "/preview",
         "/replay", "/parity", "/policy/revisions/1/replay", "/proposals/1/preview",
-        "/break-glass",
+        "/break-glass", "/proofs", "/rollouts/1",
     ]
 )  # fmt: skip
 QUERIES = st.dictionaries(

@@ -14,6 +14,7 @@ from controlplane.policy.proofs import (
     LOG_MS,
     MAX_TARGETS,
     Answer,
+    Ended,
     Proof,
     Status,
     Target,
@@ -91,6 +92,16 @@ def test_it_is_proven_only_when_both_sides_say_so(proof: Proof, now_ms: int, sta
     ended = judge(proof, now_ms, forbidden=True)
     assert (None if ended is None else ended.status) is status
     assert (ended.reason if ended is not None else "") == reason
+
+
+def test_a_sidecar_that_cannot_report_now_hides_nothing() -> None:
+    """Its reports wait with it: that is no alarm, and no proof."""
+    refused = replace(ANSWERED, answer=Answer.REFUSED)
+    ended = judge(refused, 2_001 + LOG_MS, forbidden=True, heard=False)
+    assert ended == Ended(Status.NOT_TRIED, "refused (HTTP 403), and its sidecar is away: its reports wait")
+    opened = judge(replace(refused, answer=Answer.OPEN), 2_001 + LOG_MS, forbidden=True, heard=False)
+    assert opened is not None
+    assert opened.status is Status.FAILED
 
 
 def test_what_is_allowed_by_now_was_not_let_through() -> None:
