@@ -26,7 +26,7 @@ def lacking() -> str:
     found = []
     if os.geteuid() != 0:
         found.append("root")
-    found += [program for program in ("buildah", "debootstrap") if shutil.which(program) is None]
+    found += [program for program in ("buildah", "debootstrap", "ip", "nft") if shutil.which(program) is None]
     return ", ".join(found)
 
 

@@ -163,3 +163,17 @@ async def test_control_plane_and_sidecar_start_from_it(builder: Builder, contain
             )
             done = await asyncio.to_thread(subprocess.run, waited, capture_output=True, text=True, timeout=SECONDS, check=False)
             assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_sidecars_first_step_works_from_it(builder: Builder, container: str) -> None:
+    """With its own nft, in a network namespace, as root with NET_ADMIN and nothing else of the machine's."""
+    namespace = f"picket-test-{os.getpid()}-image"
+    subprocess.run(["ip", "netns", "add", namespace], check=True)
+    try:
+        step = builder.run_command(container, ["picket-sidecar", "init"], user="0:0", options=["--cap-add", "CAP_NET_ADMIN"])
+        done = subprocess.run(["ip", "netns", "exec", namespace, *step], capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        shown = ["ip", "netns", "exec", namespace, "nft", "list", "table", "inet", "picket"]
+        assert "redirect to :15006" in subprocess.run(shown, capture_output=True, text=True, check=True).stdout
+    finally:
+        subprocess.run(["ip", "netns", "delete", namespace], check=False)
