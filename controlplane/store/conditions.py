@@ -22,6 +22,7 @@ _COLUMNS = {
 }  # fmt: skip
 _TEXTS = ("source", "destination", "method", "path", "host", "server_name", "peer_address", "deny_id", "reason")
 _DENY = "deny:"
+_BETWEEN = "\x1f"
 #: What the hourly sums know, too.
 HOURLY = frozenset({Field.SOURCE, Field.DESTINATION, Field.VERDICT, Field.PORT, Field.PROTOCOL})
 
@@ -50,7 +51,11 @@ def _holds(table: FromClause, term: Term) -> ColumnElement[bool]:
 
 def _is(table: FromClause, field: Field, value: str) -> ColumnElement[bool]:
     if field is Field.TEXT:
-        return or_(*(table.c[name].icontains(value, autoescape=True) for name in _TEXTS))
+        # One comparison of all of them is several times as fast as one of each; no text that is sought has the mark in between.
+        together: ColumnElement[str] = table.c[_TEXTS[0]]
+        for name in _TEXTS[1:]:
+            together = together + _BETWEEN + table.c[name]
+        return together.icontains(value, autoescape=True)
     column = table.c[_COLUMNS[field]]
     match field:
         case Field.PORT:
