@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -16,6 +17,8 @@ from controlplane.kubernetes.watch import Watch
 
 #: Changes come in flocks: a deployment of ten pods is one change or a few, not fifty.
 GATHER_SECONDS = 0.2
+#: Reading a large cluster takes its time, and may take this share of it.
+_SHARE = 0.2
 _log = structlog.get_logger("picket.discovery")
 
 
@@ -60,7 +63,9 @@ class Discovery:
             await watch.synced.wait()
         while True:
             self._changed.clear()
+            began = time.monotonic()
             found = await asyncio.to_thread(found_in, self._held())
+            took_seconds = time.monotonic() - began
             if found != self._found:
                 for note in found.gaps.notes:
                     if note not in self.found.gaps.notes:
@@ -71,7 +76,7 @@ class Discovery:
                 _log.info("cluster known", services=len(found.topology.services), pods=len(found.replicas))
                 self.known.set()
             await self._changed.wait()
-            await asyncio.sleep(self._gather_seconds)
+            await asyncio.sleep(max(self._gather_seconds, took_seconds / _SHARE))
 
     def _held(self) -> Objects:
         """A copy: watches go on while it is read."""

@@ -121,7 +121,7 @@ def _images(pods: Iterable[objects.Pod]) -> Iterator[tuple[tuple[str, str], str]
     """What pods with one container run, by the names under which calls of theirs are known."""
     for pod in pods:
         if len(found := images_of(pod)) == 1:
-            for place in (pod.metadata.name, *_canonical(addresses_of(pod))):
+            for place in (pod.metadata.name, *addresses_of(pod)):
                 yield (account_of(pod), place), found[0][1]
 
 

@@ -11,16 +11,22 @@ import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from controlplane.kubernetes.attestation import TokenReviews
+from controlplane.kubernetes.client import Client
 from controlplane.policy.rules import Mode
+from controlplane.server.certificates import Attestor
 from controlplane.store.sql import SqlStore
 from controlplane.topology.model import Kind, Port, Service, ServiceName, Topology
 from sidecar.ports import HEALTH_PORT, METRICS_PORT, PROBE_PORT
 from sidecar.settings import PROXY_ID
-from tests.harness.mesh import Mesh, running_mesh
+from tests.controlplane.kubernetes.test_attestation import known, token
+from tests.harness.kubeapi import running_api
+from tests.harness.mesh import TRUST_DOMAIN, Mesh, running_mesh
 from tests.harness.namespaces import Namespace, as_user, missing, two_namespaces
 from tests.sidecar.agents import PORT, Sidecar, application, running_sidecar, write_join
 from tests.sidecar.uplinks import opened_store, short_directory
@@ -91,10 +97,10 @@ class Place:
 
 
 @asynccontextmanager
-async def placed(directory: Path, store: SqlStore, mode: Mode) -> AsyncIterator[Place]:
+async def placed(directory: Path, store: SqlStore, mode: Mode, attestor: Attestor | None = None) -> AsyncIterator[Place]:
     with two_namespaces() as (pod, neighbour):
         cart = Service(ServiceName("shop", "cart"), Kind.SERVICE, (Port(PORT, "http", PORT),), (pod.ipv4,), (pod.ipv4,))
-        async with running_mesh(directory, store, topology=Topology.of((cart,)), default_mode=mode) as mesh:
+        async with running_mesh(directory, store, topology=Topology.of((cart,)), default_mode=mode, attestor=attestor) as mesh:
             place = Place(directory, pod, neighbour, mesh)
             join = write_join(directory, mesh, enrollment=f"unix:{directory}/enroll.sock")
             for path in (join, directory / "mesh.sock"):
@@ -182,6 +188,34 @@ async def test_the_kubelets_probes_pass_where_everything_else_is_denied(director
             assert await sidecar.end() == 0
         assert "the redirect stays" not in sidecar.log
         assert (await place.ask(PORT, "/ok"))[0] == 0  # the rules stay, and lead nowhere
+
+
+async def test_a_pod_joins_by_its_token_alone(directory: Path, store: SqlStore) -> None:
+    """What the webhook gives it: a projected token, the mesh's roots, and where the control plane is."""
+    with running_api() as api:
+        good = token(expires=datetime.now(UTC).timestamp() + 600)
+        api.tokens[good] = known()
+        async with Client(api.config()) as client, placed(directory, store, Mode.LEARN, TokenReviews(client, "picket")) as place:
+            init(place)
+            (directory / "token").write_text(good)
+            (directory / "bundle.pem").write_bytes(place.mesh.authority.bundle_pem)
+            options = {
+                "--token-file": "token", "--bundle-file": "bundle.pem", "--control-plane": "mesh.sock",
+                "--enrollment": "enroll.sock", "--state": "run/state",
+            }  # fmt: skip
+            sockets = {"--control-plane", "--enrollment"}
+            given = [part for option, name in options.items()
+                     for part in (option, f"{'unix:' if option in sockets else ''}{directory}/{name}")]  # fmt: skip
+            line = place.line(
+                sys.executable, "-m", "sidecar.main", *given, "--workload", "shop/cart", "--trust-domain", TRUST_DOMAIN,
+                "--redirect-by", "init", "--instance", "cart-7c9",
+            )  # fmt: skip
+            async with running_sidecar(directory, line) as sidecar:
+                await place.answers(HEALTH_PORT, "/healthz/ready", 200)
+                assert "certificate issued how=enroll id=spiffe://picket.test/ns/shop/sa/cart" in sidecar.log
+                assert good not in sidecar.log
+                assert await sidecar.end() == 0
+        assert [review["token"] for review in api.reviews] == [good]
 
 
 async def test_without_the_redirect_it_does_not_start(directory: Path, store: SqlStore) -> None:
