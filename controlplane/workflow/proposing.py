@@ -15,7 +15,7 @@ from controlplane.policy.rules import HttpMatch, Policy
 from controlplane.store.interface import Store, StoredProposal
 from controlplane.workflow.learning import Learning
 from controlplane.workflow.leases import Leases
-from controlplane.workflow.publish import Publisher
+from controlplane.workflow.publish import Publisher, load_revision
 
 #: More than anybody reviews.
 MAX_ASKS = 10_000
@@ -45,7 +45,7 @@ class Proposing:
 
     def refresh(self) -> StoredProposal | None:
         """The open proposal, made or replaced when what was learned asks for something else; ``None`` when nothing is new."""
-        policy = self._publisher.policy
+        policy = self._coming()
         wanted = self._wanted(policy)
         now_ms = self._clock_ms()
         current = next(iter(self._store.proposals(OPEN, 1)), None)
@@ -61,6 +61,11 @@ class Proposing:
             if current is not None:
                 transaction.decide_proposal(current.number, SUPERSEDED, "picket", "", None, now_ms)
             return transaction.add_proposal(policy.revision, dump_proposal(wanted), now_ms) if wanted else None
+
+    def _coming(self) -> Policy:
+        """The policy that is coming into force in stages, or else the one in force: what is in a stage does not await review."""
+        staged = [rollout.revision for rollout in self._store.rollouts(1, running=True) if rollout.revision is not None]
+        return load_revision(self._store, staged[0], self._publisher.policy) if staged else self._publisher.policy
 
     def still_wanted(self, policy: Policy, removals: Collection[GraphEdge]) -> bool:
         """Whether all of some edges that should go are still to go: one that was used, or allows more, meanwhile is not."""

@@ -14,10 +14,12 @@ from controlplane.store.sql import SqlStore
 from controlplane.topology.model import ServiceName
 from controlplane.workflow.modes import Modes
 from controlplane.workflow.publish import Publisher
+from controlplane.workflow.review import Review
 from controlplane.workflow.revisions import Act, Done, Published, Refused, Revisions
 from controlplane.workflow.rollouts import Rollouts
 from controlplane.workflow.staged import StagedRevisions
 from tests.controlplane.workflow.conftest import Clock
+from tests.controlplane.workflow.test_review import CART_TO_DB, learn, proposed
 from tests.harness.mesh import CART, DB, WEB
 
 CART_NAME, DB_NAME, WEB_NAME = (ServiceName("shop", name) for name in ("cart", "db", "web"))
@@ -196,6 +198,18 @@ def test_what_nobody_takes_is_taken_back(world: World) -> None:
     world.clock.now_ms += PATIENCE_MS
     world.driver.look()
     assert world.newest().status is Status.ROLLED_BACK
+
+
+def test_what_is_in_a_stage_does_not_await_review_until_it_is_taken_back(world: World, review: Review) -> None:
+    learn(world.store, CART_TO_DB)
+    assert proposed(review).number == 1
+    world.begin({DB_NAME: [Rule(CART, 3306)]})
+    assert review.refresh_proposal() is None
+    first = next(rollout.first for rollout in world.store.rollouts(9, running=True) if rollout.service == DB_NAME)
+    world.clock.now_ms += 1
+    world.settle(nack=first)
+    world.driver.look()
+    assert proposed(review).number == 2
 
 
 def test_one_rollout_is_enough_at_a_time(world: World) -> None:
