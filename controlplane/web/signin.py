@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 import flask
+import structlog
 
 from controlplane.api.problems import ApiProblemError, problem
 from controlplane.policy.accounts import Caller
 from controlplane.web.guard import COOKIE, FORM_COOKIE, Console, note, set_cookie, who
 from controlplane.web.guard import enter as begin
 from controlplane.workflow.accounts import Slow
+
+_log = structlog.get_logger("picket.console")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,9 @@ def blueprint(console: Console) -> flask.Blueprint:
     def enter() -> flask.Response:
         came = _by_password(console) if "name" in flask.request.form else _by_secret(console)
         if isinstance(came, str):
+            # Without the name: people write their password there by mistake.
+            by = "password" if "name" in flask.request.form else "token or link"
+            _log.warning("sign-in failed", address=flask.request.remote_addr, by=by)
             return form(failure=came, status=HTTPStatus.UNAUTHORIZED)
         return begin(console, came.user)
 

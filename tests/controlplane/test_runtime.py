@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from controlplane.store.sql import open_store
 from controlplane.xds import types
 from protos.picket.v1.certificates_pb2 import EnrollRequest, Svid
 from protos.picket.v1.sidecar_pb2 import AnnounceAck, SidecarInfo
-from protos.picket.v1.telemetry_pb2 import ALLOWED, INBOUND, Batch, BatchAck, Observation
+from protos.picket.v1.telemetry_pb2 import ALLOWED, DENIED, INBOUND, Batch, BatchAck, Observation
 from tests.harness.adsclient import DeltaClient, claim, connect
 from tests.harness.mesh import new_key
 
@@ -133,11 +134,11 @@ async def enrolled(plane: Running, workload: str) -> grpc.ChannelCredentials:
     return grpc.ssl_channel_credentials(bundle, key, svid.certificate_chain_pem)
 
 
-def batch(sequence: int, peer_address: str = "") -> bytes:
+def batch(sequence: int, peer_address: str = "", verdict: Any = ALLOWED) -> bytes:
     """One use of cart by web."""
     now_ms = int(datetime.now(UTC).timestamp() * 1000)
     seen = Observation(
-        direction=INBOUND, verdict=ALLOWED, service="shop/cart", peer_id="spiffe://picket.local/ns/shop/sa/web", port=7070,
+        direction=INBOUND, verdict=verdict, service="shop/cart", peer_id="spiffe://picket.local/ns/shop/sa/web", port=7070,
         protocol="grpc", method="POST", path="/Cart/Get", count=1, first_seen_ms=now_ms, last_seen_ms=now_ms,
         peer_address=peer_address,
     )  # fmt: skip
@@ -247,6 +248,44 @@ async def test_the_image_that_the_source_says_it_runs_is_shown_with_what_it_used
                 found = await images()
                 await asyncio.sleep(0.1)  # the control plane looks every few seconds
         assert found == [digest]
+
+
+async def test_what_is_denied_is_sent_on_also_what_waits_at_the_end(directory: Path) -> None:
+    sinks = directory / "sinks.yaml"
+    sinks.write_text("sinks: [{name: log, kind: file, to: events.ndjson, verdicts: denied, events: [violation]}]")
+    async with running(directory, "--sinks", str(sinks)) as plane:
+        secured = await enrolled(plane, "shop/cart")
+        async with connect(plane.address("gRPC"), secured) as channel:
+            call = reporting(channel)
+            await call.write(batch(1))
+            await call.write(batch(2, verdict=DENIED))
+            while (await call.read()).sequence < 2:
+                pass
+        plane.process.send_signal(signal.SIGTERM)
+        assert await plane.ended() == 0
+    (event,) = [json.loads(line) for line in (directory / "events.ndjson").read_text().splitlines()]
+    assert (event["source"], event["destination"], event["verdict"]) == ("shop/web", "shop/cart", "denied")
+
+
+async def test_users_of_an_older_version_come_in_as_before(directory: Path) -> None:
+    """Their file is put aside, and they are in the database from then on."""
+    file = directory / "api-users.json"
+    file.write_text(json.dumps([{"name": "bob", "role": "viewer", "sha256": sha256(b"old").hexdigest(), "created_ms": 1}]))
+    file.chmod(0o600)
+    for _ in range(2):
+        async with running(directory) as plane:
+            caller = Client(plane.address("API"), "old")
+            assert "edges" in await asyncio.to_thread(caller.get, "/api/v1/map")
+        assert not file.exists()
+
+
+@pytest.mark.parametrize("option", ["--sinks", "--oidc"])
+async def test_a_file_of_settings_that_is_wrong_is_one_clear_line(directory: Path, option: str) -> None:
+    file = directory / "wrong.yaml"
+    file.write_text("sinks: [{name: a, kind: pager, to: x}]")
+    plane = await launched(directory, option, str(file))
+    assert await plane.ended() == 1
+    assert plane.log[-1].startswith(f"picket: {option}: {file}: ")
 
 
 async def test_a_restart_keeps_what_was_known(directory: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -51,8 +52,8 @@ class Receiver:
 
 
 @contextmanager
-def receiving(status: int = 200, location: str = "") -> Iterator[Receiver]:
-    """An HTTP server."""
+def receiving(status: int = 200, location: str = "", context: ssl.SSLContext | None = None) -> Iterator[Receiver]:
+    """An HTTP server; with a context over TLS, for localhost."""
     receiver = Receiver(answers=[status])
 
     class Handler(BaseHTTPRequestHandler):
@@ -71,8 +72,16 @@ def receiving(status: int = 200, location: str = "") -> Iterator[Receiver]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    receiver.url = f"http://127.0.0.1:{server.server_port}/in?token=in-the-address"
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, *_: object) -> None:
+            """Whoever does not trust us goes away in the middle."""
+
+    server = Server(("127.0.0.1", 0), Handler)
+    place = f"http://127.0.0.1:{server.server_port}"
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        place = f"https://localhost:{server.server_port}"
+    receiver.url = f"{place}/in?token=in-the-address"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

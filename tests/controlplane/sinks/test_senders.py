@@ -6,11 +6,19 @@ import hashlib
 import hmac
 import json
 import socket
+import ssl
 import stat
+import threading
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from controlplane.sinks.document import SinkKind, SinkSettings
 from controlplane.sinks.event import Filter, Kind
@@ -77,6 +85,67 @@ def test_syslog_over_tcp_counts_octets(tcp: tuple[int, Callable[[], bytes]]) -> 
         rest = rest[int(size) :]
     assert len(lines) == 2
     assert all(line.startswith(b"<108>1 ") for line in lines)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContext]:
+    """A certificate of its own for localhost, and a server's context with it."""
+    made = tmp_path_factory.mktemp("tls")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+        .not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )  # fmt: skip
+    (made / "ca.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (made / "both.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM) + secret)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(made / "both.pem")
+    return made / "ca.pem", context
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_syslog_over_tls_goes_to_nobody_whose_certificate_is_not_known(
+    authority: tuple[Path, ssl.SSLContext], trusted: bool
+) -> None:
+    ca_file, context = authority
+    found: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(60)
+
+        def take() -> None:
+            connection, _ = listening.accept()
+            with connection, suppress(ssl.SSLError, OSError), context.wrap_socket(connection, server_side=True) as encrypted:
+                while piece := encrypted.recv(65536):
+                    found.append(piece)
+
+        thread = threading.Thread(target=take)
+        thread.start()
+        to = f"tls://localhost:{listening.getsockname()[1]}"
+        send = sender(SinkSettings("it", "syslog", to, "", ca_file if trusted else None, ALL))
+        if trusted:
+            send([event(1)])
+        else:
+            with pytest.raises(NotSentError):
+                send([event(1)])
+        thread.join()
+    assert (b"CEF:0|Picket" in b"".join(found)) is trusted
+
+
+def test_a_webhook_over_tls_wants_a_certificate_that_is_known(authority: tuple[Path, ssl.SSLContext]) -> None:
+    ca_file, context = authority
+    with receiving(context=context) as receiver:
+        send = sender(SinkSettings("it", "webhook", receiver.url, "secret", ca_file, ALL))
+        send([event(1)])
+        with pytest.raises(NotSentError):
+            sender(SinkSettings("it", "webhook", receiver.url, "secret", None, ALL))([event(2)])
+    assert [json.loads(body)["events"][0]["id"] for _, body in receiver.received] == [1]
 
 
 def test_a_file_gets_a_line_each_and_is_its_owners_alone(tmp_path: Path) -> None:
