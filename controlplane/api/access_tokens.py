@@ -8,10 +8,10 @@ import flask
 
 from controlplane.api import outcomes
 from controlplane.api.access import actor
+from controlplane.api.account_schemas import AccessToken, AccessTokenBody, AccessTokens, AccessTokensQuery, NewAccessToken
 from controlplane.api.paging import number_of, page
 from controlplane.api.reading import read_body, read_number, read_query, write
-from controlplane.api.requests import AccessTokenBody, AccessTokensQuery, Nothing
-from controlplane.api.schemas import AccessToken, AccessTokens, NewAccessToken
+from controlplane.api.requests import Nothing
 from controlplane.api.services import ApiServices
 from controlplane.policy import accounts
 from controlplane.policy.accounts import Scope

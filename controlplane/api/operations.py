@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from msgspec import Struct
 
-from controlplane.api import incident_schemas, revisions, schemas
+from controlplane.api import account_schemas, incident_schemas, revisions, schemas
 from controlplane.api import requests as asked
 from controlplane.api import review_schemas as review
 from controlplane.violations.exports import MEDIA_TYPES
@@ -94,16 +94,16 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "break-glass.begin": _write("Allow an edge for a time", asked.GrantBody, review.Granted),
         "break-glass.end": _write("End a timed exception", asked.Nothing, schemas.Published),
         "imports.take": _write("Learn a batch of another tool's log", asked.ImportBody, schemas.ImportReceipt),
-        "users.several": _read("Local users", asked.UsersQuery, schemas.NamedUsers),
-        "users.create": _write("Make a local user", asked.UserBody, schemas.NewUser, status=HTTPStatus.CREATED),
-        "users.change": _write("Set what a user may do", asked.ScopeBody, schemas.Done),
-        "users.password": _write("Set a user's password", asked.PasswordBody, schemas.Done),
-        "access-tokens.several": _read("Users' tokens", asked.AccessTokensQuery, schemas.AccessTokens),
+        "users.several": _read("Local users", account_schemas.UsersQuery, account_schemas.NamedUsers),
+        "users.create": _write("Make a local user", account_schemas.UserBody, account_schemas.NewUser, status=HTTPStatus.CREATED),
+        "users.change": _write("Set what a user may do", account_schemas.ScopeBody, schemas.Done),
+        "users.password": _write("Set a user's password", account_schemas.PasswordBody, schemas.Done),
+        "access-tokens.several": _read("Users' tokens", account_schemas.AccessTokensQuery, account_schemas.AccessTokens),
         "access-tokens.create": _write(
-            "Make a token of a user", asked.AccessTokenBody, schemas.NewAccessToken, status=HTTPStatus.CREATED
+            "Make a token of a user", account_schemas.AccessTokenBody, account_schemas.NewAccessToken, status=HTTPStatus.CREATED
         ),
         "access-tokens.revoke": _write("Take a token away", asked.Nothing, schemas.Done),
-        "users.revoke": _write("Take a user away", asked.RevokeBody, schemas.NamedUsers),
+        "users.revoke": _write("Take a user away", account_schemas.RevokeBody, account_schemas.NamedUsers),
         "proposals.several": _read("Proposals", asked.ProposalsQuery, schemas.Proposals),
         "proposals.one": _read("A proposal with its rows", asked.Nothing, schemas.Proposal),
         "proposals.approve": _write("Approve rows of a proposal", asked.ApproveBody, schemas.Approved),

@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from controlplane.policy.roles import Role
 from controlplane.policy.rollouts import Plan
 
 MAX_ROWS = 10_000
@@ -24,9 +23,6 @@ _FewDocuments = Annotated[int, Meta(ge=1, le=200)]
 _Rows = Annotated[int, Meta(ge=1, le=10_000)]
 #: A page's ``next_cursor``; empty: from the beginning.
 _Cursor = Annotated[str, Meta(max_length=1000, pattern="^[A-Za-z0-9_=-]*$")]
-_Namespaces = Annotated[list[_Name], Meta(min_length=1, max_length=200)]
-_Password = Annotated[str, Meta(max_length=1000)]
-_Days = Annotated[int, Meta(ge=1, le=3_650)]
 ModeName = Literal["learn", "audit", "enforce", "quarantine"]
 
 
@@ -341,57 +337,6 @@ class TokenBody(Struct, frozen=True, forbid_unknown_fields=True):
     lifetime_seconds: Annotated[int, Meta(ge=0, le=7 * 86400)] = 0
 
 
-class UserBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A local user, in some ``namespaces`` alone or in the whole mesh; with a token for so many ``days``, or without end."""
-
-    name: _Name
-    role: Role
-    namespaces: _Namespaces | None = None
-    password: _Password = ""
-    token: bool = True
-    label: _Name = "first"
-    days: _Days | None = None
-
-
-class ScopeBody(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a user may do from now on."""
-
-    name: _Name
-    role: Role
-    namespaces: _Namespaces | None = None
-
-
-class PasswordBody(Struct, frozen=True, forbid_unknown_fields=True):
-    """A user's new password."""
-
-    name: _Name
-    password: Annotated[str, Meta(min_length=1, max_length=1000)]
-
-
-class AccessTokensQuery(Struct, frozen=True, forbid_unknown_fields=True):
-    """Of one user or all; newest first."""
-
-    user: _Name = ""
-    limit: _Limit = 100
-    cursor: _Cursor = ""
-
-
-class AccessTokenBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A token of a user. Without a role it may do what the user may; ``namespaces`` belong to the role."""
-
-    user: _Name
-    label: _Name = ""
-    role: Role | None = None
-    namespaces: _Namespaces | None = None
-    days: _Days | None = None
-
-
-class RevokeBody(Struct, frozen=True, forbid_unknown_fields=True):
-    """Who is taken away, with all tokens."""
-
-    name: _Name
-
-
 class SidecarsQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """How many, by workload and instance."""
 
@@ -403,13 +348,6 @@ class AsksQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """How many, oldest first."""
 
     limit: _Rows = 10_000
-    cursor: _Cursor = ""
-
-
-class UsersQuery(Struct, frozen=True, forbid_unknown_fields=True):
-    """How many, by name."""
-
-    limit: _Rows = 1000
     cursor: _Cursor = ""
 
 

@@ -462,33 +462,6 @@ class AuditVerdict(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-class NamedUser(msgspec.Struct, frozen=True):
-    """A local user; ``namespaces`` is null for the whole mesh. One without a password signs in by tokens alone."""
-
-    name: str
-    role: str
-    created_ms: int
-    namespaces: list[str] | None
-    has_password: bool
-    created_by: str
-
-
-class NamedUsers(msgspec.Struct, frozen=True):
-    """All of them, by name."""
-
-    users: list[NamedUser]
-    next_cursor: str | None = None
-
-
-class NewUser(msgspec.Struct, frozen=True):
-    """A new user; ``token`` is shown this once, null where none was asked for."""
-
-    name: str
-    role: str
-    namespaces: list[str] | None
-    token: str | None
-
-
 class Sink(msgspec.Struct, frozen=True, kw_only=True):
     """A sink since this control plane began. ``state`` is ok, idle, retrying or losing (its queue is full).
 
@@ -513,36 +486,6 @@ class Sinks(msgspec.Struct, frozen=True):
     """All of them, as the file has them."""
 
     sinks: list[Sink]
-
-
-class AccessToken(msgspec.Struct, frozen=True, kw_only=True):
-    """A user's token, without the token itself. ``good`` is whether it lets in now."""
-
-    id: int
-    user: str
-    label: str
-    role: str
-    namespaces: list[str] | None
-    good: bool
-    created_ms: int
-    created_by: str
-    expires_ms: int | None
-    last_used_ms: int | None
-    revoked_ms: int | None
-
-
-class AccessTokens(msgspec.Struct, frozen=True):
-    """Newest first."""
-
-    tokens: list[AccessToken]
-    next_cursor: str | None = None
-
-
-class NewAccessToken(msgspec.Struct, frozen=True):
-    """A new token; ``secret`` is shown this once."""
-
-    token: AccessToken
-    secret: str
 
 
 class Health(msgspec.Struct, frozen=True):

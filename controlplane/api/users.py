@@ -8,10 +8,18 @@ import flask
 
 from controlplane.api import outcomes
 from controlplane.api.access import actor
+from controlplane.api.account_schemas import (
+    NamedUser,
+    NamedUsers,
+    NewUser,
+    PasswordBody,
+    RevokeBody,
+    ScopeBody,
+    UserBody,
+    UsersQuery,
+)
 from controlplane.api.paging import page_after
 from controlplane.api.reading import read_body, read_query, write
-from controlplane.api.requests import PasswordBody, RevokeBody, ScopeBody, UserBody, UsersQuery
-from controlplane.api.schemas import NamedUser, NamedUsers, NewUser
 from controlplane.api.services import ApiServices
 from controlplane.policy.accounts import Account, Scope
 from controlplane.workflow.revisions import Refused
