@@ -27,7 +27,7 @@ from controlplane.policy.proofs import (
     sources,
     targets_of,
 )
-from controlplane.policy.rules import Policy
+from controlplane.policy.rules import Mode, Policy
 from controlplane.store.interface import SidecarRow, Store, StoreError
 from controlplane.topology.model import Service, ServiceName, Topology
 from controlplane.workflow.proofs import MAX_OPEN, PICKET, Proofs
@@ -72,8 +72,9 @@ class Proving:
         self._clock_ms = clock_ms
         self._every_ms = every_hours * _HOUR_MS
         self._ended = ended
-        # Since when each service enforces, as seen from here: a mode that was left and set again is proved again.
-        self._enforcing: dict[ServiceName, int] = {}
+        # In which mode each service drops what is not approved, and since when, as seen from here: what was left and set again is
+        # proved again.
+        self._enforcing: dict[ServiceName, tuple[Mode, int]] = {}
         self._began = False
         self._checked: tuple[object, int] | None = None  # what was in force when nothing was left to ask for, and when
 
@@ -188,7 +189,10 @@ class Proving:
             return
         enforcing = [s for s in now.topology.services.values() if s.meshed and now.policy.mode(s.name) in ENFORCING]
         since_ms = now_ms if self._began else 0
-        self._enforcing = {service.name: self._enforcing.get(service.name, since_ms) for service in enforcing}
+        before, self._enforcing = self._enforcing, {}
+        for service in enforcing:
+            mode, known = now.policy.mode(service.name), before.get(service.name)
+            self._enforcing[service.name] = known if known is not None and known[0] is mode else (mode, since_ms)
         self._began = True
         newest = {proof.target: proof for proof in self._store.newest_proofs()}
         due = {
@@ -207,7 +211,7 @@ class Proving:
             return True
         if newest.is_open:
             return False
-        if newest.revision < policy.of(target.service).revision or newest.created_ms < self._enforcing[target.service]:
+        if newest.revision < policy.of(target.service).revision or newest.created_ms < self._enforcing[target.service][1]:
             return True
         age_ms = self._clock_ms() - newest.created_ms
         if newest.status is Status.NOT_TRIED:

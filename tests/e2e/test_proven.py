@@ -81,6 +81,10 @@ async def test_what_is_enforced_is_tried_by_itself_and_shows_as_a_probe_alone(tm
         assert await counted(mesh) == used
         revision = (await get(mesh, "policy/revisions"))["revisions"][0]
         assert revision["proved"] == {"proven": 3, "failed": 0, "not_tried": 0, "open": 0}
+        for service in ("cart", "redis"):
+            await put_into(mesh, "quarantine", service)
+            cut = await proved(mesh, service)
+            assert (cut["status"], cut["deny_id"].startswith(f"deny:default/{service}@r")) == ("proven", True), cut
 
 
 async def test_an_envoy_that_was_tampered_with_is_found_out(tmp_path: Path) -> None:

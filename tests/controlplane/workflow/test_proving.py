@@ -101,6 +101,14 @@ def test_what_is_proved_is_tried_again_after_a_change_and_after_a_day(world: Wor
     assert len(world.look(WEB_0, after_ms=24 * 3_600_000 + 1)) == 1
 
 
+def test_a_quarantine_is_proved_like_any_enforcement(world: World) -> None:
+    world.mode(Mode.ENFORCE)
+    world.tried()
+    world.clock.now_ms += 1
+    world.mode(Mode.QUARANTINE)
+    assert world.tried().id == 2
+
+
 def test_what_is_let_through_is_an_alarm(world: World) -> None:
     world.mode(Mode.ENFORCE)
     failed = world.tried(answer=Answer.PASSED, logged=False)
