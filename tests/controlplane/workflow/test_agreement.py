@@ -189,6 +189,8 @@ spec:
     assert isinstance(owned.apply([], "ana", prune=True), Refused)
     assert isinstance(owned.apply([], "root", prune=True, override_review="cart is taken down, ticket 7"), Published)
     assert audited(store)[3]["override_review"] == "cart is taken down, ticket 7"
+    strict = reviewing(store, publisher, Clock(), four_eyes=True)
+    assert isinstance(strict.apply(documents, "dora"), Refused)
 
 
 def test_while_the_file_cannot_be_read_nothing_is_agreed_to(store: SqlStore, publisher: Publisher, clock: Clock) -> None:
