@@ -66,7 +66,7 @@ def wait(
     started = time.monotonic()
     state = _look(way, conditions)
     while missing := [seen.text for seen in state if not seen.met]:
-        if time.monotonic() - started >= timeout_seconds:
+        if not time.monotonic() - started < timeout_seconds:  # nor when it is no number
             raise click.ClickException(f"waited {timeout_seconds:g} s: {'; '.join(missing)}")
         time.sleep(INTERVAL_SECONDS)
         state = _look(way, conditions)
@@ -87,13 +87,13 @@ def _look(way: Way, conditions: list[_Condition]) -> list[_Seen]:
     try:
         session = way.session()
         session.client.get("/readyz")
+        return [_Seen(met=True, text="the control plane is ready"), *(condition(session) for condition in conditions)]
     except (NotFoundError, UnreachableError) as error:
         return [_Seen(met=False, text=str(error))]
     except ApiError as error:
         if error.status != 503:
             raise
         return [_Seen(met=False, text="the control plane is not ready")]
-    return [_Seen(met=True, text="the control plane is ready"), *(condition(session) for condition in conditions)]
 
 
 def _sidecars(session: Session, wanted: int) -> _Seen:

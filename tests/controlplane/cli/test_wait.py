@@ -24,6 +24,10 @@ def test_what_is_missing_is_said_when_time_is_up(plane: Plane, picket: Picket) -
     assert ended.err == "picket: waited 0.2 s: 0 sidecars of 2 with revision 0; 0 violations of 3 in the log\n"
 
 
+def test_a_timeout_that_is_no_number_is_over(plane: Plane, picket: Picket) -> None:
+    assert picket("wait", "--proposal", "--timeout", "nan").err == "picket: waited nan s: no proposal awaits review\n"
+
+
 def test_everything_that_was_asked_for_has_to_hold(plane: Plane, picket: Picket) -> None:
     plane.learn(PAY)
     plane.violate(GET_CART, count=3)
