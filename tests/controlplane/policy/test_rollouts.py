@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controlplane.flows.model import EdgeKey, Verdict, Violation
+from controlplane.identity.spiffe import WorkloadId
 from controlplane.policy.rollouts import (
     PATIENCE_MS,
     Advance,
@@ -18,12 +20,15 @@ from controlplane.policy.rollouts import (
     Rollout,
     Seen,
     Stage,
+    Step,
     Taken,
     first_of,
+    newly_denied,
     next_step,
     place,
+    together,
 )
-from controlplane.policy.rules import Mode
+from controlplane.policy.rules import Mode, Policy, Rule, ServicePolicy
 from controlplane.topology.model import ServiceName
 
 CART = ServiceName("shop", "cart")
@@ -78,3 +83,44 @@ def test_each_stage_holds_the_one_before(instances: set[str], share: int) -> Non
 def test_a_share_of_many_is_about_that_share() -> None:
     staged = replace(BEGUN, stage=Stage.SHARE)
     assert 150 < sum(staged.includes(f"cart-{number}") for number in range(1_000)) < 250
+
+
+def test_a_pause_holds_it_and_stops_nothing_from_going_back() -> None:
+    paused = replace(BEGUN, taken_ms=1_000, paused_by="cy")
+    assert next_step(paused, [], 0, HELD_MS) == Hold()
+    assert isinstance(next_step(paused, [], 4, HELD_MS), RollBack)
+
+
+@given(st.lists(st.sampled_from([Hold(), Taken(), Advance(Stage.SHARE), Finish(), RollBack("a"), RollBack("b")]), min_size=1))
+def test_together_they_go_back_with_the_first_and_on_with_the_last(steps: list[Step]) -> None:
+    found = together(steps)
+    if any(isinstance(step, RollBack) for step in steps):
+        assert found == next(step for step in steps if isinstance(step, RollBack))
+    elif isinstance(found, Advance | Finish):
+        assert set(steps) == {found}
+    else:
+        assert found == Hold()
+
+
+def denied(source: str, deny_id: str, *, direction: str = "in", destination: str = "shop/cart", count: int = 3) -> Violation:
+    edge = EdgeKey(source, destination, 7070, "http", "GET", "/")
+    return Violation(1, edge, Verdict.DENIED, destination, direction, count, 5, 9, "", "", "10.0.0.9", deny_id, "")
+
+
+@pytest.mark.parametrize(
+    ("found", "count"),
+    [
+        (denied("shop/web", "deny:shop/cart@r8"), 3),
+        (denied("shop/web", "deny:shop/cart@r7"), 0),
+        (denied("shop/evil", "deny:shop/cart@r8"), 0),
+        (denied("ip:10.0.0.9", "deny:shop/cart@r8"), 0),
+        (denied("shop/web", "deny:shop/web@r8/egress", direction="out"), 3),
+        (denied("shop/evil", "deny:shop/evil@r8/egress", direction="out"), 0),
+        (denied("nobody", "deny:shop/cart@r8"), 0),
+        (denied("shop/web", ""), 0),
+    ],
+)
+def test_only_what_passed_before_counts_against_a_revision(found: Violation, count: int) -> None:
+    """What was denied before goes on under the new name."""
+    before = Policy(7, {CART: ServicePolicy(CART, (Rule(WorkloadId("shop", "web"), 7070),), 7)}, {}, Mode.ENFORCE)
+    assert newly_denied(before, 8, [found]) == count
