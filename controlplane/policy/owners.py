@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 MAX_BYTES = 1 << 20
@@ -33,12 +33,12 @@ class OwnersError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class OwnedServices:
-    """One line: the services that a pattern fits, and the users of whom one has to agree."""
+    """One line: the services that a pattern fits, and the users of whom one has to agree. A plain name has no ``fits``."""
 
     pattern: str
     owners: tuple[str, ...]
     line: int
-    fits: re.Pattern[str]
+    fits: re.Pattern[str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,13 @@ class Owners:
     """All lines in their order; without any, nobody has to agree."""
 
     lines: tuple[OwnedServices, ...] = ()
+    _named: Mapping[str, OwnedServices] = field(init=False, repr=False, compare=False)
+    _wide: tuple[OwnedServices, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Index the lines: a mesh of thousands of services may have a line for each."""
+        object.__setattr__(self, "_named", {line.pattern: line for line in self.lines if line.fits is None})
+        object.__setattr__(self, "_wide", tuple(line for line in reversed(self.lines) if line.fits is not None))
 
     def of(self, name: str) -> tuple[str, ...]:
         """The owners of a service or workload ("namespace/name"), by the last line that fits; empty where nobody is."""
@@ -65,7 +72,13 @@ class Owners:
         return {number: tuple(fitting) for number, fitting in found.items()}
 
     def _line(self, name: str) -> OwnedServices | None:
-        return next((line for line in reversed(self.lines) if line.fits.fullmatch(name)), None)
+        named = self._named.get(name)
+        for line in self._wide:
+            if named is not None and line.line < named.line:
+                break
+            if line.fits is not None and line.fits.fullmatch(name):
+                return line
+        return named
 
 
 def read_owners(path: Path) -> Owners:
@@ -147,11 +160,13 @@ def _users(words: Iterable[str], teams: Mapping[str, tuple[str, ...]]) -> tuple[
     return tuple(found)
 
 
-def _fits(pattern: str) -> re.Pattern[str]:
+def _fits(pattern: str) -> re.Pattern[str] | None:
     if not _PATTERN.fullmatch(pattern):
         raise OwnersError(f"{pattern[:80]!r} is neither * nor namespace/name")
     if pattern.count("*") > _MAX_STARS:
         raise OwnersError(f"{pattern[:80]!r} has more than {_MAX_STARS} stars")
+    if "*" not in pattern:
+        return None
     if pattern == "*":
         return re.compile(".*")
     return re.compile(re.escape(pattern).replace(r"\*", "[^/]*"))

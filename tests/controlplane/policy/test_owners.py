@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,17 @@ def test_each_service_is_of_one_line() -> None:
         7: ("shop/cart",),
         8: ("shop/payments",),
     }
+
+
+_PATTERNS = st.sampled_from(["*", "a/*", "*/b", "a/b", "a/bc", "a/b*", "b/c", "*b/c"])
+
+
+@given(st.lists(_PATTERNS, max_size=8), st.sampled_from(["a/b", "a/bc", "b/c", "ab/c", "c/d"]))
+def test_names_and_patterns_stand_in_one_order(patterns: list[str], name: str) -> None:
+    """As if each line was looked at, from the last to the first."""
+    found = parse_owners("\n".join(f"{pattern} u{number}" for number, pattern in enumerate(patterns)))
+    fitting = [number for number, pattern in enumerate(patterns) if pattern == "*" or fnmatchcase(name, pattern)]
+    assert found.of(name) == ((f"u{fitting[-1]}",) if fitting else ())
 
 
 @pytest.mark.parametrize(
