@@ -39,8 +39,8 @@ LOOK_SECONDS = 1.0
 IDLE_MS = 30_000
 #: Tried at once, over the whole mesh.
 MAX_TRYING = 8
-#: A proof that found no sidecar to try it within this time ends without.
-PATIENCE_MS = 60_000
+#: A proof that found no sidecar to try it within this time ends without; with several control planes another may have one.
+PATIENCE_MS, SHARED_PATIENCE_MS = 60_000, 600_000
 #: What could not be reached is tried again by itself after so long.
 RETRY_MS = 3_600_000
 _HOUR_MS = 3_600_000
@@ -95,6 +95,8 @@ class Proving:
             if len(busy) >= MAX_TRYING:
                 break
             free = [who for who in listening if (str(who[0]), who[1]) not in busy]
+            if listening and not free:
+                break
             taken = self._taken(proof, free, listening, rows)
             if taken is not None:
                 busy.add((taken.source, taken.instance))
@@ -159,12 +161,13 @@ class Proving:
             self._end(proof, Ended(Status.NOT_TRIED, f"{proof.target.service} drops nothing in its mode"))
             return None
         able = list(sources(now.policy, free, service, proof.target.port))
-        taken = self._has_taken(service, rows)
+        if not able and any(sources(now.policy, listening, service, proof.target.port)):
+            return None  # those that may are busy
         now_ms = self._clock_ms()
-        if not able or not taken:
-            busy = taken and any(sources(now.policy, listening, service, proof.target.port))
-            if not busy and now_ms - proof.created_ms > PATIENCE_MS:
-                lack = self._lack(service, proof.target.port) if taken else "its sidecars do not run what is in force"
+        if not able or not self._has_taken(service, rows):
+            patience_ms = SHARED_PATIENCE_MS if self._store.is_shared else PATIENCE_MS
+            if now_ms - proof.created_ms > patience_ms:
+                lack = "its sidecars do not run what is in force" if able else self._lack(service, proof.target.port)
                 self._end(proof, Ended(Status.NOT_TRIED, lack))
             return None
         workload, instance = able[proof.id % len(able)]
