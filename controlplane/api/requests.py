@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from controlplane.policy.rollouts import Plan
+from controlplane.violations.line import MAX_LENGTH
 
 MAX_ROWS = 10_000
 #: The year 10000.
@@ -302,7 +303,7 @@ class ApplyBody(_InStages, frozen=True, forbid_unknown_fields=True, kw_only=True
 class ViolationCountQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Empty fields match everything. ``q`` is a line of `violations.line`, ``text`` is in any text; ``probes`` shows those, too."""
 
-    q: Annotated[str, Meta(max_length=1000)] = ""
+    q: Annotated[str, Meta(max_length=MAX_LENGTH)] = ""
     source: _Name = ""
     destination: _Name = ""
     verdict: Literal["denied", "would-deny"] | None = None

@@ -25,6 +25,9 @@ AFTER_CHANGE_MS = 15 * 60_000
 MOVE_MS = 60 * 60_000
 #: Names that an incident lists; the counts are of all.
 MAX_NAMES = 20
+#: Names that the query of an incident asks for.
+_SOURCES_ASKED = 10
+_PLACES_ASKED = 5
 
 
 class Kind(enum.StrEnum):
@@ -83,11 +86,13 @@ class Found:
 
     @property
     def query(self) -> Query:
-        """What shows its violations in the log, as far as its names are listed."""
-        destinations = tuple(dict.fromkeys(place.rpartition(":")[0] for place in self.places))
-        terms = [Term(Field.SOURCE, self.sources)] if self.source_count <= MAX_NAMES else []
-        if self.place_count <= MAX_NAMES:
-            terms.append(Term(Field.DESTINATION, destinations))
+        """What shows its violations in the log, by as many of its names as a line has room for."""
+        terms = []
+        has_few_places = self.place_count <= _PLACES_ASKED
+        if self.source_count <= _SOURCES_ASKED or not has_few_places:
+            terms.append(Term(Field.SOURCE, self.sources[:_SOURCES_ASKED]))
+        if has_few_places:
+            terms.append(Term(Field.DESTINATION, tuple(dict.fromkeys(place.rpartition(":")[0] for place in self.places))))
         return Query(tuple(terms), self.first_seen_ms, self.last_seen_ms + 1)
 
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from controlplane.violations.query import Field, Query, Term
 
-MAX_LENGTH = 1_000
+MAX_LENGTH = 4_000
 MAX_TERMS = 30
 MAX_VALUES = 20
 MAX_VALUE_LENGTH = 300
 VERDICTS = ("denied", "would-deny")
 _SINCE, _UNTIL = "since", "until"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SPAN = re.compile(r"([0-9]{1,6})(s|m|h|d|w)")
 _UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
 _NUMBER = re.compile(r"[0-9]{1,15}")
@@ -203,7 +204,7 @@ def _time(name: str, given: _Value, now_ms: int) -> int:
     try:
         moment = datetime.fromisoformat(value)
         moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-        at_ms = int(moment.timestamp() * 1_000)
+        at_ms = (moment - _EPOCH) // timedelta(milliseconds=1)
     except (ValueError, OverflowError):
         raise _BadError(f"{value[:40]} is no time", at, remedy) from None
     if at_ms <= 0:
@@ -212,4 +213,4 @@ def _time(name: str, given: _Value, now_ms: int) -> int:
 
 
 def _moment(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (_EPOCH + timedelta(milliseconds=at_ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")

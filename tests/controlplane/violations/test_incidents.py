@@ -20,6 +20,7 @@ from controlplane.violations.incidents import (
     Surroundings,
     group,
 )
+from controlplane.violations.line import parse, write
 from controlplane.violations.query import Field
 
 MINUTE_MS = 60_000
@@ -104,6 +105,18 @@ def test_an_incident_asks_the_log_for_its_violations() -> None:
         (Field.SOURCE, ("shop/web",)), (Field.DESTINATION, ("shop/vault", "shop/db")),
     ]  # fmt: skip
     assert (query.since_ms, query.until_ms) == (START_MS, START_MS + 1)
+
+
+def test_a_large_incident_asks_in_a_line_that_reads() -> None:
+    """By its destination where that is one, else by its first sources."""
+    names = [f"{'n' * 60}{number:02}/{'a' * 60}" for number in range(MAX_NAMES)]
+    used = {(name, "shop/cart", 80): 1 for name in names}
+    known = Surroundings(used, [Change(START_MS - 1, "shop/cart", "revision 7")], {names[0]: names[1:]})
+    broken = only([violation(n, name, "shop/cart") for n, name in enumerate(names)], known)
+    assert [term.field for term in broken.query.terms] == [Field.DESTINATION]
+    wide = only([violation(n, name, names[-n], 90 + n, START_MS + n) for n, name in enumerate(names)], known)
+    assert [term.field for term in wide.query.terms] == [Field.SOURCE]
+    assert parse(write(wide.query), START_MS) == wide.query
 
 
 _NAMES = st.sampled_from(["shop/a", "shop/b", "shop/c", "ip:10.0.0.9"])
