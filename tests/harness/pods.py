@@ -105,7 +105,16 @@ class Pod:
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONUNBUFFERED": "1"}
         for variable in container.get("env", ()):
             environment[variable["name"]] = self._inside(container, self._value(variable))
-        return ["ip", "netns", "exec", self._namespace, *_user(container["securityContext"]), *command], environment
+        context = container["securityContext"]
+        closed = self._read_only(container) if context.get("readOnlyRootFilesystem") else []
+        return ["ip", "netns", "exec", self._namespace, *closed, *_user(context), *command], environment
+
+    def _read_only(self, container: Json) -> list[str]:
+        """What takes every right to write away from a program, but for the volumes that it mounts to write to."""
+        mounts = [mount for mount in container.get("volumeMounts", ()) if not mount.get("readOnly")]
+        lines = [f"mount --bind {self.volumes[mount['name']]} {self.volumes[mount['name']]}" for mount in mounts]
+        script = "; ".join(["set -e", *lines, "mount -o remount,bind,ro /", 'exec "$@"'])
+        return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
 
     def _value(self, variable: Json) -> str:
         if "value" in variable:
