@@ -78,8 +78,13 @@ def install(app: flask.Flask, console: Console) -> None:
 
 
 def current_session(console: Console) -> Session | None:
-    """The caller's session, with what the caller may do by now; none when what it came in by holds no more."""
-    session = console.sessions.find(flask.request.cookies.get(COOKIE, ""))
+    """The caller's session; see `session_of`."""
+    return session_of(console, flask.request.cookies.get(COOKIE, ""))
+
+
+def session_of(console: Console, key: str) -> Session | None:
+    """The session of a key, with what its user may do by now; none when what it came in by holds no more."""
+    session = console.sessions.find(key)
     if session is None or session.user is None:
         return session
     user = console.api.accounts.still(session.user)

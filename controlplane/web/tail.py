@@ -15,7 +15,7 @@ from controlplane.api import shapes
 from controlplane.api.asked import asked_or_refused, filter_of
 from controlplane.api.problems import problem
 from controlplane.api.reading import read_query
-from controlplane.web.guard import COOKIE, Console
+from controlplane.web.guard import COOKIE, Console, session_of
 from controlplane.web.tails import Event
 
 #: Rows of one look at the log.
@@ -43,8 +43,8 @@ def blueprint(console: Console) -> flask.Blueprint:
         key = flask.request.cookies.get(COOKIE, "")
 
         def read(after: int) -> tuple[Iterable[Event], int]:
-            if console.sessions.find(key) is None:
-                raise StopIteration  # signed out meanwhile
+            if session_of(console, key) is None:
+                raise StopIteration  # signed out, or revoked, meanwhile
             last = store.last_violation_id()
             found = store.violations(replace(wanted, after_id=after or -1), ROWS) if last > after else ()
             events = [Event(one.id, msgspec.json.encode(shapes.violation(one))) for one in found]
