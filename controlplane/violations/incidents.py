@@ -28,6 +28,8 @@ MAX_NAMES = 20
 #: Names that the query of an incident asks for.
 _SOURCES_ASKED = 10
 _PLACES_ASKED = 5
+#: Names in its one line that says why.
+_NAMES_TOLD = 3
 
 
 class Kind(enum.StrEnum):
@@ -163,7 +165,8 @@ def _movements(sessions: Sequence[list[Violation]], callees: Mapping[str, Collec
         members = [violation for session in chain for violation in session]
         if len(chain) > 1:
             names = list(dict.fromkeys(session[0].edge.source for session in chain))
-            shown = ", then ".join(names[:MAX_NAMES])
+            more = f", and {len(names) - _NAMES_TOLD} more" if len(names) > _NAMES_TOLD else ""
+            shown = ", then ".join(names[:_NAMES_TOLD]) + more
             why = f"workloads that reach one another begin what was never allowed, one after the other: {shown}"
             yield _found(Kind.LATERAL_MOVEMENT, source, members, why)
         elif scan := _scan(first):

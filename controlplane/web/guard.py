@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hmac
+import re
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
+from urllib.parse import quote
 
 import flask
 
@@ -21,6 +23,13 @@ from controlplane.web.tails import Tails
 COOKIE = "picket-session"
 #: What the sign-in form brings back, where there is no session yet.
 FORM_COOKIE = "picket-form"
+#: The page that somebody asked for before signing in.
+ASKED_COOKIE = "picket-asked"
+#: Longer addresses are not kept, as browsers drop the cookie.
+_MAX_ASKED = 2_000
+_ASKED_SECONDS = 900
+#: One slash: two, or one turned round, would be another site's address.
+_OWN_PAGE = re.compile(r"/(?![/\\])[!-~]*")
 #: Reached without a session.
 _OPEN = frozenset({"signin.show", "signin.enter", "signin.link", "oidc.begin", "oidc.back", "oidc.leave", "static"})
 #: Pages that run script files of our own; all others run no script at all, so that there is none to be injected into.
@@ -60,7 +69,7 @@ def install(app: flask.Flask, console: Console) -> None:
                 require(least(request.endpoint or ""))
                 stay_within(SAME_AS.get(request.endpoint or "", ""), session.user)
             return None
-        return flask.redirect(flask.url_for("signin.show"), HTTPStatus.SEE_OTHER)
+        return _to_sign_in()
 
     @app.after_request
     def close(response: flask.Response) -> flask.Response:
@@ -116,12 +125,13 @@ def who(session: Session | None) -> str:
 
 
 def enter(console: Console, user: Caller | None, lasts_ms: int = LIFETIME_MS) -> flask.Response:
-    """Begin a session, write it down, and lead to the first page; without a user it is the owner's."""
+    """Begin a session, write it down, and lead to the page that was asked for; without a user it is the owner's."""
     key = console.sessions.begin(user, lasts_ms)
     note(console, "console:sign-in", who(console.sessions.find(key)))
-    response = flask.make_response(flask.redirect(flask.url_for("overview.show"), HTTPStatus.SEE_OTHER))
+    response = flask.make_response(flask.redirect(_asked_before(), HTTPStatus.SEE_OTHER))
     set_cookie(response, COOKIE, key)
-    response.delete_cookie(FORM_COOKIE)
+    for used in (FORM_COOKIE, ASKED_COOKIE):
+        response.delete_cookie(used)
     return response
 
 
@@ -131,11 +141,30 @@ def note(console: Console, action: str, actor: str) -> None:
         transaction.add_audit(actor, action, actor, "{}", console.api.clock_ms())
 
 
-def set_cookie(response: flask.Response, name: str, value: str) -> None:
+def set_cookie(response: flask.Response, name: str, value: str, lasts_seconds: int | None = None) -> None:
     """A cookie that no script reads and no other site's page sends; over TLS alone wherever the console is not on this machine."""
     host = host_name(f"//{flask.request.headers.get('Host', '')}") or ""
     is_secure = not is_loopback(host) or flask.request.headers.get("X-Forwarded-Proto") == "https"
-    response.set_cookie(name, value, httponly=True, samesite="Strict", secure=is_secure, path="/")
+    response.set_cookie(name, value, max_age=lasts_seconds, httponly=True, samesite="Strict", secure=is_secure, path="/")
+
+
+def _to_sign_in() -> flask.Response:
+    """Lead a stranger to the sign-in, and from there back to the page, if it is one that a person asked for."""
+    request = flask.request
+    response = flask.make_response(flask.redirect(flask.url_for("signin.show"), HTTPStatus.SEE_OTHER))
+    asked = quote("/" + request.path.lstrip("/\\"))
+    if request.query_string:
+        asked += "?" + quote(request.query_string, safe="%=&+,:;/*-")
+    is_a_look = request.method == "GET" and request.headers.get("Sec-Fetch-Mode", "navigate") == "navigate"
+    if is_a_look and request.endpoint is not None and len(asked) <= _MAX_ASKED:
+        set_cookie(response, ASKED_COOKIE, asked, _ASKED_SECONDS)
+    return response
+
+
+def _asked_before() -> str:
+    """The page that was asked for before the sign-in; the first page where there was none, or where it is no page of ours."""
+    asked = flask.request.cookies.get(ASKED_COOKIE, "")
+    return asked if _OWN_PAGE.fullmatch(asked) else flask.url_for("overview.show")
 
 
 def _comes_from_elsewhere() -> bool:

@@ -89,6 +89,14 @@ def test_sources_that_reach_one_another_in_their_order_are_one_movement() -> Non
     assert (found.kind, found.anchor, found.sources) == (Kind.LATERAL_MOVEMENT, "shop/web", ("shop/web", "shop/cart", "shop/db"))
 
 
+def test_a_long_movement_is_told_by_its_first_names_and_a_count() -> None:
+    names = [f"shop/w{number}" for number in range(6)]
+    seen = [violation(number, name, "shop/vault", at_ms=START_MS + number * MINUTE_MS) for number, name in enumerate(names, 1)]
+    found = only(seen, Surroundings(callees=dict.fromkeys(names, names)))
+    assert found.why.endswith(": shop/w0, then shop/w1, then shop/w2, and 3 more")
+    assert found.sources == tuple(names)
+
+
 def test_sources_that_do_not_reach_one_another_are_apart() -> None:
     seen = [violation(1, "shop/web", "shop/vault"), violation(2, "shop/cart", "shop/vault", at_ms=START_MS + MINUTE_MS)]
     assert [found.kind for found in group(seen, Surroundings(callees={"shop/cart": ["shop/web"]}))] == [Kind.OTHER, Kind.OTHER]

@@ -53,6 +53,15 @@ def test_a_page_tells_who_calls_who_may_and_why(plane: Plane, browser: FlaskClie
         assert text in page
 
 
+def test_a_service_that_is_enforced_is_not_asked_whether_it_may_be(plane: Plane, browser: FlaskClient) -> None:
+    approve(plane)
+    plane.review.modes.change([CART], Mode.ENFORCE, "ann", "now", "the tests want it")
+    page = shown(browser, "/services/shop/cart")
+    assert "Less than the gate wants" in page
+    assert "Ready to enforce?" not in page
+    assert ", although whole days watched" in shown(browser, "/services?mode=enforce")
+
+
 def test_a_service_that_nobody_may_call_says_so(browser: FlaskClient) -> None:
     page = shown(browser, "/services/shop/pay")
     assert "Nobody: no edge to it is approved" in page

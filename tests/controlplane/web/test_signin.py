@@ -21,6 +21,26 @@ def test_a_page_leads_a_stranger_to_the_sign_in(stranger: FlaskClient) -> None:
         assert (answer.status_code, answer.headers["Location"]) == (303, "/sign-in")
 
 
+def test_the_page_that_was_asked_for_comes_after_the_sign_in(stranger: FlaskClient) -> None:
+    """Once: the next sign-in begins at the overview again."""
+    stranger.get("/blocked?q=to:shop/cart%20since:24h")
+    assert sign_in(stranger, TOKEN).headers["Location"] == "/blocked?q=to:shop/cart%20since:24h"
+    stranger.delete_cookie("picket-session")
+    assert sign_in(stranger, TOKEN).headers["Location"] == "/"
+
+
+@pytest.mark.parametrize("path", ["/map/data", "/blocked/tail"])
+def test_what_a_page_fetches_by_itself_is_not_where_a_sign_in_leads(stranger: FlaskClient, path: str) -> None:
+    stranger.get(path, headers={"Sec-Fetch-Mode": "cors"})
+    assert sign_in(stranger, TOKEN).headers["Location"] == "/"
+
+
+@pytest.mark.parametrize("asked", ["//evil.example/", "/\\evil.example", "https://evil.example/", "/map\r\nX: y", "/map\t"])
+def test_a_sign_in_leads_to_no_other_site(stranger: FlaskClient, asked: str) -> None:
+    stranger.set_cookie("picket-asked", asked)
+    assert sign_in(stranger, TOKEN).headers["Location"] == "/"
+
+
 def test_the_owners_token_lets_in_and_is_written_down(plane: Plane, browser: FlaskClient) -> None:
     assert browser.get("/").status_code == 200
     event = plane.store.audit(1)[0]
