@@ -28,6 +28,9 @@ PAGES = {
     "sidecars": "/sidecars",
     "audit": "/audit",
     "settings": "/settings",
+    "api": "/reference",
+    "operation": "/reference/modes_change",
+    "settings": "/settings",
     "problem": "/nothing",
 }
 
