@@ -30,7 +30,6 @@ PAGES = {
     "settings": "/settings",
     "api": "/reference",
     "operation": "/reference/modes_change",
-    "settings": "/settings",
     "problem": "/nothing",
 }
 
