@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from controlplane.cli.connection import Session, connected
-from controlplane.cli.output import cell, clock, console, plural, short, show_json
+from controlplane.cli.output import cell, clock, console, plural, short, show_json, spans
 from controlplane.cli.rows import choosing, chosen
 from controlplane.cli.words import parse_span
 
@@ -140,8 +140,15 @@ def approve(
         return
     if found["revision"] is not None:
         show_published(session, found)
+    waiting: dict[str, list[dict[str, Any]]] = {}
     for row in found["waiting"]:
-        console().print(cell(f"row {row['row']} waits: {row['edge']} still needs {row['lacks']}", "yellow"))
+        waiting.setdefault(row["lacks"], []).append(row)
+    for lacks, rows_of in waiting.items():
+        first, numbers = rows_of[0], spans(row["row"] for row in rows_of)
+        text = f"row {numbers} waits: {first['edge']} still needs {lacks}"
+        if len(rows_of) > 1:
+            text = f"rows {numbers} wait: each still needs {lacks}"
+        console().print(cell(text, "yellow"))
 
 
 def show_published(session: Session, found: dict[str, Any]) -> None:

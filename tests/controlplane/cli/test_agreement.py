@@ -44,6 +44,8 @@ def test_what_many_rows_lack_is_said_once(plane: Plane, picket: Picket) -> None:
     plane.learn(GET_CART, PAY, REDIS)
     told = picket("proposals", "1").out
     assert "1-2: needs dora, who owns it\n3: needs emil, who owns it\n" in told
+    told = picket("approve", "1").out
+    assert told.startswith("rows 1-2 wait: each still needs dora, who owns it\nrow 3 waits: shop/cart -> shop/redis:6379 still")
 
 
 def test_a_file_that_cannot_be_read_shows_in_the_review(learned: Plane, picket: Picket) -> None:
