@@ -32,6 +32,7 @@ COUNTED = 5_000
 SUMMED = 50_000
 #: How many times as long it takes to read a row that lies by itself.
 APART = 5
+_ENDS = frozenset({Field.SOURCE, Field.DESTINATION})
 #: From and before which time, in Unix milliseconds.
 _Span = tuple[int, int]
 _ALWAYS: _Span = (0, MAX_INTEGER)
@@ -154,7 +155,7 @@ def _last_summed(connection: Connection, wanted: ViolationFilter, terms: Sequenc
 
 
 def _sums_for(terms: Sequence[Term]) -> Table:
-    return tables.violation_totals if all(term.field is Field.VERDICT for term in terms) else tables.violation_hours
+    return tables.violation_totals if all(term.field not in _ENDS for term in terms) else tables.violation_hours
 
 
 def _hours(table: Table, wanted: ViolationFilter, terms: Sequence[Term], *columns: Any) -> Select[Any]:

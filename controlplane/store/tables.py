@@ -114,11 +114,13 @@ violation_hours = Table(
     sqlite_with_rowid=False,
 )
 
-#: The same of all violations together.
+#: The same whoever called whom.
 violation_totals = Table(
     "violation_totals",
     metadata,
     Column("hour", Integer, primary_key=True, autoincrement=False),
+    Column("port", Integer, primary_key=True, autoincrement=False),
+    Column("protocol", Text, primary_key=True),
     Column("verdict", Text, primary_key=True),
     Column("count", BigInteger, nullable=False),
     sqlite_with_rowid=False,

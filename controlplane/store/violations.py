@@ -115,12 +115,14 @@ class ViolationRecording:
         names = [column.name for column in table.primary_key]
         hours = [dict(zip(names, hour, strict=True)) | {"count": count} for hour, count in sorted(self._hours.items())]
         upsert(self._connection, table, hours, {"count": "add"})
-        totals: dict[tuple[int, str], int] = {}
+        table = tables.violation_totals
+        names = [column.name for column in table.primary_key]
+        totals: dict[tuple[Any, ...], int] = {}
         for hour in hours:
-            key = (hour["hour"], hour["verdict"])
+            key = tuple(hour[name] for name in names)
             totals[key] = totals.get(key, 0) + hour["count"]
-        together = [{"hour": hour, "verdict": verdict, "count": count} for (hour, verdict), count in sorted(totals.items())]
-        upsert(self._connection, tables.violation_totals, together, {"count": "add"})
+        together = [dict(zip(names, key, strict=True)) | {"count": count} for key, count in sorted(totals.items())]
+        upsert(self._connection, table, together, {"count": "add"})
 
     def _sums(self, number: int, flow: Flow) -> _Tally:
         opened = self._opened.get(number)

@@ -146,7 +146,8 @@ def _fill(engine: Engine, rows: int) -> None:
             index.create(connection)
         connection.execute(text(sums))
         connection.execute(
-            text("INSERT INTO violation_totals SELECT hour, verdict, sum(count) FROM violation_hours GROUP BY hour, verdict")
+            text("INSERT INTO violation_totals SELECT hour, port, protocol, verdict, sum(count) FROM violation_hours "
+                "GROUP BY hour, port, protocol, verdict")
         )
         connection.commit()
     if postgres:

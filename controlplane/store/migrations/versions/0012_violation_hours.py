@@ -38,11 +38,16 @@ def upgrade() -> None:
     op.create_table(
         "violation_totals",
         sa.Column("hour", sa.Integer(), primary_key=True, autoincrement=False, nullable=False),
+        sa.Column("port", sa.Integer(), primary_key=True, autoincrement=False, nullable=False),
+        sa.Column("protocol", sa.Text(), primary_key=True, nullable=False),
         sa.Column("verdict", sa.Text(), primary_key=True, nullable=False),
         sa.Column("count", sa.BigInteger(), nullable=False),
         sqlite_with_rowid=False,
     )
-    op.execute("INSERT INTO violation_totals SELECT hour, verdict, sum(count) FROM violation_hours GROUP BY hour, verdict")
+    op.execute(
+        "INSERT INTO violation_totals SELECT hour, port, protocol, verdict, sum(count) FROM violation_hours "
+        "GROUP BY hour, port, protocol, verdict"
+    )
     for name in _BEFORE:
         op.drop_index(f"violations_by_{name}", "violations")
     for name, first in _AFTER.items():
