@@ -175,6 +175,9 @@ def _check_form(session: Session | None) -> None:
     expected = session.form_key if session is not None else flask.request.cookies.get(FORM_COOKIE, "")
     given = flask.request.form.get("form_key", "")
     if not expected or not hmac.compare_digest(expected.encode(), given.encode()):
+        if session is None and flask.request.endpoint not in _OPEN:
+            signed_out = "you are signed out: nothing was changed"
+            raise problem(HTTPStatus.FORBIDDEN, "form", signed_out, where="form", remedy="sign in, and send it from the page again")
         raise problem(
             HTTPStatus.FORBIDDEN, "form", "this form is out of date, or is not from the console",
             where="form", remedy="load the page again, and send it from there",

@@ -119,6 +119,16 @@ def test_a_session_ends_with_its_time_and_with_the_sign_out(plane: Plane, browse
     assert browser.get("/").status_code == 303
 
 
+def test_who_sends_a_form_after_the_session_ended_is_told_so(plane: Plane, browser: FlaskClient) -> None:
+    key = form_key(browser, "/")
+    plane.now_ms += LIFETIME_MS
+    answer = browser.post("/services/shop/cart/mode", data={"form_key": key, "mode": "audit"})
+    page = answer.get_data(as_text=True)
+    assert answer.status_code == 403
+    assert "you are signed out: nothing was changed" in page
+    assert '<a href="/">Sign in</a>' in page
+
+
 def test_a_form_without_its_key_changes_nothing(stranger: FlaskClient, browser: FlaskClient) -> None:
     for key in ("", "another"):
         assert browser.post("/sign-out", data={"form_key": key}).status_code == 403
