@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
 
 from controlplane.web.sessions import Sessions
 from tests.browser.browsers import PATIENCE_MS, Reader, chromium, reader
-from tests.harness.boutique import console
+from tests.harness.boutique import console, lived
 from tests.harness.plane import Plane
 
 
@@ -31,10 +32,17 @@ def browser() -> Iterator[Browser]:
         yield started
 
 
+@pytest.fixture(scope="session")
+def database() -> Iterator[Path]:
+    """What happened in the ten days before each test."""
+    with lived() as made:
+        yield made
+
+
 @pytest.fixture
-def site() -> Iterator[Site]:
+def site(database: Path) -> Iterator[Site]:
     """A console whose state is this test's alone."""
-    with console() as (plane, address, sessions):
+    with console(database) as (plane, address, sessions):
         yield Site(plane, address, sessions)
 
 

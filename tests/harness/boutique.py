@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 
 from controlplane.api.listen import ApiServer
 from controlplane.demo.preflight import DEFAULT_TOPOLOGY
@@ -90,15 +93,27 @@ def fill(made: Plane) -> None:
 
 
 @contextmanager
-def console() -> Iterator[tuple[Plane, str, Sessions]]:
-    """The control plane, its address on a real port, and who is signed in there."""
+def lived() -> Iterator[Path]:
+    """The database after those days: it takes a while to be made, and is copied for each console."""
     with plane(DEFAULT_TOPOLOGY.read_bytes()) as made:
         fill(made)
-        sessions, tails = Sessions(lambda: made.now_ms), Tails()
-        app = create_console(made.services(), sessions, None, tails)
-        server = ApiServer(together(made.app(), app), parse_listen("127.0.0.1:0", "test"))
-        try:
-            yield made, server.address, sessions
-        finally:
-            tails.stop()
-            server.close()
+        yield made.directory / "picket.db"
+
+
+@contextmanager
+def console(database: Path) -> Iterator[tuple[Plane, str, Sessions]]:
+    """A control plane on a copy of the database, its address on a real port, and who is signed in there."""
+    with tempfile.TemporaryDirectory(prefix="picket-lived-") as directory:
+        copy = Path(directory) / "picket.db"
+        with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
+        with plane(DEFAULT_TOPOLOGY.read_bytes(), f"sqlite:///{copy}") as made:
+            made.now_ms = NOW_MS
+            sessions, tails = Sessions(lambda: made.now_ms), Tails()
+            app = create_console(made.services(), sessions, None, tails)
+            server = ApiServer(together(made.app(), app), parse_listen("127.0.0.1:0", "test"))
+            try:
+                yield made, server.address, sessions
+            finally:
+                tails.stop()
+                server.close()
