@@ -146,8 +146,10 @@ def _fill(engine: Engine, rows: int) -> None:
             index.create(connection)
         connection.execute(text(sums))
         connection.execute(
-            text("INSERT INTO violation_totals SELECT hour, port, protocol, verdict, sum(count) FROM violation_hours "
-                "GROUP BY hour, port, protocol, verdict")
+            text(
+                "INSERT INTO violation_totals SELECT hour, port, protocol, verdict, sum(count) FROM violation_hours "
+                "GROUP BY hour, port, protocol, verdict"
+            )
         )
         connection.commit()
     if postgres:
