@@ -124,7 +124,8 @@ def _context(order: Order) -> ssl.SSLContext:
 
 
 def _alert(reason: str) -> str:
-    return "TLS alert: " + reason.partition("_ALERT_")[2].lower().replace("_", " ") if "_ALERT_" in reason else f"TLS: {reason}"
+    _, alert, name = reason.partition("_ALERT_")
+    return f"TLS alert: {name.lower().replace('_', ' ')}" if alert else f"TLS: {reason or 'cut off'}"
 
 
 def _words(error: OSError) -> str:

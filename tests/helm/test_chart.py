@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import tomllib
@@ -299,10 +300,13 @@ def metrics(tmp_path: Path) -> set[str]:
     topology.write_text("services: []\n")
     store = open_store(f"sqlite:///{tmp_path}/picket.db")
     try:
-        plane = ControlPlane(
-            build_settings(data=tmp_path, topology=topology), store, load_or_create(tmp_path / "ca", "picket.local")
-        )
-        kinds = re.findall(r"^# TYPE (\S+) (\S+)", plane._metrics.render().decode(), re.MULTILINE)
+        authority = load_or_create(tmp_path / "ca", "picket.local")
+
+        async def rendered_metrics() -> str:
+            """Within a loop: gRPC's servers belong to one."""
+            return ControlPlane(build_settings(data=tmp_path, topology=topology), store, authority)._metrics.render().decode()
+
+        kinds = re.findall(r"^# TYPE (\S+) (\S+)", asyncio.run(rendered_metrics()), re.MULTILINE)
     finally:
         store.close()
     names = {name for name, _ in kinds} | {f"{name}_bucket" for name, kind in kinds if kind == "histogram"}

@@ -106,10 +106,14 @@ async def test_a_certificate_that_is_not_wanted_is_refused_by_an_alert(peer: Pee
     context = peer.context(CART)
 
     def refuse(listener: socket.socket) -> None:
-        """As Envoy does; asyncio would hang up without a word."""
+        """As Envoy does; asyncio would hang up without a word. What is not read would take the alert away with it."""
         accepted, _ = listener.accept()
-        with accepted, pytest.raises(ssl.SSLError):
-            context.wrap_socket(accepted, server_side=True)
+        with accepted.dup() as kept:
+            with accepted, pytest.raises(ssl.SSLError):
+                context.wrap_socket(accepted, server_side=True)
+            kept.shutdown(socket.SHUT_WR)
+            while kept.recv(65536):
+                pass
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         refusing = asyncio.create_task(asyncio.to_thread(refuse, listener))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,32 @@ from tests.sidecar.uplinks import short_directory
 READY = "/app-health/web/readyz"
 
 
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def serving(handler: Handler, context: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """A server of which no connection outlives the test; its port."""
+    handling: set[asyncio.Task[None]] = set()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        handling.add(task)
+        try:
+            await handler(reader, writer)
+        except asyncio.IncompleteReadError:
+            pass  # who only connects asks for nothing
+        finally:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+    async with await asyncio.start_server(handle, "127.0.0.1", 0, ssl=context) as server:
+        yield server.sockets[0].getsockname()[1]
+    await asyncio.gather(*handling)
+
+
 @asynccontextmanager
 async def application(answer: bytes, context: ssl.SSLContext | None = None) -> AsyncIterator[tuple[int, list[bytes]]]:
     """A server that says the same to everybody; its port, and what it was asked by whom."""
@@ -32,10 +58,9 @@ async def application(answer: bytes, context: ssl.SSLContext | None = None) -> A
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked.append(str(writer.get_extra_info("peername")[0]).encode() + b" " + await reader.readuntil(b"\r\n\r\n"))
         writer.write(answer)
-        writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
-        yield server.sockets[0].getsockname()[1], asked
+    async with serving(serve, context) as port:
+        yield port, asked
 
 
 def prober(probe: Probe, addresses: tuple[str, ...] = ("127.0.0.1",), directory: Path = Path("/nowhere")) -> Prober:
@@ -136,10 +161,8 @@ async def test_only_declared_probes_are_performed_and_only_so_many_at_once(monke
         asked.set()
         await reader.read()
         await reader.read()
-        writer.close()
 
-    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
+    async with serving(silent) as port:
         asking = prober(Probe(http_get=HttpGet(port), timeout_seconds=60))
         for path in ("/app-health/web/livez", READY + "/", "/", f"/{port}"):
             assert (await asking.answer(path)).status == 404
@@ -153,9 +176,7 @@ async def test_only_declared_probes_are_performed_and_only_so_many_at_once(monke
 async def test_an_application_that_does_not_answer_in_time_is_not_healthy() -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
-        writer.close()
 
-    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
+    async with serving(silent) as port:
         answer = await prober(Probe(http_get=HttpGet(port), timeout_seconds=1)).answer(READY)
     assert answer.body == b"no answer within 1 s\n"
