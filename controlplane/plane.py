@@ -158,6 +158,7 @@ class ControlPlane:
         gauge("picket_policy_revision", "Revision in force", lambda: self._publisher.policy.revision)
         gauge("picket_snapshots_outdated", "Workloads to which the revision in force is not sent yet", lambda: self._cache.outdated)
         gauge("picket_flows_waiting", "Flows that wait to be stored", lambda: self._recorder.waiting_flows)
+        gauge("picket_unmeshed_replicas", "Pods that should have a sidecar and have none", lambda: len(self._gaps().replicas))
 
     # -- what the parts ask -------------------------------------------------------------------------------------------
 
@@ -189,6 +190,9 @@ class ControlPlane:
     def _on_proof(self, proof: Proof) -> None:
         self._metrics.proofs.labels(str(proof.status)).inc()
         self._sinks.proved(proof)
+
+    def _gaps(self) -> Gaps:
+        return Gaps() if self._cluster is None else self._cluster.discovery.found.gaps
 
     def _on_removed(self, what: Prunable, count: int) -> None:
         self._metrics.removed_rows.labels(str(what)).inc(count)
@@ -390,7 +394,7 @@ class ControlPlane:
             accounts=self._accounts,
             sinks=self._sinks.states,
             keep=self._keep,
-            gaps=lambda: Gaps() if self._cluster is None else self._cluster.discovery.found.gaps,
+            gaps=self._gaps,
             host_names=(*self._settings.api_host_names, *(address.host for address in addresses)),
         )
         try:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 
 from sidecar.addresses import own_addresses
 from sidecar.admin import Admin
+from sidecar.apphealth import AppHealth
 from sidecar.health import Figure, Health
 from sidecar.pages import Pages
 from sidecar.ports import HEALTH_PORT, METRICS_PORT, PROBE_PORT
-from sidecar.probing import Prober
 from sidecar.settings import Settings
 from sidecar.spool import Spool
 from sidecar.uplink import Uplink
@@ -20,9 +20,9 @@ class Pod:
 
     def __init__(self, settings: Settings, figures: Iterable[Figure], stopping: Callable[[], bool]) -> None:
         health = Health(Admin(settings.paths.admin_socket), stopping, figures)
-        prober = Prober(settings.app_probes, [address for _, address in own_addresses()], settings.paths.root)
+        application = AppHealth(settings.app_probes, [address for _, address in own_addresses()], settings.paths.root)
         self._ports = (
-            Pages(PROBE_PORT, prober.answer),
+            Pages(PROBE_PORT, application.answer),
             Pages(HEALTH_PORT, health.health),
             Pages(METRICS_PORT, health.metrics),
         )

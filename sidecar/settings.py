@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from sidecar.appprobes import Probe, read_probes
 from sidecar.join import MAX_SOCKET_PATH_BYTES, Join, SettingsError, check_target, is_local
-from sidecar.probes import Probe, read_probes
 
 #: The user and group whose traffic is not captured: Envoy's own, and the agent's.
 PROXY_ID = 1337

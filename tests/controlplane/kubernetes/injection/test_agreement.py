@@ -13,8 +13,8 @@ from controlplane.kubernetes.injection.probes import KINDS, rewritten, write_rec
 from controlplane.kubernetes.injection.rules import Rules
 from sidecar import drain, health, init, options, settings
 from sidecar import ports as sidecars
+from sidecar.appprobes import read_probes
 from sidecar.options import ENVIRONMENT_PREFIX
-from sidecar.probes import read_probes
 from tests.controlplane.kubernetes.injection.reviews import LEGACY, RULES, container, creation, patched, variables
 
 TEXT = st.text(max_size=12) | st.sampled_from(["/", "/healthz?full=1", "healthz", "//x", "/a b", "/\N{SNOWMAN}"])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,39 +16,13 @@ import pytest
 
 from controlplane.identity.authority import Svid, load_or_create
 from controlplane.identity.spiffe import WorkloadId
-from sidecar import probing
-from sidecar.probes import Grpc, Header, HttpGet, Probe, TcpSocket
-from sidecar.probing import Prober
+from sidecar import apphealth
+from sidecar.apphealth import AppHealth
+from sidecar.appprobes import Grpc, Header, HttpGet, Probe, TcpSocket
 from tests.harness.mesh import new_key
 from tests.sidecar.uplinks import short_directory
 
 READY = "/app-health/web/readyz"
-
-
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-@asynccontextmanager
-async def serving(handler: Handler, context: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    """A server of which no connection outlives the test; its port."""
-    handling: set[asyncio.Task[None]] = set()
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        handling.add(task)
-        try:
-            await handler(reader, writer)
-        except asyncio.IncompleteReadError:
-            pass  # who only connects asks for nothing
-        finally:
-            writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
-
-    async with await asyncio.start_server(handle, "127.0.0.1", 0, ssl=context) as server:
-        yield server.sockets[0].getsockname()[1]
-    await asyncio.gather(*handling)
 
 
 @asynccontextmanager
@@ -56,21 +31,23 @@ async def application(answer: bytes, context: ssl.SSLContext | None = None) -> A
     asked: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.append(str(writer.get_extra_info("peername")[0]).encode() + b" " + await reader.readuntil(b"\r\n\r\n"))
-        writer.write(answer)
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            asked.append(str(writer.get_extra_info("peername")[0]).encode() + b" " + await reader.readuntil(b"\r\n\r\n"))
+            writer.write(answer)
+        writer.close()
 
-    async with serving(serve, context) as port:
-        yield port, asked
+    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
+        yield server.sockets[0].getsockname()[1], asked
 
 
-def prober(probe: Probe, addresses: tuple[str, ...] = ("127.0.0.1",), directory: Path = Path("/nowhere")) -> Prober:
-    return Prober({READY: probe}, addresses, directory)
+def asking_for(probe: Probe, addresses: tuple[str, ...] = ("127.0.0.1",), directory: Path = Path("/nowhere")) -> AppHealth:
+    return AppHealth({READY: probe}, addresses, directory)
 
 
 @pytest.mark.parametrize("status", [200, 302, 404, 500])
 async def test_an_http_probe_gets_the_applications_status_and_follows_nothing(status: int) -> None:
     async with application(f"HTTP/1.1 {status} Word\r\nLocation: http://169.254.169.254/\r\n\r\n".encode()) as (port, asked):
-        asking = prober(Probe(http_get=HttpGet(port, "/ok?x=1", http_headers=(Header("X-Key", "1"), Header("host", "web")))))
+        asking = asking_for(Probe(http_get=HttpGet(port, "/ok?x=1", http_headers=(Header("X-Key", "1"), Header("host", "web")))))
         assert (await asking.answer(READY)).status == status
     (request,) = asked
     assert request == (
@@ -81,8 +58,14 @@ async def test_an_http_probe_gets_the_applications_status_and_follows_nothing(st
 
 async def test_without_a_host_of_its_own_the_pods_address_is_named() -> None:
     async with application(b"HTTP/1.0 204 Empty\r\n\r\n") as (port, asked):
-        assert (await prober(Probe(http_get=HttpGet(port))).answer(READY)).status == 204
+        assert (await asking_for(Probe(http_get=HttpGet(port))).answer(READY)).status == 204
     assert f"\r\nHost: 127.0.0.1:{port}\r\n".encode() in asked[0]
+
+
+async def test_a_path_without_its_slash_is_the_same_path() -> None:
+    async with application(b"HTTP/1.1 200 OK\r\n\r\n") as (port, asked):
+        assert (await asking_for(Probe(http_get=HttpGet(port, "ok"))).answer(READY)).status == 200
+    assert asked[0].startswith(b"127.0.0.6 GET /ok HTTP/1.1\r\n")
 
 
 async def test_an_https_probe_takes_any_certificate(tmp_path: Path) -> None:
@@ -94,22 +77,22 @@ async def test_an_https_probe_takes_any_certificate(tmp_path: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "pem")
     async with application(b"HTTP/1.1 200 OK\r\n\r\n", context) as (port, _):
-        assert (await prober(Probe(http_get=HttpGet(port, scheme="HTTPS"))).answer(READY)).status == 200
-        assert (await prober(Probe(http_get=HttpGet(port))).answer(READY)).status == 503
+        assert (await asking_for(Probe(http_get=HttpGet(port, scheme="HTTPS"))).answer(READY)).status == 200
+        assert (await asking_for(Probe(http_get=HttpGet(port))).answer(READY)).status == 503
 
 
 @pytest.mark.parametrize("answer", [b"", b"SSH-2.0-x\r\n", b"HTTP/1.1 many\r\n", b"HTTP/1.1 99 x\r\n", b"x" * 40_000])
 async def test_an_application_that_speaks_something_else_is_not_healthy(answer: bytes) -> None:
     async with application(answer) as (port, _):
-        assert (await prober(Probe(http_get=HttpGet(port))).answer(READY)).status == 503
+        assert (await asking_for(Probe(http_get=HttpGet(port))).answer(READY)).status == 503
 
 
 async def test_a_tcp_probe_is_a_connection_at_any_of_the_pods_addresses() -> None:
     async with application(b"") as (port, _):
-        asking = prober(Probe(tcp_socket=TcpSocket(port)), ("127.0.0.77", "127.0.0.1"))
+        asking = asking_for(Probe(tcp_socket=TcpSocket(port)), ("127.0.0.77", "127.0.0.1"))
         assert (await asking.answer(READY)).status == 200
     assert (await asking.answer(READY)).status == 503
-    assert (await prober(Probe(tcp_socket=TcpSocket(port)), ()).answer(READY)).status == 503
+    assert (await asking_for(Probe(tcp_socket=TcpSocket(port)), ()).answer(READY)).status == 503
 
 
 @asynccontextmanager
@@ -141,7 +124,7 @@ async def test_a_grpc_probe_asks_the_health_service(service: str | None, status:
 
     with short_directory() as directory:
         async with health_service(answer) as port:
-            asking = prober(Probe(grpc=Grpc(port, service), timeout_seconds=20), directory=directory)
+            asking = asking_for(Probe(grpc=Grpc(port, service), timeout_seconds=20), directory=directory)
             assert (await asking.answer(READY)).status == status
             assert (await asking.answer(READY)).status == status
         assert not list(directory.iterdir())
@@ -150,20 +133,22 @@ async def test_a_grpc_probe_asks_the_health_service(service: str | None, status:
 
 async def test_a_grpc_probe_of_nobody_fails() -> None:
     with short_directory() as directory:
-        assert (await prober(Probe(grpc=Grpc(1)), directory=directory).answer(READY)).status == 503
+        assert (await asking_for(Probe(grpc=Grpc(1)), directory=directory).answer(READY)).status == 503
 
 
 async def test_only_declared_probes_are_performed_and_only_so_many_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probing, "MAX_RUNNING", 1)
-    asked = asyncio.Event()
+    monkeypatch.setattr(apphealth, "MAX_RUNNING", 1)
+    asked, ended = asyncio.Event(), asyncio.Event()
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked.set()
         await reader.read()
-        await reader.read()
+        writer.close()
+        ended.set()
 
-    async with serving(silent) as port:
-        asking = prober(Probe(http_get=HttpGet(port), timeout_seconds=60))
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        asking = asking_for(Probe(http_get=HttpGet(port), timeout_seconds=60))
         for path in ("/app-health/web/livez", READY + "/", "/", f"/{port}"):
             assert (await asking.answer(path)).status == 404
         first = asyncio.ensure_future(asking.answer(READY))
@@ -171,12 +156,19 @@ async def test_only_declared_probes_are_performed_and_only_so_many_at_once(monke
         assert (await asking.answer(READY)).body == b"too many probes at once\n"
         first.cancel()
         await asyncio.wait({first})
+        await ended.wait()
 
 
 async def test_an_application_that_does_not_answer_in_time_is_not_healthy() -> None:
+    ended = asyncio.Event()
+
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
+        writer.close()
+        ended.set()
 
-    async with serving(silent) as port:
-        answer = await prober(Probe(http_get=HttpGet(port), timeout_seconds=1)).answer(READY)
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        answer = await asking_for(Probe(http_get=HttpGet(port), timeout_seconds=1)).answer(READY)
+        await ended.wait()
     assert answer.body == b"no answer within 1 s\n"

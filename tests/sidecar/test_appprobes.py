@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.appprobes import Grpc, Header, HttpGet, Probe, TcpSocket, read_probes
 from sidecar.join import SettingsError
 from sidecar.ports import OWN_PORTS
-from sidecar.probes import Grpc, Header, HttpGet, Probe, TcpSocket, read_probes
 
 READY = "/app-health/web/readyz"
 

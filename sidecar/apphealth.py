@@ -15,9 +15,9 @@ from typing import Any
 
 import grpc
 
+from sidecar.appprobes import Grpc, HttpGet, Probe
 from sidecar.capture import INWARD_SOURCE
 from sidecar.pages import NOT_FOUND, Page
-from sidecar.probes import Grpc, HttpGet, Probe
 from sidecar.race import first
 
 #: So many at once; the kubelet asks for one after the other.
@@ -30,7 +30,7 @@ _USER_AGENT = "kube-probe/picket"
 _SERVING = b"\x08\x01"
 
 
-class Prober:
+class AppHealth:
     """Answers for the declared probes."""
 
     def __init__(self, probes: Mapping[str, Probe], addresses: Sequence[str], directory: Path) -> None:
