@@ -125,9 +125,9 @@ def _standing(console: Console, edge: EdgeKey) -> Standing:
     """What is being done about an edge already."""
     ends = tuple(modes_of(console, dict.fromkeys((edge.source, edge.destination))))
     asks, grants = console.api.store.asks(MAX_ASKS), console.api.store.grants(MAX_ACTIVE, active=True)
-    wanted = (edge.source, edge.destination, edge.port)
-    ask = next((ask for ask in asks if (str(ask.rule.source), str(ask.service), ask.rule.port) == wanted), None)
-    grant = next((grant for grant in grants if (str(grant.rule.source), str(grant.service), grant.rule.port) == wanted), None)
+    wanted = (parse_source(edge.source), edge.destination, edge.port)
+    ask = next((ask for ask in asks if (ask.rule.source, str(ask.service), ask.rule.port) == wanted), None)
+    grant = next((grant for grant in grants if (grant.rule.source, str(grant.service), grant.rule.port) == wanted), None)
     return Standing(ends, ask, grant)
 
 

@@ -64,6 +64,13 @@ def test_the_edge_of_a_violation_is_proposed(plane: Plane, browser: FlaskClient)
     assert (str(ask.rule.source), str(ask.service), ask.rule.http[0].path) == ("default/frontend", "shop/pay", "/charge")
 
 
+def test_what_is_asked_for_a_caller_without_identity_stands_at_its_violation(plane: Plane, browser: FlaskClient) -> None:
+    """A rule names addresses as a network, a violation the address alone."""
+    plane.violate(_CHARGE._replace(source="ip:10.20.30.40"))
+    page = send(browser, "/blocked/1", "/blocked/1/propose", reason="the old gateway", method="POST", path="/charge")
+    assert "asked for this edge: the old gateway" in page
+
+
 def test_the_edge_of_a_violation_is_allowed_for_a_time(plane: Plane, browser: FlaskClient) -> None:
     plane.violate(_CHARGE)
     page = send(browser, "/blocked/1", "/blocked/1/allow", reason="orders wait", minutes="60", method="", path="")
