@@ -15,7 +15,6 @@ from msgspec import Meta, Struct
 
 from controlplane.api import shapes
 from controlplane.api.names import end_named, service_named
-from controlplane.api.problems import problem
 from controlplane.api.reading import read_query
 from controlplane.graph.chart import ChartedEdge, chart
 from controlplane.graph.evidence import DAY_MS
@@ -75,7 +74,7 @@ def blueprint(console: Console) -> flask.Blueprint:
         return flask.render_template("services.html", query=query, services=listed, total=len(names), modes=list(Mode))
 
     @routes.get("/services/<namespace>/<name>")
-    def one(namespace: str, name: str) -> str:
+    def one(namespace: str, name: str) -> tuple[str, HTTPStatus]:
         query = read_query(ExplainQuery)
         service = service_at(console, namespace, name)
         now, shown = api.publisher.in_force, str(service.name)
@@ -87,28 +86,30 @@ def blueprint(console: Console) -> flask.Blueprint:
         ]
         running = [one for one in api.store.rollouts(_MAX_RUNNING, running=True) if one.service == service.name]
         mode = now.policy.mode(service.name)
-        return flask.render_template(
+        explained, mistake = _explained(service, query) if query.source else (None, "")
+        page = flask.render_template(
             "service.html", service=service, name=shown, mode=mode, listed=now.policy.of(service.name),
             callers=_by(edges, shown, "destination"), callees=_by(edges, shown, "source"),
             readiness=api.review.modes.verdicts(shown)[1][0], modes=[other for other in Mode if other is not mode],
             held=[edge for edge in api.review.leases.held() if edge.service == service.name],
             violations=sorted({v.id: v for v in violations}.values(), key=lambda v: -v.last_seen_ms), running=running,
             sidecars=[shapes.sidecar(row) for row in api.store.sidecars() if row.workload == str(service.workload)],
-            query=query, explained=_explained(service, query) if query.source else None,
+            query=query, explained=explained, mistake=mistake,
         )  # fmt: skip
+        return page, HTTPStatus.UNPROCESSABLE_ENTITY if mistake else HTTPStatus.OK
 
-    def _explained(service: Service, query: ExplainQuery) -> Explanation:
+    def _explained(service: Service, query: ExplainQuery) -> tuple[Explanation | None, str]:
+        """What becomes of the request, or else why there is no such request."""
         now = api.publisher.in_force
         try:
             source = parse_source(end_named(now.topology, query.source.strip()))
             HttpMatch(query.method, query.path)
         except ValueError as error:
-            remedy = "write namespace/name, or ip:ADDRESS for a caller without identity"
-            raise problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", str(error), where="query.from", remedy=remedy) from error
+            return None, str(error)
         port = int(query.port or (service.ports[0].number if service.ports else 0))
         path = query.path or ("/" if query.method else "")
         request = request_from(source, service.name, port, query.method, path)
-        return explain(now.policy, request, is_guarded=service.meshed)
+        return explain(now.policy, request, is_guarded=service.meshed), ""
 
     return routes
 

@@ -89,7 +89,9 @@ def test_a_request_is_explained(plane: Plane, browser: FlaskClient, query: str, 
 def test_a_request_that_cannot_be_is_refused_in_words(browser: FlaskClient, query: str) -> None:
     answer = browser.get(f"/services/shop/cart?{query}")
     assert answer.status_code == 422
-    assert "What to do" in answer.get_data(as_text=True)
+    page = answer.get_data(as_text=True)
+    assert "What to do" in page
+    assert "Who may call this" in page
 
 
 @pytest.mark.parametrize(
