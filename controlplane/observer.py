@@ -10,7 +10,7 @@ from controlplane.flows.model import Violation
 from controlplane.metrics import Metrics
 from controlplane.policy.rules import EXTERNAL_NAMESPACE
 from controlplane.server.ads import StreamId
-from controlplane.store.interface import BatchReceipt
+from controlplane.store.stored import BatchReceipt
 from controlplane.workflow.record import Report
 from controlplane.workflow.sidecars import SidecarStates
 from controlplane.xds import types

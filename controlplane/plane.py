@@ -49,7 +49,8 @@ from controlplane.server.telemetry import Telemetry
 from controlplane.settings import Settings, advertised
 from controlplane.sinks.dispatch import Sinks
 from controlplane.sinks.document import read_sinks
-from controlplane.store.interface import Prunable, Store, StoreError
+from controlplane.store.interface import Store, StoreError
+from controlplane.store.stored import Prunable
 from controlplane.tlsfront import FrontError
 from controlplane.topology.document import load_topology
 from controlplane.topology.model import Topology

@@ -10,7 +10,8 @@ from controlplane.api.problems import problem
 from controlplane.api.reading import read_number
 from controlplane.api.services import ApiServices
 from controlplane.flows.model import Violation
-from controlplane.store.interface import Store, ViolationFilter
+from controlplane.store.interface import Store
+from controlplane.store.stored import ViolationFilter
 from controlplane.violations.line import BadQuery, parse
 from controlplane.violations.query import Query
 

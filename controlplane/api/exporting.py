@@ -13,7 +13,8 @@ import flask
 from controlplane import __version__
 from controlplane.api.problems import problem
 from controlplane.flows.model import Violation
-from controlplane.store.interface import Store, ViolationFilter
+from controlplane.store.interface import Store
+from controlplane.store.stored import ViolationFilter
 from controlplane.violations.exports import MEDIA_TYPES, Format, lines
 
 MAX_OPEN = 3

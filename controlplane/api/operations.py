@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from msgspec import Struct
 
-from controlplane.api import account_schemas, incident_schemas, revisions, schemas
+from controlplane.api import account_schemas, incident_schemas, proposal_schemas, revisions, schemas
 from controlplane.api import requests as asked
 from controlplane.api import review_schemas as review
 from controlplane.violations.exports import MEDIA_TYPES
@@ -52,14 +52,14 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "openapi.show": Operation(summary="This description"),
         "map.show": _read("Services, and learned and approved edges", asked.MapQuery, schemas.Map, names=True),
         "map.draw": _read("The map as a drawing", asked.PictureQuery, schemas.Picture, names=True),
-        "preview.in_force": _read("What enforcement would deny", asked.PreviewQuery, schemas.Preview),
-        "preview.of_proposal": _read("The same with a proposal", asked.PreviewQuery, schemas.Preview, names=True),
+        "preview.in_force": _read("What enforcement would deny", asked.PreviewQuery, proposal_schemas.Preview),
+        "preview.of_proposal": _read("The same with a proposal", asked.PreviewQuery, proposal_schemas.Preview, names=True),
         "replay.in_force": _read("Stored flows against what is in force", asked.ReplayQuery, review.Replay),
         "replay.of_proposal": _read("Stored flows against a proposal", asked.PreviewQuery, review.Replay),
         "replay.of_revision": _read("Stored flows against a revision", asked.ReplayQuery, review.Replay),
         "replay.of_files": _write("Stored flows against policy files", asked.ReplayBody, review.Replay),
         "parity.show": _read("Where sidecars said something else than the policy", asked.ReplayQuery, review.Parity),
-        "owners.show": _read("Who has to agree to which edges", asked.Nothing, schemas.Ownership, conflicts=True),
+        "owners.show": _read("Who has to agree to which edges", asked.Nothing, proposal_schemas.Ownership, conflicts=True),
         "readiness.show": _read("Whether enough was seen to enforce", asked.ReadinessQuery, review.Readiness, names=True),
         "asks.several": _read("Edges that are asked for", asked.AsksQuery, review.Asks),
         "asks.ask": _write("Ask for an edge", asked.AskBody, review.Asked),
@@ -104,9 +104,9 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         ),
         "access-tokens.revoke": _write("Take a token away", asked.Nothing, schemas.Done),
         "users.revoke": _write("Take a user away", account_schemas.RevokeBody, account_schemas.NamedUsers),
-        "proposals.several": _read("Proposals", asked.ProposalsQuery, schemas.Proposals),
-        "proposals.one": _read("A proposal with its rows", asked.Nothing, schemas.Proposal),
-        "proposals.approve": _write("Approve rows of a proposal", asked.ApproveBody, schemas.Approved),
+        "proposals.several": _read("Proposals", asked.ProposalsQuery, proposal_schemas.Proposals),
+        "proposals.one": _read("A proposal with its rows", asked.Nothing, proposal_schemas.Proposal),
+        "proposals.approve": _write("Approve rows of a proposal", asked.ApproveBody, proposal_schemas.Approved),
         "proposals.comment": _write("Say something about a proposal", asked.CommentBody, schemas.Done),
         "proposals.reject": _write("Reject a proposal or rows of it", asked.RejectBody, schemas.Done),
         "modes.show": _read("Modes of services", asked.Nothing, schemas.Modes),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from controlplane.api import schemas
+from controlplane.api import proposal_schemas, schemas
 from controlplane.api.problems import ApiProblemError, problem
 from controlplane.workflow.agreement import Agreed
 from controlplane.workflow.revisions import Done, Published, Refused, Why
@@ -28,7 +28,7 @@ def published(outcome: Published | Refused, remedy: str) -> schemas.Published:
     return schemas.Published(outcome.revision, [str(service) for service in outcome.services], outcome.staged)
 
 
-def approved(outcome: Published | Agreed | Refused, remedy: str) -> schemas.Approved:
+def approved(outcome: Published | Agreed | Refused, remedy: str) -> proposal_schemas.Approved:
     """What became of an approval.
 
     Raises:
@@ -38,10 +38,10 @@ def approved(outcome: Published | Agreed | Refused, remedy: str) -> schemas.Appr
         raise refusal(outcome, remedy)
     made = outcome.published if isinstance(outcome, Agreed) else outcome
     waiting = outcome.waiting if isinstance(outcome, Agreed) else ()
-    return schemas.Approved(
+    return proposal_schemas.Approved(
         None if made is None else made.revision,
         [] if made is None else [str(service) for service in made.services],
-        [schemas.WaitingRow(found.row, found.edge, found.lacks) for found in waiting],
+        [proposal_schemas.WaitingRow(found.row, found.edge, found.lacks) for found in waiting],
         made is not None and made.staged,
     )
 

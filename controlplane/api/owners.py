@@ -7,9 +7,9 @@ from http import HTTPStatus
 import flask
 
 from controlplane.api.problems import problem
+from controlplane.api.proposal_schemas import OwnedServices, Ownership
 from controlplane.api.reading import read_query, write
 from controlplane.api.requests import Nothing
-from controlplane.api.schemas import OwnedServices, Ownership
 from controlplane.api.services import ApiServices
 from controlplane.policy.owners import OwnersError
 

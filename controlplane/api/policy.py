@@ -18,7 +18,7 @@ from controlplane.policy.diff import diff, diff_text
 from controlplane.policy.documents import load_policy
 from controlplane.policy.proofs import Proof
 from controlplane.policy.rules import Policy
-from controlplane.store.interface import StoredRevision
+from controlplane.store.stored import StoredRevision
 
 _REMEDY = "list the revisions"
 #: The last of a revision; what came of older ones is in `/proofs`.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import flask
 
 from controlplane.api import outcomes
+from controlplane.api.proposal_schemas import DeniedEdge, Preview, ReachChange
 from controlplane.api.reading import read_number, read_query, write
 from controlplane.api.requests import PreviewQuery
-from controlplane.api.schemas import DeniedEdge, HttpMatch, Preview, ReachChange
+from controlplane.api.schemas import HttpMatch
 from controlplane.api.services import ApiServices
 from controlplane.graph import preview, reach
 from controlplane.graph.chart import deciding_mode

@@ -11,9 +11,9 @@ from controlplane.api.access import actor, require
 from controlplane.api.leases import lease_of
 from controlplane.api.paging import number_of, page
 from controlplane.api.problems import problem
+from controlplane.api.proposal_schemas import Proposals
 from controlplane.api.reading import read_body, read_number, read_query, write
 from controlplane.api.requests import ApproveBody, CommentBody, Nothing, ProposalsQuery, RejectBody
-from controlplane.api.schemas import Proposals
 from controlplane.api.services import ApiServices
 from controlplane.graph.proposal import load_proposal
 from controlplane.policy.roles import Role

@@ -15,7 +15,7 @@ from controlplane.graph.learn import GraphEdge
 from controlplane.policy.audit import AuditEvent, Broken, Intact
 from controlplane.policy.proofs import Proof, Target
 from controlplane.policy.rules import HttpMatch, Policy
-from controlplane.store.interface import SidecarRow, StoredRevision
+from controlplane.store.stored import SidecarRow, StoredRevision
 from controlplane.topology.model import Service
 
 

@@ -14,7 +14,7 @@ from controlplane.api.reading import read_query, write
 from controlplane.api.requests import ConfigQuery, Nothing, SidecarsQuery
 from controlplane.api.services import ApiServices
 from controlplane.identity.spiffe import parse_workload
-from controlplane.store.interface import SidecarRow
+from controlplane.store.stored import SidecarRow
 
 
 def blueprint(services: ApiServices) -> flask.Blueprint:

@@ -15,7 +15,7 @@ from controlplane.api.requests import ExportQuery, Nothing, ViolationCountQuery,
 from controlplane.api.schemas import ViolationBin, ViolationCount, ViolationHistogram, Violations
 from controlplane.api.services import ApiServices
 from controlplane.flows.model import Verdict
-from controlplane.store.interface import ViolationFilter
+from controlplane.store.stored import ViolationFilter
 from controlplane.violations.exports import Format
 from controlplane.violations.histogram import histogram
 

@@ -9,7 +9,8 @@ from typing import TypeVar
 import msgspec
 
 from controlplane.api.client import ApiError, Client, UnreachableError
-from controlplane.api.schemas import Map, MapEdge, Proposal, Proposals, Published, Sidecars, Violation, Violations
+from controlplane.api.proposal_schemas import Proposal, Proposals
+from controlplane.api.schemas import Map, MapEdge, Published, Sidecars, Violation, Violations
 
 #: How often something that is waited for is asked for.
 POLL_SECONDS = 0.1

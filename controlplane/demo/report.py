@@ -11,7 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from controlplane.api.schemas import ProposedEdge, Violation
+from controlplane.api.proposal_schemas import ProposedEdge
+from controlplane.api.schemas import Violation
 
 #: How many blocked connections are shown; all of them are in the log.
 BLOCKED_ROWS = 12

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from controlplane.api.schemas import Proposal
+from controlplane.api.proposal_schemas import Proposal
 from controlplane.demo.mesh import Mesh
 from controlplane.demo.progress import Progress
 

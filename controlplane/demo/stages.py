@@ -6,7 +6,8 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from controlplane.api.schemas import MapEdge, Proposal, Violation
+from controlplane.api.proposal_schemas import Proposal
+from controlplane.api.schemas import MapEdge, Violation
 from controlplane.demo import tour
 from controlplane.demo.mesh import Mesh
 from controlplane.demo.plane import POLL_SECONDS

@@ -5,8 +5,8 @@ from __future__ import annotations
 from sqlalchemy import ColumnElement, Connection, and_, delete, select, update
 
 from controlplane.store import tables
-from controlplane.store.interface import StoredCall
 from controlplane.store.statements import insert_once
+from controlplane.store.stored import StoredCall
 
 
 def begin_call(connection: Connection, actor: str, key: str, fingerprint: str, now_ms: int, keep: int) -> StoredCall | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from sqlalchemy import ColumnElement, FromClause, and_, not_, or_
 
 from controlplane.store import tables
-from controlplane.store.interface import ViolationFilter
+from controlplane.store.stored import ViolationFilter
 from controlplane.violations.query import ANY, Field, Term
 
 MAX_INTEGER = 2**63 - 1

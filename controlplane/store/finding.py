@@ -17,7 +17,7 @@ from controlplane.flows.model import Verdict, Violation
 from controlplane.graph.evidence import HOUR_MS
 from controlplane.store import tables
 from controlplane.store.conditions import HOURLY, MAX_INTEGER, driving, holds, of_a_kind, terms_of, within
-from controlplane.store.interface import ViolationCounts, ViolationFilter, ViolationPage
+from controlplane.store.stored import ViolationCounts, ViolationFilter, ViolationPage
 from controlplane.store.violations import violation_of
 from controlplane.violations.histogram import Point
 from controlplane.violations.query import Field, Term

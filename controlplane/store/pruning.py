@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, delete, exists, f
 
 from controlplane.graph.evidence import HOUR_MS
 from controlplane.store import tables
-from controlplane.store.interface import Prunable
+from controlplane.store.stored import Prunable
 
 #: Keys of one statement: six columns of each are bound at most, and older SQLite takes 999 values.
 _CHUNK = 150

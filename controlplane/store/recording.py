@@ -14,11 +14,11 @@ from controlplane.flows.model import Flow, Verdict
 from controlplane.graph.watch import Watch
 from controlplane.store import tables
 from controlplane.store.history import HistoryRecording, Hours
-from controlplane.store.interface import BatchReceipt
 from controlplane.store.known import Known
 from controlplane.store.learning import MAX_COUNT, EdgeRecording, Learned
 from controlplane.store.proofs import note_violations, probes_among
 from controlplane.store.statements import change_rows, upsert
+from controlplane.store.stored import BatchReceipt
 from controlplane.store.violations import ViolationRecording
 from controlplane.store.watching import WatchRecording
 

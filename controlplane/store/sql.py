@@ -32,16 +32,7 @@ from controlplane.store.engine import BUSY_TIMEOUT_SECONDS, open_engine, wrapped
 from controlplane.store.grants import select_grants
 from controlplane.store.history import select_history
 from controlplane.store.incidents import select_first_uses, select_incident, select_incidents, select_notes
-from controlplane.store.interface import (
-    Prunable,
-    SidecarRow,
-    StoredProposal,
-    StoredRevision,
-    StoreError,
-    ViolationCounts,
-    ViolationFilter,
-    ViolationPage,
-)
+from controlplane.store.interface import StoreError
 from controlplane.store.learning import select_evidence, select_overflowing
 from controlplane.store.leases import select_last_uses, select_leases
 from controlplane.store.proofs import select_newest_proofs, select_proofs
@@ -50,6 +41,15 @@ from controlplane.store.recording import Stored
 from controlplane.store.rollouts import select_rollouts
 from controlplane.store.schema import begin_write
 from controlplane.store.statements import newest
+from controlplane.store.stored import (
+    Prunable,
+    SidecarRow,
+    StoredProposal,
+    StoredRevision,
+    ViolationCounts,
+    ViolationFilter,
+    ViolationPage,
+)
 from controlplane.store.violations import violation_of
 from controlplane.store.waking import follow
 from controlplane.store.watching import select_watches

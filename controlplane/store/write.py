@@ -32,13 +32,14 @@ from controlplane.store.asks import close_asks, insert_ask
 from controlplane.store.calls import begin_call, end_call, forget_call
 from controlplane.store.grants import end_grant, insert_grant
 from controlplane.store.incidents import grow_incident, handle_incident, insert_incident, insert_note, lock_incidents
-from controlplane.store.interface import BatchReceipt, SidecarRow, StoredCall, StoredProposal, StoredRevision, StoreError
+from controlplane.store.interface import StoreError
 from controlplane.store.leases import upsert_last_uses, upsert_leases
 from controlplane.store.presence import beat, leave
 from controlplane.store.proofs import insert_proof, move_proof
 from controlplane.store.recording import Recording, Stored
 from controlplane.store.rollouts import insert_rollout, move_rollout, pause_rollout
 from controlplane.store.statements import next_number, upsert
+from controlplane.store.stored import BatchReceipt, SidecarRow, StoredCall, StoredProposal, StoredRevision
 from controlplane.store.waking import announce
 from controlplane.topology.model import ServiceName
 from controlplane.violations.handling import Incident, Note

@@ -25,7 +25,7 @@ from controlplane.graph.links import Link, Pair, State, links_of, uses
 from controlplane.graph.proposal import load_proposal
 from controlplane.graph.render.picture import kinds_of, node_of
 from controlplane.policy.rules import Policy
-from controlplane.store.interface import ViolationFilter
+from controlplane.store.stored import ViolationFilter
 from controlplane.topology.model import Topology
 from controlplane.web.choice import MAX_TEXT, read_rows
 from controlplane.web.guard import Console

@@ -19,7 +19,7 @@ from controlplane.policy.documents import parse_source
 from controlplane.policy.explain import Explanation, explain, request_from
 from controlplane.policy.grants import Grant
 from controlplane.policy.rules import Mode
-from controlplane.store.interface import ViolationCounts
+from controlplane.store.stored import ViolationCounts
 from controlplane.topology.model import ServiceName
 from controlplane.violations.exports import Format
 from controlplane.violations.histogram import Histogram, histogram

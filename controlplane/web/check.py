@@ -13,7 +13,7 @@ from controlplane.graph.proposal import load_proposal
 from controlplane.graph.replay import Replay, replay
 from controlplane.graph.roles import Roles
 from controlplane.policy.roles import Role
-from controlplane.store.interface import StoredProposal
+from controlplane.store.stored import StoredProposal
 from controlplane.web.choice import write_rows
 from controlplane.web.guard import Console, may, who
 from controlplane.web.review import DECIDABLE, ROWS_REMEDY, chosen_rows, groups_of, stored_proposal

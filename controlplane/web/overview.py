@@ -11,7 +11,7 @@ from controlplane.graph.evidence import DAY_MS
 from controlplane.graph.proposal import load_proposal
 from controlplane.policy.proofs import Status
 from controlplane.policy.rules import Mode
-from controlplane.store.interface import ViolationFilter
+from controlplane.store.stored import ViolationFilter
 from controlplane.violations.histogram import histogram
 from controlplane.violations.line import write
 from controlplane.violations.query import Query

@@ -10,14 +10,14 @@ from typing import Annotated, Literal
 import flask
 from msgspec import Meta, Struct
 
-from controlplane.api import outcomes, proposal_shapes, schemas
+from controlplane.api import outcomes, proposal_schemas, proposal_shapes
 from controlplane.api.leases import lease_of
 from controlplane.api.problems import problem
 from controlplane.api.reading import read_number
 from controlplane.graph.evidence import DAY_MS
 from controlplane.graph.proposal import load_proposal
 from controlplane.policy.roles import Role
-from controlplane.store.interface import StoredProposal
+from controlplane.store.stored import StoredProposal
 from controlplane.web.choice import MAX_TEXT, read_rows, write_rows
 from controlplane.web.forms import read_form
 from controlplane.web.guard import Console, require, who
@@ -59,7 +59,7 @@ class Group:
     """Rows that are looked at together: ``title`` is a service, or why they stand by themselves; ``note`` says what to do."""
 
     title: str
-    rows: Sequence[schemas.ProposedEdge]
+    rows: Sequence[proposal_schemas.ProposedEdge]
     note: str = ""
 
     @property
@@ -173,11 +173,11 @@ def chosen_rows() -> frozenset[int]:
     return rows
 
 
-def groups_of(edges: Iterable[schemas.ProposedEdge]) -> list[Group]:
+def groups_of(edges: Iterable[proposal_schemas.ProposedEdge]) -> list[Group]:
     """Odd rows first, then what should go, then the others by the service that is called."""
-    odd: list[schemas.ProposedEdge] = []
-    going: list[schemas.ProposedEdge] = []
-    by_service: dict[str, list[schemas.ProposedEdge]] = {}
+    odd: list[proposal_schemas.ProposedEdge] = []
+    going: list[proposal_schemas.ProposedEdge] = []
+    by_service: dict[str, list[proposal_schemas.ProposedEdge]] = {}
     for edge in edges:
         if edge.marks:
             odd.append(edge)

@@ -21,7 +21,7 @@ from controlplane.graph.evidence import DAY_MS
 from controlplane.policy.documents import parse_source
 from controlplane.policy.explain import Explanation, explain, request_from
 from controlplane.policy.rules import HttpMatch, Mode
-from controlplane.store.interface import ViolationFilter
+from controlplane.store.stored import ViolationFilter
 from controlplane.topology.model import Service, ServiceName
 from controlplane.web.guard import Console
 

@@ -12,7 +12,8 @@ from controlplane.policy.asks import Ask
 from controlplane.policy.grants import lasting
 from controlplane.policy.revise import revise, rule_sets
 from controlplane.policy.rules import HttpMatch, Rule
-from controlplane.store.interface import Store, StoredProposal
+from controlplane.store.interface import Store
+from controlplane.store.stored import StoredProposal
 from controlplane.topology.model import ServiceName
 from controlplane.workflow.breakglass import MAX_ACTIVE
 from controlplane.workflow.proposing import MAX_ASKS, REJECTED

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from controlplane.store.interface import Store, StoredCall
+from controlplane.store.interface import Store
+from controlplane.store.stored import StoredCall
 
 #: Keys of one caller that are kept; the oldest goes.
 MAX_EACH = 1_000

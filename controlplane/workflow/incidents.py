@@ -11,7 +11,8 @@ import structlog
 from controlplane.flows.model import Violation
 from controlplane.graph.reach import call_graph, distances
 from controlplane.policy.rules import Policy
-from controlplane.store.interface import Store, StoreError, ViolationFilter
+from controlplane.store.interface import Store, StoreError
+from controlplane.store.stored import ViolationFilter
 from controlplane.violations.handling import Incident, Note, Status, join
 from controlplane.violations.incidents import AFTER_CHANGE_MS, QUIET_MS, Change, Surroundings, group
 from controlplane.workflow.publish import Publisher

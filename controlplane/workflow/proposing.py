@@ -12,7 +12,8 @@ from controlplane.graph.proposal import Rejected, dump_proposal, load_proposal, 
 from controlplane.graph.relearn import LearnedGraph
 from controlplane.graph.rows import Asked, ReviewRow, review_order, same_rows
 from controlplane.policy.rules import HttpMatch, Policy
-from controlplane.store.interface import Store, StoredProposal
+from controlplane.store.interface import Store
+from controlplane.store.stored import StoredProposal
 from controlplane.workflow.learning import Learning
 from controlplane.workflow.leases import Leases
 from controlplane.workflow.publish import Publisher, load_revision

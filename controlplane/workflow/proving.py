@@ -28,7 +28,8 @@ from controlplane.policy.proofs import (
     targets_of,
 )
 from controlplane.policy.rules import Mode, Policy
-from controlplane.store.interface import SidecarRow, Store, StoreError
+from controlplane.store.interface import Store, StoreError
+from controlplane.store.stored import SidecarRow
 from controlplane.topology.model import Service, ServiceName, Topology
 from controlplane.workflow.proofs import MAX_OPEN, PICKET, Proofs
 from controlplane.workflow.publish import CompileError, Publisher

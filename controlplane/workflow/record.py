@@ -15,7 +15,8 @@ from typing import Protocol
 import structlog
 
 from controlplane.flows.model import Flow, Violation
-from controlplane.store.interface import BatchReceipt, Store, StoreError
+from controlplane.store.interface import Store, StoreError
+from controlplane.store.stored import BatchReceipt
 
 #: Observations that may wait for the writer; beyond this, sidecars wait with theirs in the spool.
 MAX_WAITING_FLOWS = 100_000

@@ -13,7 +13,8 @@ import msgspec
 import structlog
 
 from controlplane.policy.approvals import APPROVAL_DAYS
-from controlplane.store.interface import Prunable, Store, StoreError
+from controlplane.store.interface import Store, StoreError
+from controlplane.store.stored import Prunable
 
 INTERVAL_SECONDS = 3_600.0
 #: Rows of one transaction, and the pause after it: reports are stored meanwhile.

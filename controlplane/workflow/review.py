@@ -21,7 +21,8 @@ from controlplane.policy.revise import RuleSets, revise, rule_sets
 from controlplane.policy.rollouts import Plan
 from controlplane.policy.rules import EXTERNAL_NAMESPACE, Policy
 from controlplane.policy.traffic_policy import Lease, TrafficPolicy
-from controlplane.store.interface import Store, StoredProposal, Transaction
+from controlplane.store.interface import Store, Transaction
+from controlplane.store.stored import StoredProposal
 from controlplane.workflow.agreement import Agreed, Agreement, Split
 from controlplane.workflow.learning import Learning
 from controlplane.workflow.leases import Leases

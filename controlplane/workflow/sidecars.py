@@ -12,7 +12,8 @@ from dataclasses import dataclass, fields
 
 import structlog
 
-from controlplane.store.interface import SidecarRow, Store, StoreError
+from controlplane.store.interface import Store, StoreError
+from controlplane.store.stored import SidecarRow
 
 FLUSH_INTERVAL_SECONDS = 0.25
 #: Of sidecars that only moved on to a newer revision, so many are written at a time: a revision moves all that are connected.

@@ -29,7 +29,8 @@ from controlplane.policy.rollouts import (
     together,
 )
 from controlplane.policy.rules import Policy
-from controlplane.store.interface import SidecarRow, Store, Transaction, ViolationFilter
+from controlplane.store.interface import Store, Transaction
+from controlplane.store.stored import SidecarRow, ViolationFilter
 from controlplane.topology.model import ServiceName
 from controlplane.violations.query import Field, Term
 from controlplane.workflow.publish import CompileError, Publisher, concerned_by, load_revision

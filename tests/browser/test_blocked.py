@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from controlplane.policy.rules import Mode
-from controlplane.store.interface import ViolationFilter
+from controlplane.store.stored import ViolationFilter
 from controlplane.topology.model import ServiceName
 from controlplane.workflow.incidents import Incidents
 from tests.browser.browsers import CHROMIUM, Reader

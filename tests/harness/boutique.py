@@ -16,7 +16,7 @@ from controlplane.demo.preflight import DEFAULT_TOPOLOGY
 from controlplane.flows.model import EdgeKey, Flow, Verdict
 from controlplane.policy.rules import Mode
 from controlplane.settings import parse_listen
-from controlplane.store.interface import SidecarRow
+from controlplane.store.stored import SidecarRow
 from controlplane.topology.document import TopologyDocument, parse_topology
 from controlplane.topology.model import ServiceName
 from controlplane.web.app import create_console, together

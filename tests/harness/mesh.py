@@ -26,7 +26,8 @@ from controlplane.server.snapshots import SnapshotCache
 from controlplane.server.streams import OpenStreams
 from controlplane.server.telemetry import Telemetry
 from controlplane.settings import parse_listen
-from controlplane.store.interface import BatchReceipt, Store
+from controlplane.store.interface import Store
+from controlplane.store.stored import BatchReceipt
 from controlplane.topology.model import Kind, Port, Service, ServiceName, Topology
 from controlplane.workflow.admission import Admission
 from controlplane.workflow.publish import Change, Publisher

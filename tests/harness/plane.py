@@ -20,8 +20,8 @@ from controlplane.policy.owners import Owners
 from controlplane.policy.roles import Role
 from controlplane.policy.rules import Mode
 from controlplane.settings import Listen, parse_listen
-from controlplane.store.interface import SidecarRow
 from controlplane.store.sql import SqlStore, open_store
+from controlplane.store.stored import SidecarRow
 from controlplane.topology.document import parse_topology
 from controlplane.topology.unmeshed import Gaps
 from controlplane.workflow.accounts import Accounts, NewToken

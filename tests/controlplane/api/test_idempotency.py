@@ -7,7 +7,7 @@ import threading
 import pytest
 from flask.testing import FlaskClient
 
-from controlplane.store.interface import Prunable
+from controlplane.store.stored import Prunable
 from controlplane.workflow.calls import MAX_EACH, Calls, Ended, New
 from tests.harness.plane import TOKEN, Plane
 

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 
 from controlplane.api.roles import BY_NAMESPACE, LEAST
 from controlplane.policy.roles import Role
-from controlplane.store.interface import SidecarRow
+from controlplane.store.stored import SidecarRow
 from tests.harness.plane import GET_CART, PAY, REDIS, Plane
 
 OPS_REDIS = REDIS._replace(source="shop/cart", destination="ops/redis")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.api.paging import cursor_of, page_after
-from controlplane.store.interface import SidecarRow
+from controlplane.store.stored import SidecarRow
 from tests.harness.plane import ADD_CART, GET_CART, PAY, REDIS, Plane
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from controlplane.store.interface import SidecarRow
+from controlplane.store.stored import SidecarRow
 from controlplane.topology.model import ServiceName
 from tests.harness.plane import GET_CART, Plane
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from controlplane.flows.model import Verdict
-from controlplane.store.interface import SidecarRow
+from controlplane.store.stored import SidecarRow
 from controlplane.topology.unmeshed import Gaps, Unmeshed
 from controlplane.workflow.incidents import Incidents
 from tests.controlplane.cli.conftest import Picket

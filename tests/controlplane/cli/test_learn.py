@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.store.interface import ViolationFilter
+from controlplane.store.stored import ViolationFilter
 from controlplane.workflow.retention import Keep
 from tests.controlplane.cli.conftest import Picket
 from tests.controlplane.flows.imports.samples import ALS, HUBBLE, TEXT, VPC, opened

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from controlplane.store.interface import SidecarRow
+from controlplane.store.stored import SidecarRow
 from tests.controlplane.cli.conftest import Picket
 from tests.harness.plane import GET_CART, Plane
 

@@ -6,7 +6,7 @@ import threading
 import time
 from pathlib import Path
 
-from controlplane.store.interface import SidecarRow
+from controlplane.store.stored import SidecarRow
 from tests.controlplane.cli.conftest import Picket
 from tests.harness.plane import GET_CART, PAY, Plane
 from tests.harness.plane import plane as make_plane

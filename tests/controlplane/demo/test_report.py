@@ -10,7 +10,8 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from controlplane.api.schemas import HttpMatch, ProposedEdge, Violation
+from controlplane.api.proposal_schemas import ProposedEdge
+from controlplane.api.schemas import HttpMatch, Violation
 from controlplane.demo.report import BLOCKED_ROWS, MAX_FAILURES, Report, blocked_table, edges_table, summary
 
 CLEAN = Report(

@@ -14,8 +14,9 @@ import pytest
 from controlplane.flows.model import Verdict
 from controlplane.server import telemetry
 from controlplane.server.telemetry import SERVICE, SIDECARS_SERVICE
-from controlplane.store.interface import StoreError, ViolationFilter
+from controlplane.store.interface import StoreError
 from controlplane.store.sql import SqlStore
+from controlplane.store.stored import ViolationFilter
 from controlplane.workflow import record
 from controlplane.workflow.record import Recorder
 from protos.picket.v1.sidecar_pb2 import AnnounceAck, SidecarInfo

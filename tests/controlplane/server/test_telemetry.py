@@ -16,7 +16,7 @@ import pytest
 from controlplane.flows.model import EdgeKey
 from controlplane.server import telemetry
 from controlplane.server.observations import MAX_BATCH_BYTES
-from controlplane.store.interface import ViolationFilter
+from controlplane.store.stored import ViolationFilter
 from controlplane.workflow.record import Report
 from protos.picket.v1.sidecar_pb2 import SidecarInfo
 from protos.picket.v1.telemetry_pb2 import ALLOWED, DENIED, INBOUND, Batch, BatchAck, Observation

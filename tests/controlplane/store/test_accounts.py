@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from controlplane.policy.accounts import AccessToken, Account, Scope
 from controlplane.policy.roles import Role
-from controlplane.store.interface import StoredCall
 from controlplane.store.sql import SqlStore
+from controlplane.store.stored import StoredCall
 
 ANN = Account("ann", Scope(Role.APPROVER, ("shop", "ops")), "$argon2id$...", 5, "owner")
 TOKEN = AccessToken(0, "ann", "ci", Scope(Role.VIEWER), "a" * 64, 5, "owner", expires_ms=9)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from controlplane.store.interface import StoredCall
 from controlplane.store.sql import SqlStore
+from controlplane.store.stored import StoredCall
 
 
 def begun(store: SqlStore, actor: str, key: str, *, now_ms: int = 1, keep: int = 9) -> StoredCall | None:

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from controlplane.flows.model import EdgeKey, Flow, Verdict
 from controlplane.policy.audit import Chain, Intact
-from controlplane.store.interface import SidecarRow, ViolationFilter
 from controlplane.store.sql import SqlStore
+from controlplane.store.stored import SidecarRow, ViolationFilter
 
 T = TypeVar("T")
 WRITERS = 8

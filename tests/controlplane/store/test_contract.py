@@ -14,8 +14,9 @@ from controlplane.policy.leases import from_ms
 from controlplane.policy.rules import Mode
 from controlplane.policy.timeline import ModeSet
 from controlplane.policy.traffic_policy import Lease
-from controlplane.store.interface import BatchReceipt, SidecarRow, Store, StoreError, ViolationFilter
+from controlplane.store.interface import Store, StoreError
 from controlplane.store.sql import SqlStore
+from controlplane.store.stored import BatchReceipt, SidecarRow, ViolationFilter
 from controlplane.topology.model import ServiceName
 
 EPOCH = "a" * 32

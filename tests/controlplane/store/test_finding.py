@@ -13,8 +13,8 @@ import pytest
 from controlplane.flows.model import EdgeKey, Flow, Verdict, Violation
 from controlplane.graph.evidence import HOUR_MS
 from controlplane.store import finding
-from controlplane.store.interface import Prunable, ViolationFilter
 from controlplane.store.sql import SqlStore
+from controlplane.store.stored import Prunable, ViolationFilter
 from controlplane.violations.line import parse
 from controlplane.violations.query import EXACT, Field, Query, Term
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from controlplane.flows.model import EdgeKey, Flow, Verdict
-from controlplane.store.interface import Prunable
 from controlplane.store.sql import SqlStore
+from controlplane.store.stored import Prunable
 
 HOUR_MS = 3_600_000
 EDGE = EdgeKey("shop/web", "shop/cart", 80, "http", "GET", "/items/7")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from controlplane.flows.model import EdgeKey, Flow, Verdict
-from controlplane.store.interface import Prunable
 from controlplane.store.sql import SqlStore
+from controlplane.store.stored import Prunable
 from controlplane.violations.handling import Incident, Note, Status
 from controlplane.violations.incidents import Found, Kind
 

@@ -12,8 +12,8 @@ from controlplane.graph.evidence import DAY_MS, HOUR_MS, Evidence
 from controlplane.graph.ledger import UNSAYABLE, Ledger
 from controlplane.graph.packed import pack_evidence
 from controlplane.store import learning
-from controlplane.store.interface import Prunable
 from controlplane.store.sql import SqlStore
+from controlplane.store.stored import Prunable
 
 NOW_MS = 1_699_833_600_000
 EDGE = EdgeKey("shop/web", "shop/cart", 80, "http", "GET", "/users/7")

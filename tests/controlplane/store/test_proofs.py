@@ -8,8 +8,8 @@ import pytest
 
 from controlplane.flows.model import EdgeKey, Flow, Verdict
 from controlplane.policy.proofs import Answer, Proof, Status, Target, server_name
-from controlplane.store.interface import Prunable, ViolationFilter
 from controlplane.store.sql import SqlStore
+from controlplane.store.stored import Prunable, ViolationFilter
 from controlplane.topology.model import ServiceName
 
 MARK = "0123456789abcdef" * 2

@@ -8,8 +8,8 @@ import pytest
 
 from controlplane.flows.model import EdgeKey, Flow, Verdict
 from controlplane.policy.approvals import Approval
-from controlplane.store.interface import Prunable, SidecarRow, ViolationFilter
 from controlplane.store.sql import SqlStore
+from controlplane.store.stored import Prunable, SidecarRow, ViolationFilter
 
 OLD, NEW, BOUND = 1_000, 900_000, 500_000
 

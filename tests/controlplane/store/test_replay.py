@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from controlplane.flows.model import EdgeKey, Flow, LearnedEdge, Verdict
-from controlplane.store.interface import ViolationFilter
 from controlplane.store.sql import SqlStore
+from controlplane.store.stored import ViolationFilter
 
 _examples = itertools.count()
 _flows = st.lists(

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 from controlplane.policy.rules import Mode
-from controlplane.store.interface import SidecarRow
 from controlplane.store.sql import SqlStore, open_store
+from controlplane.store.stored import SidecarRow
 from controlplane.topology.model import ServiceName
 
 CART = SidecarRow("shop/cart", "cart-0", connected=True, sent_version="v1", plane="a")

@@ -11,7 +11,7 @@ from werkzeug.test import Client
 
 from controlplane.flows.model import Verdict
 from controlplane.policy.proofs import Proof, Status, Target
-from controlplane.store.interface import SidecarRow, ViolationFilter
+from controlplane.store.stored import SidecarRow, ViolationFilter
 from controlplane.topology.model import ServiceName
 from controlplane.web.app import create_console, together
 from controlplane.web.blocked import PAGE

@@ -11,7 +11,7 @@ from werkzeug.test import TestResponse
 from controlplane.flows.model import EdgeKey
 from controlplane.policy.actors import claimed
 from controlplane.policy.roles import Role
-from controlplane.store.interface import SidecarRow
+from controlplane.store.stored import SidecarRow
 from controlplane.web.review import PAGE_ROWS
 from controlplane.workflow.agreement import Agreed, Agreement
 from tests.controlplane.web.browsing import form_key, sign_in

@@ -6,7 +6,7 @@ from flask.testing import FlaskClient
 
 from controlplane.policy.rollouts import Plan
 from controlplane.policy.rules import Mode
-from controlplane.store.interface import SidecarRow
+from controlplane.store.stored import SidecarRow
 from controlplane.topology.model import ServiceName
 from controlplane.workflow.rollouts import Rollouts
 from tests.controlplane.web.browsing import form_key

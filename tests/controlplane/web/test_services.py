@@ -8,7 +8,7 @@ from werkzeug.test import TestResponse
 
 from controlplane.policy.roles import Role
 from controlplane.policy.rules import Mode
-from controlplane.store.interface import SidecarRow
+from controlplane.store.stored import SidecarRow
 from controlplane.topology.model import ServiceName
 from tests.controlplane.web.browsing import form_key, sign_in
 from tests.harness.plane import GET_CART, PAY, REDIS, Plane

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from flask.testing import FlaskClient
 
-from controlplane.store.interface import SidecarRow
+from controlplane.store.stored import SidecarRow
 from controlplane.web.sidecars import PAGE
 from tests.harness.plane import GET_CART, Plane
 

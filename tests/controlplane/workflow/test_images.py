@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controlplane.store.interface import SidecarRow
+from controlplane.store.stored import SidecarRow
 from controlplane.workflow.images import SourceImages
 from tests.harness.plane import Plane
 from tests.harness.plane import plane as make_plane

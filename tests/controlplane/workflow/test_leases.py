@@ -12,8 +12,8 @@ from controlplane.identity.spiffe import WorkloadId
 from controlplane.policy.leases import from_ms
 from controlplane.policy.traffic_documents import documents_of, read_documents
 from controlplane.policy.traffic_policy import Lease
-from controlplane.store.interface import Prunable
 from controlplane.store.sql import SqlStore
+from controlplane.store.stored import Prunable
 from controlplane.workflow.publish import Publisher
 from controlplane.workflow.retention import Keep, Retention
 from controlplane.workflow.review import Review

@@ -12,8 +12,8 @@ from controlplane.flows.model import EdgeKey, Flow, Verdict
 from controlplane.identity.spiffe import WorkloadId
 from controlplane.policy.proofs import Answer, Proof, Status, server_name
 from controlplane.policy.rules import Mode
-from controlplane.store.interface import SidecarRow
 from controlplane.store.sql import SqlStore
+from controlplane.store.stored import SidecarRow
 from controlplane.topology.model import ServiceName
 from controlplane.workflow.modes import Modes
 from controlplane.workflow.proofs import Proofs

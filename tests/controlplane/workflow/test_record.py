@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from controlplane.flows.model import EdgeKey, Flow, Verdict, Violation
-from controlplane.store.interface import BatchReceipt, StoreError
+from controlplane.store.interface import StoreError
 from controlplane.store.sql import SqlStore
+from controlplane.store.stored import BatchReceipt
 from controlplane.workflow import record
 from controlplane.workflow.record import Recorder, Report
 from tests.harness.mesh import NOW_MS

@@ -7,8 +7,9 @@ import asyncio
 import msgspec
 
 from controlplane.flows.model import EdgeKey, Flow, Verdict
-from controlplane.store.interface import Prunable, StoreError, ViolationFilter
+from controlplane.store.interface import StoreError
 from controlplane.store.sql import SqlStore
+from controlplane.store.stored import Prunable, ViolationFilter
 from controlplane.workflow.retention import PIECE_ROWS, Keep, Retention, bounds
 
 DAY_MS = 86_400_000

@@ -10,8 +10,8 @@ from controlplane.flows.model import EdgeKey, Flow, Verdict
 from controlplane.graph.proposal import load_proposal
 from controlplane.identity.spiffe import WorkloadId
 from controlplane.policy.rules import HttpMatch, Mode
-from controlplane.store.interface import StoredProposal
 from controlplane.store.sql import SqlStore
+from controlplane.store.stored import StoredProposal
 from controlplane.topology.model import ServiceName
 from controlplane.workflow.publish import Change, Publisher
 from controlplane.workflow.review import Review

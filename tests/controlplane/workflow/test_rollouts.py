@@ -9,8 +9,8 @@ from controlplane.flows.model import EdgeKey, Flow, Verdict
 from controlplane.graph.gate import Gate
 from controlplane.policy.rollouts import Plan, Rollout, Stage, Status
 from controlplane.policy.rules import Mode
-from controlplane.store.interface import SidecarRow
 from controlplane.store.sql import SqlStore
+from controlplane.store.stored import SidecarRow
 from controlplane.topology.model import ServiceName
 from controlplane.workflow.modes import Modes
 from controlplane.workflow.publish import Change, Publisher

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.store.interface import SidecarRow
 from controlplane.store.sql import SqlStore
+from controlplane.store.stored import SidecarRow
 from controlplane.workflow.presence import Presence
 from controlplane.workflow.publish import Publisher
 from controlplane.workflow.sidecars import MAX_MESSAGE_CHARACTERS, Announced, SidecarStates

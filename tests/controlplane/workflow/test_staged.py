@@ -9,8 +9,8 @@ from controlplane.identity.spiffe import WorkloadId
 from controlplane.policy.revise import rule_sets
 from controlplane.policy.rollouts import PATIENCE_MS, Plan, Rollout, Stage, Status
 from controlplane.policy.rules import Mode, Rule
-from controlplane.store.interface import SidecarRow
 from controlplane.store.sql import SqlStore
+from controlplane.store.stored import SidecarRow
 from controlplane.topology.model import ServiceName
 from controlplane.workflow.modes import Modes
 from controlplane.workflow.publish import Publisher
