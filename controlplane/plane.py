@@ -8,14 +8,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
-import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
@@ -23,9 +21,10 @@ import structlog
 
 from controlplane.api import places
 from controlplane.api.app import ApiServices, HealthReport, create_app
-from controlplane.api.listen import ApiServer, keepers
 from controlplane.api.listen import ListenError as ApiListenError
+from controlplane.api.listen import keepers
 from controlplane.api.userfile import UserFileError, read_users, retire
+from controlplane.apis import Apis
 from controlplane.collection import FullCollections
 from controlplane.flows.model import Flow
 from controlplane.fronts import Fronts
@@ -146,7 +145,7 @@ class ControlPlane:
         self._sessions = Sessions(now_ms)
         self._accounts = Accounts(store, now_ms)
         self._oidc = None if settings.oidc is None else read_oidc(settings.oidc)
-        self._apis: list[ApiServer] = []
+        self._apis = Apis(settings)
         self._tails = Tails()
         try:
             self._fronts = Fronts(settings, authority)
@@ -278,7 +277,7 @@ class ControlPlane:
         self._presence.begin()  # nobody is connected yet, and whoever looks is told so
         self._serve_api()
         try:
-            fronts = await self._fronts.start(self._apis)
+            fronts = await self._fronts.start(self._apis.servers)
         except (FrontError, ApiListenError) as error:
             raise StartError(str(error)) from error
         if self._cluster is not None:
@@ -310,7 +309,7 @@ class ControlPlane:
             self._background["proofs"] = asyncio.create_task(self._proving.run(self._probes))
         self._ready.set()
         addresses = [*(f"gRPC {a}" for a in self._listening), *(f"enrollment {a}" for a in self._enrolling)]
-        started([*addresses, *(f"API {api.address}" for api in self._apis), *fronts])
+        started([*addresses, *(f"API {api.address}" for api in self._apis.servers), *fronts])
 
     async def _stop(self) -> None:
         """Not ready; streams end and what they sent is stored; then the API and the background."""
@@ -320,11 +319,7 @@ class ControlPlane:
         await asyncio.gather(self._enrollment.stop(STOP_GRACE_SECONDS), self._mesh.stop(STOP_GRACE_SECONDS))
         await self._fronts.stop()
         self._tails.stop()
-        for api in self._apis:
-            await asyncio.to_thread(api.close)
-        file = places.address_file(self._settings.data)
-        if self._apis and places.read_address(file) == self._apis[0].address:  # and not another control plane's by now
-            file.unlink(missing_ok=True)
+        await asyncio.to_thread(self._apis.close)
         self._recorder.close()
         self._states.close()
         for name in self._background.keys() - {"recorder", "sidecar states"}:  # those store what is left, and end
@@ -381,7 +376,10 @@ class ControlPlane:
                     raise StartError(str(error)) from error
 
     def _serve_api(self) -> None:
-        addresses = self._settings.api_listen
+        try:
+            token = self._apis.token()
+        except places.PlaceError as error:
+            raise StartError(str(error)) from error
         services = ApiServices(
             store=self._store,
             review=self._review,
@@ -390,52 +388,18 @@ class ControlPlane:
             health=self._health,
             metrics=self._metrics.render,
             new_join_token=self._new_join_token,
-            token=self._api_token(),
+            token=token,
             proofs=self._settings.proofs,
             accounts=self._accounts,
             sinks=self._sinks.states,
             keep=self._keep,
             gaps=self._gaps,
-            host_names=(*self._settings.api_host_names, *(address.host for address in addresses)),
+            host_names=(*self._settings.api_host_names, *(address.host for address in self._settings.api_listen)),
         )
+        served = together(create_app(services), create_console(services, self._sessions, self._oidc, self._tails))
         try:
-            served = together(create_app(services), create_console(services, self._sessions, self._oidc, self._tails))
-            for address in addresses:
-                if address.path:
-                    listen.remove_stale_socket(Path(address.path))
-                self._apis.append(ApiServer(served, address))
-            places.write_private(places.address_file(self._settings.data), self._apis[0].address + "\n")
-            self._offer_first_sign_in()
+            self._apis.serve(served, None if self._store.audit(1) else self._sessions.new_link)
         except (listen.ListenError, ApiListenError, places.PlaceError) as error:
-            raise StartError(str(error)) from error
-
-    def _offer_first_sign_in(self) -> None:
-        """A one-time link for the owner, while nobody has done anything yet. A log gets only the file: others read logs."""
-        file = places.console_link_file(self._settings.data)
-        address = next((api.address for api in self._apis if not api.address.startswith("unix:")), None)
-        if address is None or self._store.audit(1):
-            file.unlink(missing_ok=True)
-            return
-        scheme, separator, listening = address.partition("://")
-        reached = advertised(listening, (*self._settings.server_names, "localhost"))
-        link = f"{scheme}{separator}{reached}/sign-in/once/{self._sessions.new_link()}"
-        places.write_private(file, link + "\n")
-        _log.info("console", first_sign_in=str(file))
-        if sys.stderr.isatty():
-            sys.stderr.write(f"picket: the console, for its owner, once and within an hour: {link}\n")
-
-    def _api_token(self) -> str | None:
-        """The token that callers over TCP bring; made where none was given."""
-        given = self._settings.api_token_file
-        try:
-            if given is not None:
-                token, warning = places.read_token(given)
-                if warning:
-                    _log.warning("API token", warning=warning)
-                return token
-            only_sockets = all(address.path for address in self._settings.api_listen)
-            return None if only_sockets else places.keep_token(places.token_file(self._settings.data))
-        except places.PlaceError as error:
             raise StartError(str(error)) from error
 
 
