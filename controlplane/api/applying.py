@@ -25,7 +25,7 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
         body = read_body(ApplyBody)
         if body.override_review:
             require(Role.ADMIN)
-        outcome = services.review.apply(
+        outcome = services.review.documents.apply(
             documents_of(body.files), actor(), body.comment, prune=body.prune, expected=body.expected,
             override_reason=body.override, override_review=body.override_review, plan=body.plan,
         )  # fmt: skip

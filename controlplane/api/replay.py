@@ -37,7 +37,7 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
     @routes.post("/replay")
     def of_files() -> flask.Response:
         body = read_body(ReplayBody)
-        candidate = services.review.with_documents(documents_of(body.files), prune=body.prune)
+        candidate = services.review.documents.candidate(documents_of(body.files), prune=body.prune)
         if isinstance(candidate, Refused):
             raise outcomes.refusal(candidate, "compare the files with what is in force")
         return _answer(services, candidate.policy, body.days)

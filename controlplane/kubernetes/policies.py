@@ -141,7 +141,7 @@ class Policies:
 
     def _apply(self, item: PolicyObject, document: TrafficPolicy, revision: int) -> tuple[Condition, int]:
         key, generation = item.metadata.key, item.metadata.generation
-        outcome = self._review.apply([document], f"kubernetes:{key}", f"{KIND} {key}, generation {generation}")
+        outcome = self._review.documents.apply([document], f"kubernetes:{key}", f"{KIND} {key}, generation {generation}")
         match outcome:
             case Published(published):
                 return Condition(APPLIED, "True", "Published"), published

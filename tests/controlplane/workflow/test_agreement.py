@@ -178,19 +178,19 @@ spec:
     reading = read_documents(text.encode(), "cart.yaml")
     documents: list[TrafficPolicy] = list(reading.documents)
     assert documents, reading.findings
-    refused = owned.apply(documents, "ana")
+    refused = owned.documents.apply(documents, "ana")
     assert isinstance(refused, Refused)
     assert (
         refused.reason
         == "shop/cart needs dora or emil, who own it; documents are applied by an owner, or by an admin with a reason"
     )
     assert callers(publisher) == {}
-    assert isinstance(owned.apply(documents, "dora"), Published)
-    assert isinstance(owned.apply([], "ana", prune=True), Refused)
-    assert isinstance(owned.apply([], "root", prune=True, override_review="cart is taken down, ticket 7"), Published)
+    assert isinstance(owned.documents.apply(documents, "dora"), Published)
+    assert isinstance(owned.documents.apply([], "ana", prune=True), Refused)
+    assert isinstance(owned.documents.apply([], "root", prune=True, override_review="cart is taken down, ticket 7"), Published)
     assert audited(store)[3]["override_review"] == "cart is taken down, ticket 7"
     strict = reviewing(store, publisher, Clock(), four_eyes=True)
-    assert isinstance(strict.apply(documents, "dora"), Refused)
+    assert isinstance(strict.documents.apply(documents, "dora"), Refused)
 
 
 def test_while_the_file_cannot_be_read_nothing_is_agreed_to(store: SqlStore, publisher: Publisher, clock: Clock) -> None:

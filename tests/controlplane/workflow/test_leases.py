@@ -147,7 +147,7 @@ LEASED = WRITTEN.replace("LEASE", "{owner: ana, reason: orders, ticket: OPS-1}")
 
 
 def applied(review: Review, text: str) -> Done | Published:
-    outcome = review.apply(read_documents(text.encode(), "cart.yaml").documents, "cy")
+    outcome = review.documents.apply(read_documents(text.encode(), "cart.yaml").documents, "cy")
     assert not isinstance(outcome, Refused), outcome
     return outcome
 
@@ -188,7 +188,7 @@ def test_an_edge_that_comes_back_by_a_file_does_not_take_up_its_old_lease(
     documents = documents_of(publisher.policy)
     clock.now_ms += 2 * DAY_MS
     assert isinstance(review.approve(proposed(review).number, "ana", rows=[1, 2]), Published)
-    assert isinstance(review.apply(documents, "bo"), Published)
+    assert isinstance(review.documents.apply(documents, "bo"), Published)
     assert review.refresh_proposal() is None
     assert {held.since_ms for held in review.leases.held()} == {clock.now_ms}
 

@@ -97,9 +97,9 @@ def test_other_steps_ask_no_gate(gated: Review) -> None:
 
 def test_applied_documents_pass_the_same_gate(gated: Review, store: SqlStore) -> None:
     documents = [TrafficPolicy(CART, (), Mode.ENFORCE)]
-    assert isinstance(gated.apply(documents, "ana"), Refused)
+    assert isinstance(gated.documents.apply(documents, "ana"), Refused)
     assert store.modes() == {}
-    gated.apply(documents, "ana", override_reason=REASON)
+    gated.documents.apply(documents, "ana", override_reason=REASON)
     assert store.modes() == {CART: Mode.ENFORCE}
 
 
