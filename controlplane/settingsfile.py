@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TypeVar
 
@@ -40,7 +41,9 @@ def read_secret(path: Path, base: Path, setting: str) -> str:
     """
     file = base.parent / path
     try:
-        if file.stat().st_mode & 0o077:
+        found = file.stat()
+        # A file that somebody else put here, as kubelet does a Secret's, is read by way of its group.
+        if found.st_mode & (0o077 if found.st_uid == os.geteuid() else 0o037):
             raise SettingsError(f"{setting}: {file}: others can read it; chmod 600 it")
         with file.open("rb") as opened:
             text = opened.read(4097).decode().strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -51,9 +52,25 @@ def test_what_is_wrong_is_told(file: Path, text: str, told: str) -> None:
 def test_a_secret_that_others_can_read_is_refused(file: Path) -> None:
     file.write_text(GOOD + "client-secret-file: secret\n")
     (file.parent / "secret").write_text("x")
-    (file.parent / "secret").chmod(0o644)
-    with pytest.raises(SettingsError, match="chmod 600"):
-        read_oidc(file)
+    for mode in (0o644, 0o640):
+        (file.parent / "secret").chmod(mode)
+        with pytest.raises(SettingsError, match="chmod 600"):
+            read_oidc(file)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_secret_that_kubelet_mounted_is_read_by_way_of_its_group(file: Path) -> None:
+    """It is root's there, the control plane is another user, and its pod's group reads it."""
+    file.write_text(GOOD + "client-secret-file: secret\n")
+    secret = file.parent / "secret"
+    secret.write_text("x")
+    os.chown(secret, 65532, 65532)  # another user than this one, as root is there
+    secret.chmod(0o440)
+    assert read_oidc(file).client_secret == "x"
+    for mode in (0o460, 0o444):
+        secret.chmod(mode)
+        with pytest.raises(SettingsError, match="chmod 600"):
+            read_oidc(file)
 
 
 APPROVER_HERE = GroupRole("here", Scope(Role.APPROVER, ("shop",)))
