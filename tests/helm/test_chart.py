@@ -224,9 +224,12 @@ def test_what_is_named_is_there(values: Json) -> None:
         assert container[probe]["httpGet"]["port"] in ports
     for policy in release.of("NetworkPolicy"):
         assert {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]} == ports
+    writable = {mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")}
+    assert container["workingDir"] in writable  # `picket user add` leaves a token where it runs
     mounted = {mount["name"] for mount in container["volumeMounts"]}
     assert mounted == {volume["name"] for volume in spec["volumes"]} | {"data"}
     assert spec["serviceAccountName"] == release.one("ServiceAccount")["metadata"]["name"]
+    assert spec["enableServiceLinks"] is False  # a service called picket would set PICKET_ variables, which are options
     (binding,) = release.of("ClusterRoleBinding")
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": spec["serviceAccountName"], "namespace": NAMESPACE}]
     assert binding["roleRef"]["name"] == release.of("ClusterRole")[0]["metadata"]["name"]
@@ -257,12 +260,27 @@ def test_the_notes_say_the_next_step() -> None:
     assert f"kubectl label namespace NAMESPACE {injection.INJECTION_LABEL}={injection.ENABLED}" in rendered().notes
 
 
+def test_the_notes_say_what_stays(values: Json) -> None:
+    """All that is not the release's own after it is removed; a Secret or CRD that others made is theirs."""
+    release = rendered(values)
+    _, _, told = release.notes.partition("`helm uninstall` keeps")
+    assert f"kubectl delete pvc -n {NAMESPACE} -l app.kubernetes.io/instance=picket" in told
+    assert f"kubectl delete configmap -A --field-selector metadata.name={TRUST_BUNDLE}" in told
+    assert f"{injection.INJECTION_LABEL}-" in told
+    assert ("delete secret" in told) is ("ca" not in values)
+    assert ("delete crd" in told) is bool(release.of("CustomResourceDefinition"))
+
+
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
         ({"replicas": 2}, "postgresql.existingSecret"),
         ({"ingress": {"enabled": True}}, "ingress.host"),
-        ({"metrics": {"serviceMonitor": {"enabled": True}}}, "tokenSecret"),
+        ({"ingress": {"enabled": True, "host": "picket.example.org"}}, "networkPolicy.apiFrom"),
+        ({"metrics": {"serviceMonitor": {"enabled": True}}, "networkPolicy": {"enabled": False}}, "tokenSecret"),
+        ({"metrics": {"serviceMonitor": {"enabled": True, "tokenSecret": {"name": "x"}}}}, "networkPolicy.apiFrom"),
+        ({"autoscaling": {"enabled": True, "minReplicas": 9}, "postgresql": {"existingSecret": "x"}}, "minReplicas"),
+        ({"webhook": {"port": 7601}}, "port"),
         ({"replica": 1}, "replica"),
         ({"injection": {"failurePolicy": "Sometimes"}}, "failurePolicy"),
         ({"image": {"repository": "a b"}}, "repository"),

@@ -73,6 +73,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and .Values.ingress.enabled (not .Values.ingress.host) -}}
 {{- fail "ingress.host is missing" -}}
 {{- end -}}
+{{- /* Who comes from another namespace is kept out otherwise. */ -}}
+{{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.apiFrom) -}}
+{{- range $asking, $whose := dict "ingress" "the ingress controller's" "metrics.serviceMonitor" "Prometheus'" -}}
+{{- if ternary $.Values.ingress.enabled $.Values.metrics.serviceMonitor.enabled (eq $asking "ingress") -}}
+{{- fail (printf "networkPolicy.apiFrom is empty, so that %s would reach nothing: name %s namespace there" $asking $whose) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.autoscaling.enabled (gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) -}}
+{{- fail "autoscaling.minReplicas is more than autoscaling.maxReplicas" -}}
+{{- end -}}
 {{- end }}
 
 {{- define "picket.probe" -}}
