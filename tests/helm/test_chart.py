@@ -197,6 +197,7 @@ def pods(release: Rendered) -> Iterator[Json]:
 def test_its_own_pods_are_restricted(values: Json) -> None:
     """As the pod security standard of that name says; the node's network is asked for by a value of its own."""
     for spec in pods(rendered(values)):
+        assert spec.get("imagePullSecrets", []) == [{"name": name} for name in values.get("image", {}).get("pullSecrets", [])]
         whole = spec["securityContext"]
         assert whole["runAsNonRoot"] is True
         assert whole["runAsUser"] > 0
