@@ -285,7 +285,7 @@ def test_the_notes_say_what_stays(values: Json) -> None:
         ({"replica": 1}, "replica"),
         ({"injection": {"failurePolicy": "Sometimes"}}, "failurePolicy"),
         ({"image": {"repository": "a b"}}, "repository"),
-        ({"settings": {"Four Eyes": True}}, "Four Eyes"),
+        ({"settings": {"four-eye": True}}, "four-eye"),
     ],
 )
 def test_values_that_cannot_be_are_told(wrong: Json, reason: str) -> None:
@@ -310,6 +310,13 @@ def test_every_value_is_in_the_schema_and_the_other_way_round() -> None:
 
     compare(values, schema, "")
     assert set(schema["properties"]) - {"global"} == set(values)
+
+
+def test_a_setting_is_an_option_of_the_control_plane() -> None:
+    """A name that is none is told before anything is installed, and none is missing."""
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    options = {option.removeprefix("--") for parameter in controlplane.params for option in parameter.opts}
+    assert set(schema["properties"]["settings"]["propertyNames"]["enum"]) == options - {"config"}
 
 
 @pytest.fixture
