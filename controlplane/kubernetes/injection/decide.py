@@ -1,7 +1,8 @@
 """Whether a pod gets a sidecar, and the patch that gives it one. Pure; the same pod and rules give the same answer.
 
 A second pass over what the first one made changes nothing, so that the webhook may be asked again when others change the pod.
-What carries Picket's names in a pod is always Picket's own: whatever came under them is replaced.
+What carries Picket's names in a pod is always Picket's own: whatever came under them is replaced, but for what the API server
+itself fills in between both passes.
 """
 
 from __future__ import annotations
@@ -146,8 +147,8 @@ def _patch(namespace: str, metadata: Json, spec: Json, excluded: Exclusions, rul
     grace = spec.get("terminationGracePeriodSeconds")
     grace_seconds = grace if isinstance(grace, int) and grace >= 0 else containers.DEFAULT_GRACE_SECONDS
     workload, digest = f"{namespace}/{spec.get('serviceAccountName') or 'default'}", containers.digest_of(application)
-    made = containers.sidecar(rules, workload, written, digest, grace_seconds)
-    step = containers.init_container(rules, excluded)
+    made = _defaulted(containers.sidecar(rules, workload, written, digest, grace_seconds), spec)
+    step = _defaulted(containers.init_container(rules, excluded), spec)
     kept_volumes = (volume for volume in spec.get("volumes") or () if volume["name"] not in _OWN_VOLUMES)
     wanted: Json = {
         # A native sidecar comes before the application's own first steps, which may want the network already. An older one begins
@@ -170,14 +171,33 @@ def _patch(namespace: str, metadata: Json, spec: Json, excluded: Exclusions, rul
     return tuple(changes)
 
 
+def _defaulted(own: Json, spec: Json) -> Json:
+    """A container of ours with what admission plugins gave it meanwhile: resources that we name none of, and to pull always.
+
+    Without them a namespace's quota, or AlwaysPullImages, would refuse the pod in the end.
+    """
+    there = _there(spec, own["name"])
+    given = there.get("resources")
+    resources: Json = dict(own["resources"])
+    for key, values in given.items() if isinstance(given, dict) else ():
+        if key in {"limits", "requests"} and isinstance(values, dict):
+            resources[key] = {**values, **resources.get(key, {})}
+    policy = "Always" if there.get("imagePullPolicy") == "Always" else own["imagePullPolicy"]
+    return {**own, "resources": resources, "imagePullPolicy": policy}
+
+
 def _recorded(spec: Json) -> object:
     """What an earlier pass wrote down of the application's probes."""
-    for container in (*(spec.get("initContainers") or ()), *spec["containers"]):
-        if container["name"] == containers.SIDECAR:
-            for variable in _items(container.get("env")):
-                if variable.get("name") == probes.VARIABLE:
-                    return variable.get("value")
+    for variable in _items(_there(spec, containers.SIDECAR).get("env")):
+        if variable.get("name") == probes.VARIABLE:
+            return variable.get("value")
     return None
+
+
+def _there(spec: Json, name: str) -> Json:
+    """A container as it came; empty where there is none of the name."""
+    found = (*(spec.get("initContainers") or ()), *spec["containers"])
+    return next((container for container in found if container["name"] == name), {})
 
 
 def _items(value: object) -> Iterable[Json]:

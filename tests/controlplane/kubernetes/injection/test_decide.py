@@ -204,6 +204,24 @@ def test_what_comes_under_pickets_names_is_replaced() -> None:
     assert patched(asked) == patched(creation("deployment-http"))
 
 
+@pytest.mark.parametrize("rules", [RULES, LEGACY], ids=["native", "legacy"])
+def test_what_the_api_server_fills_in_between_both_passes_stays(rules: Rules) -> None:
+    """A LimitRange's defaults and AlwaysPullImages; what Picket says itself stands."""
+    asked = creation("deployment-http")
+    pod = patched(asked, rules)
+    sidecar, step = container(pod, "picket-sidecar"), container(pod, "picket-init")
+    said = sidecar["resources"]["limits"]["memory"]
+    for filled in (sidecar, step):
+        filled["resources"]["limits"] |= {"cpu": "500m"}
+        filled["imagePullPolicy"] = "Always"
+    sidecar["resources"]["limits"]["memory"] = "1Ki"
+    again = patched(dataclasses.replace(asked, pod=pod), rules)
+    assert container(again, "picket-sidecar")["resources"]["limits"] == {"cpu": "500m", "memory": said}
+    assert container(again, "picket-init") == step
+    assert container(again, "picket-sidecar")["imagePullPolicy"] == "Always"
+    assert patched(dataclasses.replace(asked, pod=again), rules) == again
+
+
 def test_a_pod_of_pickets_names_alone_is_refused() -> None:
     """Nothing would be left of it."""
     asked = creation("job")
