@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_kubernetes.options import ClusterOptions
 
 from tests.cluster.manifests import NAMESPACE, boutique, manifests
 
@@ -97,9 +98,12 @@ def cluster(k8s_manager: Any, tmp_path: Path) -> Iterator[Cluster]:
         yield Cluster(given, os.environ["PICKET_TEST_IMAGE"])
         return
     subprocess.run(["docker", "build", "--tag", IMAGE, str(ROOT)], check=True, timeout=1200)
-    manager = k8s_manager("kind")("picket-test")
-    manager.create()
+    # With a file, the cluster is of kind's own newest version; the plugin's is older than what the chart takes.
+    config = tmp_path / "kind.yaml"
+    config.write_text("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nname: picket-test\n")
+    manager = k8s_manager("kind")(provider_config=str(config))
     try:
+        manager.create(ClusterOptions(cluster_timeout=600), timeout=120)
         manager.load_image(IMAGE)
         yield Cluster(str(manager.kubeconfig), IMAGE)
     finally:
