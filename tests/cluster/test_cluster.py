@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pytest_kubernetes.options import ClusterOptions
+from pytest_kubernetes.options import ClusterOptions  # type: ignore[import-untyped]  # it has no types
 
 from tests.cluster.manifests import NAMESPACE, boutique, manifests
 
