@@ -20,7 +20,7 @@ from tests.bench.scenario import run_one
 #: In the order in which they run: those that need the machine quiet first.
 SCENARIOS = (
     "regenerate", "allowlist", "revoke", "approval", "push", "fanout", "agent", "accesslog", "ingest", "learning", "replay",
-    "violations",
+    "console", "violations",
 )  # fmt: skip
 
 
