@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from controlplane.graph.evidence import DAY_MS
+from controlplane.graph.learn import GraphEdge
 from controlplane.graph.upkeep import HeldEdge, held_edges, last_uses, removal_reason
 from controlplane.policy.leases import EdgeLease, WrittenLeases, written_leases
 from controlplane.policy.rules import Policy
@@ -30,7 +31,7 @@ class Leases:
 
     def held(self) -> tuple[HeldEdge, ...]:
         """All approved edges with their leases and last uses."""
-        return self._held(self._publisher.policy)
+        return self._held(self._publisher.policy, None)
 
     def keep_last_uses(self, before_ms: int) -> None:
         """Keep the last uses of approved edges that were not used since then, before what is known of those is removed."""
@@ -40,9 +41,9 @@ class Leases:
             with self._store.transaction() as transaction:
                 transaction.keep_last_uses(found)
 
-    def removals(self, policy: Policy) -> list[tuple[HeldEdge, str]]:
-        """Approved edges that should go, each with the reason in words."""
-        held = self._held(policy)
+    def removals(self, policy: Policy, learned: Sequence[GraphEdge] | None = None) -> list[tuple[HeldEdge, str]]:
+        """Approved edges that should go, each with the reason in words. ``learned`` is the graph, where it was made just now."""
+        held = self._held(policy, learned)
         watches, now_ms = self._store.watches() if held else {}, self._clock_ms()
         reasons = ((edge, removal_reason(edge, watches, now_ms, self._unused_days)) for edge in held)
         return [(edge, reason) for edge, reason in reasons if reason]
@@ -77,9 +78,9 @@ class Leases:
             transaction.add_audit(actor, "lease:renew", f"{source} -> {service}:{port}", as_json(detail), now_ms)
         return Done(f"the lease of {source} -> {service}:{port} is renewed")
 
-    def _held(self, policy: Policy) -> tuple[HeldEdge, ...]:
+    def _held(self, policy: Policy, learned: Sequence[GraphEdge] | None) -> tuple[HeldEdge, ...]:
         if not any(listed.rules for listed in policy.services.values()):
             return ()
         leases = {lease.held: lease for lease in self._store.leases()}
-        edges, times = self._learning.edges(), self._store.revision_times()
-        return held_edges(policy, leases, edges, times, self._store.last_uses())
+        edges = self._learning.edges() if learned is None else learned
+        return held_edges(policy, leases, edges, self._store.revision_times(), self._store.last_uses())

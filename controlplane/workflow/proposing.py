@@ -91,7 +91,7 @@ class Proposing:
         refused = [row for proposal in rejected for row in load_proposal(proposal.document) if not row.removal]
         found = propose(policy, graph.edges, Rejected(row.edge for row in refused))
         asked = self._asked(policy, found)
-        rows = [*self._learned(policy, graph, found, asked), *self._removals(policy, rejected)]
+        rows = [*self._learned(policy, graph, found, asked), *self._removals(policy, graph, rejected)]
         return review_order(rows)
 
     def _learned(
@@ -130,7 +130,7 @@ class Proposing:
             asked[edge] = Asked(ask.actor, ask.reason, ask.link, ask.created_ms)
         return asked
 
-    def _removals(self, policy: Policy, rejected: Sequence[StoredProposal]) -> list[ReviewRow]:
+    def _removals(self, policy: Policy, graph: LearnedGraph, rejected: Sequence[StoredProposal]) -> list[ReviewRow]:
         """Approved edges that should go, but for those that somebody wanted to keep a short while ago."""
         kept = {
             row.edge.ends
@@ -139,5 +139,5 @@ class Proposing:
             for row in load_proposal(proposal.document)
             if row.removal
         }
-        found = self._leases.removals(policy)
+        found = self._leases.removals(policy, graph.edges)
         return [ReviewRow(held.edge, removal=reason) for held, reason in found if held.edge.ends not in kept]
