@@ -88,8 +88,9 @@ def reader(browser: Browser, site: str) -> Iterator[Reader]:
     made = Reader(context, page, site)
 
     def heard(message: ConsoleMessage) -> None:
-        if message.type == "error":
-            made.complaints.append(message.text)
+        where = message.location["url"]
+        if message.type == "error" and (not where or where.startswith(site)):  # another site's pages are its own
+            made.complaints.append(f"{message.text} ({where})")
 
     page.on("console", heard)
     page.on("pageerror", lambda error: made.complaints.append(str(error)))
@@ -97,4 +98,4 @@ def reader(browser: Browser, site: str) -> Iterator[Reader]:
         yield made
     finally:
         context.close()
-    assert made.complaints == []
+    assert made.complaints == [], made.complaints

@@ -24,9 +24,12 @@ class Site:
     sessions: Sessions
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One browser for all tests; each reader has a profile of their own."""
+    """One browser for the tests of a file; each reader has a profile of their own.
+
+    It is closed after the last of them: while it runs, an event loop of its own keeps asynchronous tests from running.
+    """
     expect.set_options(timeout=PATIENCE_MS)
     with chromium() as started:
         yield started
