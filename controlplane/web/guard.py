@@ -56,8 +56,7 @@ def install(app: flask.Flask, console: Console) -> None:
         check_host(console.api.host_names)
         if request.method == "GET" and request.headers.get("Sec-Fetch-Mode") == "navigate" and _comes_from_elsewhere():
             # A browser sends a strict cookie only from our own page: this one leads on, so that links can be shared.
-            # One slash: two would be another site's address.
-            return flask.render_template("onward.html", target="/" + request.full_path.lstrip("/\\").rstrip("?"))
+            return flask.render_template("onward.html", target=_asked_now())
         refuse_cross_site()
         flask.g.session = session = current_session(console)
         if request.method == "POST":
@@ -150,15 +149,19 @@ def set_cookie(response: flask.Response, name: str, value: str, lasts_seconds: i
 
 def _to_sign_in() -> flask.Response:
     """Lead a stranger to the sign-in, and from there back to the page, if it is one that a person asked for."""
-    request = flask.request
+    request, asked = flask.request, _asked_now()
     response = flask.make_response(flask.redirect(flask.url_for("signin.show"), HTTPStatus.SEE_OTHER))
-    asked = quote("/" + request.path.lstrip("/\\"))
-    if request.query_string:
-        asked += "?" + quote(request.query_string, safe="%=&+,:;/*-")
     is_a_look = request.method == "GET" and request.headers.get("Sec-Fetch-Mode", "navigate") == "navigate"
     if is_a_look and request.endpoint is not None and len(asked) <= _MAX_ASKED:
         set_cookie(response, ASKED_COOKIE, asked, _ASKED_SECONDS)
     return response
+
+
+def _asked_now() -> str:
+    """The address that is asked for, below our own: one slash, and no tab or line end, which browsers leave out of addresses."""
+    request = flask.request
+    asked = quote("/" + request.path.lstrip("/\\"))
+    return f"{asked}?{quote(request.query_string, safe='%=&+,:;/*-')}" if request.query_string else asked
 
 
 def _asked_before() -> str:

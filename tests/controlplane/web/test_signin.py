@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
@@ -184,6 +186,13 @@ def test_the_page_that_leads_on_leads_nowhere_else(browser: FlaskClient, path: s
     headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
     page = browser.get("/", headers=headers, environ_overrides={"PATH_INFO": path}).get_data(as_text=True)
     assert 'url=/evil.example/"' in page
+
+
+@pytest.mark.parametrize("path", ["/\t/evil.example/", "/\r\n/evil.example/", "/\t\\evil.example/"])
+def test_what_browsers_leave_out_of_an_address_leads_nowhere_else_either(browser: FlaskClient, path: str) -> None:
+    headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    page = browser.get("/", headers=headers, environ_overrides={"PATH_INFO": path}).get_data(as_text=True)
+    assert re.search('url=/%0[9D][^\\s]*evil[.]example/"', page)
 
 
 def test_no_page_may_run_a_script_or_be_framed(browser: FlaskClient) -> None:
