@@ -118,6 +118,8 @@ def refusal(probe: Probe, own: str, *, loopback: bool) -> str:
         address = ipaddress.ip_address(probe.address)
     except ValueError:
         return "address: an IP address is wanted"
+    if isinstance(address, ipaddress.IPv6Address):
+        address = address.ipv4_mapped or address  # the kernel dials that one
     if address.is_multicast or address.is_unspecified or address.is_link_local or (address.is_loopback and not loopback):
         return "address: no sidecar of this mesh can be there"
     return ""

@@ -39,7 +39,7 @@ DB = Target(ServiceName("shop", "db"), 3306, "10.0.0.3")
         {"mark": ""}, {"mark": "x" * 32}, {"workload": "shop/cart"}, {"workload": "shop"}, {"workload": "../cart"},
         {"alpn": "h2"}, {"port": 0}, {"port": 65536}, {"address": "db.shop"}, {"address": "0.0.0.0"}, {"address": "::"},
         {"address": "224.0.0.1"}, {"address": "169.254.169.254"}, {"address": "fe80::1"}, {"address": "127.0.0.1"},
-        {"address": "::1"},
+        {"address": "::1"}, {"address": "::ffff:127.0.0.1"}, {"address": "::ffff:169.254.169.254"}, {"address": "::ffff:0.0.0.0"},
     ],
 )  # fmt: skip
 def test_what_is_no_sidecar_of_the_mesh_is_not_dialled(changed: dict[str, object]) -> None:
