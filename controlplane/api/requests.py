@@ -126,7 +126,7 @@ class ReplayQuery(Struct, frozen=True, forbid_unknown_fields=True):
     days: Annotated[int, Meta(ge=1, le=3650)] = 7
 
 
-class _InStages(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class InStages(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How a revision comes into force: at once, or ``staged`` as in `RolloutBody`."""
 
     staged: bool = False
@@ -140,7 +140,7 @@ class _InStages(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return Plan(self.share_percent, self.hold_seconds, self.max_denials) if self.staged else None
 
 
-class ApproveBody(_InStages, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ApproveBody(InStages, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``rows`` are counted from 1; without them those that are preselected are approved. The rest is their lease.
 
     ``override_review`` is why an admin puts them into force without others who have to agree. With ``staged`` they come into force
@@ -285,7 +285,7 @@ class ReplayBody(Struct, frozen=True, forbid_unknown_fields=True):
     days: Annotated[int, Meta(ge=1, le=3650)] = 7
 
 
-class ApplyBody(_InStages, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ApplyBody(InStages, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``expected`` is the revision that the files were compared with; ``prune`` takes away rules of services without a document.
 
     ``override`` is why services that are not ready are enforced all the same, ``override_review`` why an admin changes rules

@@ -14,9 +14,11 @@ from controlplane.api import outcomes, proposal_schemas, proposal_shapes
 from controlplane.api.leases import lease_of
 from controlplane.api.problems import problem
 from controlplane.api.reading import read_number
+from controlplane.api.requests import InStages
 from controlplane.graph.evidence import DAY_MS
 from controlplane.graph.proposal import load_proposal
 from controlplane.policy.roles import Role
+from controlplane.store.interface import Store
 from controlplane.store.stored import StoredProposal
 from controlplane.web.choice import MAX_TEXT, read_rows, write_rows
 from controlplane.web.forms import read_form
@@ -33,10 +35,10 @@ ROWS_REMEDY = "choose rows on the proposal's page"
 _Line = Annotated[str, Meta(max_length=300)]
 
 
-class Decision(Struct, frozen=True, forbid_unknown_fields=True):
+class Decision(InStages, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is decided about which ``rows`` ("1-4,7"), and the lease of what is allowed; ``days`` empty for one without end.
 
-    ``override_review`` is why an admin goes on without others who have to agree.
+    ``override_review`` is why an admin goes on without others who have to agree; ``staged`` as in the API's `ApproveBody`.
     """
 
     rows: Annotated[str, Meta(max_length=MAX_TEXT)]
@@ -76,12 +78,11 @@ def blueprint(console: Console) -> flask.Blueprint:
     @routes.get("/review")
     def several() -> str:
         waiting = api.review.refresh_proposal()
-        found = [proposal_shapes.summary(stored, load_proposal(stored.document)) for stored in api.store.proposals(None, LISTED)]
-        decided = [one for one in found if one.status in {APPROVED, REJECTED}]
-        odd = sum(bool(row.marks) for row in load_proposal(waiting.document)) if waiting else 0
-        opened = next((one for one in found if waiting is not None and one.number == waiting.number), None)
+        rows = load_proposal(waiting.document) if waiting else ()
+        odd = sum(bool(row.marks) for row in rows)
+        opened = proposal_shapes.summary(waiting, rows) if waiting else None
         return flask.render_template(
-            "review.html", opened=opened, odd=odd, decided=decided, revisions=api.store.revisions(10),
+            "review.html", opened=opened, odd=odd, decided=_decided(api.store), revisions=api.store.revisions(10),
             active=api.publisher.policy.revision,
         )  # fmt: skip
 
@@ -118,10 +119,12 @@ def blueprint(console: Console) -> flask.Blueprint:
         lease = lease_of(form.owner, "", form.ticket, expires_ms)
         if form.override_review:
             require(Role.ADMIN)
-        outcome = api.review.approve(wanted, actor, form.comment, rows, lease, form.override_review)
+        outcome = api.review.approve(wanted, actor, form.comment, rows, lease, form.override_review, form.plan)
         made = outcomes.approved(outcome, ROWS_REMEDY)
         if made.revision is None:  # each row says whom it waits for
             return flask.redirect(flask.url_for("review.one", number=wanted), HTTPStatus.SEE_OTHER)
+        if made.staged:
+            return flask.redirect(flask.url_for("rollouts.several"), HTTPStatus.SEE_OTHER)
         return flask.redirect(flask.url_for("revisions.one", number=made.revision), HTTPStatus.SEE_OTHER)
 
     @routes.get("/review/<number>/rows/<row>")
@@ -144,6 +147,13 @@ def blueprint(console: Console) -> flask.Blueprint:
         return flask.redirect(flask.url_for("review.talk", number=wanted, row=place), HTTPStatus.SEE_OTHER)
 
     return routes
+
+
+def _decided(store: Store) -> list[proposal_schemas.ProposalSummary]:
+    """The last proposals that were approved or rejected; between two of them there may be any number that were superseded."""
+    found = [stored for status in (APPROVED, REJECTED) for stored in store.proposals(status, LISTED)]
+    newest = sorted(found, key=lambda stored: stored.number, reverse=True)[:LISTED]
+    return [proposal_shapes.summary(stored, load_proposal(stored.document)) for stored in newest]
 
 
 def stored_proposal(console: Console, number: str) -> StoredProposal:

@@ -11,7 +11,9 @@ from werkzeug.test import TestResponse
 from controlplane.flows.model import EdgeKey
 from controlplane.policy.actors import claimed
 from controlplane.policy.roles import Role
+from controlplane.policy.rollouts import Plan
 from controlplane.store.stored import SidecarRow
+from controlplane.web import review
 from controlplane.web.review import PAGE_ROWS
 from controlplane.workflow.agreement import Agreed, Agreement
 from tests.controlplane.web.browsing import form_key, sign_in
@@ -92,6 +94,38 @@ def test_nothing_is_in_force_before_it_is_published(plane: Plane, browser: Flask
     assert (event.actor, event.action) == ("owner (via console)", "proposal:approve")
     lease = plane.store.leases()[0]
     assert (lease.lease.owner, lease.lease.reason, lease.expires_ms) == ("shop", "both are known", plane.now_ms + 30 * 86_400_000)
+
+
+def test_rows_are_published_in_stages(plane: Plane, browser: FlaskClient) -> None:
+    """Until all sidecars have them, no revision with them is in force."""
+    propose(plane, GET_CART)
+    assert 'name="staged"' in shown(browser, "/review/1/check?rows=1")
+    stages = {"staged": "true", "share_percent": "50", "hold_seconds": "90", "max_denials": "3"}
+    refused = send(browser, "/review/1/decide", rows="1", act="approve", **stages)
+    assert refused.status_code == 409
+    assert "approve it whole" in refused.get_data(as_text=True)
+    plane.sidecar(SidecarRow("shop/cart", "cart-0", connected=True))
+    answer = send(browser, "/review/1/decide", rows="1", act="approve", **stages)
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/rollouts")
+    (rollout,) = plane.store.rollouts(10, running=True)
+    assert (rollout.plan, rollout.first, rollout.revision) == (Plan(50, 90, 3), "cart-0", 1)
+    assert plane.publisher.policy.revision == 0
+    assert "revision 1" in shown(browser, "/rollouts")
+    assert send(browser, "/review/1/decide", rows="1", act="approve", staged="true", share_percent="0").status_code == 400
+
+
+def test_what_was_decided_stays_listed_however_much_was_learned_since(
+    plane: Plane, browser: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(review, "LISTED", 1)
+    propose(plane, GET_CART)
+    send(browser, "/review/1/decide", rows="1", act="approve")
+    for edge in (PAY, REDIS):
+        propose(plane, edge)
+    page = shown(browser, "/review")
+    assert "Proposal 3 waits" in page
+    assert 'href="/review/1"' in page
+    assert "No proposal was approved" not in page
 
 
 def test_some_rows_are_rejected_and_the_others_wait(plane: Plane, browser: FlaskClient) -> None:
