@@ -1,7 +1,8 @@
-"""Staged rollouts: how far each is, which sidecars have it, and the way back. Starts none: a service's page does."""
+"""Staged rollouts: how far each is, which sidecars have it, and the way back. Starts none: `enforcing` and `review` do."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 
 import flask
@@ -9,6 +10,7 @@ import flask
 from controlplane.api import outcomes, shapes
 from controlplane.api.reading import read_number
 from controlplane.policy.rollouts import Rollout, Status
+from controlplane.store.stored import SidecarRow
 from controlplane.web.guard import Console, who
 from controlplane.workflow.rollouts import Rollouts
 
@@ -25,7 +27,8 @@ def blueprint(console: Console) -> flask.Blueprint:
     def several() -> str:
         found = api.store.rollouts(LISTED, running=False)
         is_running = any(rollout.status is Status.RUNNING for rollout in found)
-        return flask.render_template("rollouts.html", rollouts=[(one, *_taken(one)) for one in found], is_running=is_running)
+        rows = api.store.sidecars() if is_running else ()
+        return flask.render_template("rollouts.html", rollouts=[(one, *_taken(one, rows)) for one in found], is_running=is_running)
 
     @routes.post("/rollouts/<number>/return")
     def go_back(number: str) -> flask.typing.ResponseReturnValue:
@@ -33,10 +36,11 @@ def blueprint(console: Console) -> flask.Blueprint:
         outcomes.done(driver.roll_back(wanted, who(flask.g.session)), "look at the rollouts")
         return flask.redirect(flask.url_for("rollouts.several"), HTTPStatus.SEE_OTHER)
 
-    def _taken(rollout: Rollout) -> tuple[int, int, int]:
-        """Of the service's connected sidecars: in the stage, in the stage and running what they were sent, all."""
-        rows = [row for row in api.store.sidecars() if row.workload == str(rollout.service) and row.connected]
-        inside = [row for row in rows if rollout.includes(row.instance)]
-        return len(inside), sum(shapes.sidecar(row).state == "ack" for row in inside), len(rows)
-
     return routes
+
+
+def _taken(rollout: Rollout, rows: Sequence[SidecarRow]) -> tuple[int, int, int]:
+    """Of the service's connected sidecars: in the stage, in the stage and running what they were sent, all."""
+    own = [row for row in rows if row.workload == str(rollout.service) and row.connected]
+    inside = [row for row in own if rollout.includes(row.instance)]
+    return len(inside), sum(shapes.sidecar(row).state == "ack" for row in inside), len(own)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import pytest
 from flask.testing import FlaskClient
 
 from controlplane.policy.rollouts import Plan
@@ -32,6 +35,31 @@ def test_a_rollout_is_followed_and_taken_back(plane: Plane, browser: FlaskClient
     assert "rolled-back" in browser.get("/rollouts").get_data(as_text=True)
     assert plane.publisher.policy.mode(CART) is Mode.LEARN
     assert browser.post("/rollouts/1/return", data={"form_key": form_key(browser, "/rollouts")}).status_code == 409
+
+
+def test_the_page_reads_the_sidecars_once_and_not_when_nothing_runs(
+    plane: Plane, browser: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mesh has many sidecars, and a page that follows asks again every two seconds."""
+    plane.sidecar(SidecarRow("shop/cart", "cart-0", connected=True, sent_version="a", acked_version="a"))
+    plane.sidecar(SidecarRow("shop/pay", "pay-0", connected=True, sent_version="a", acked_version="a"))
+    driver = Rollouts(plane.store, plane.publisher, plane.review.modes, lambda: plane.now_ms)
+    driver.start([CART, ServiceName("shop", "pay")], Plan(20, 60, 0), "ann")
+    reads: list[int] = []
+    read = plane.store.sidecars
+
+    def counted() -> Sequence[SidecarRow]:
+        reads.append(1)
+        return read()
+
+    monkeypatch.setattr(plane.store, "sidecars", counted)
+    browser.get("/rollouts")
+    assert len(reads) == 1
+    for number in (1, 2):
+        driver.roll_back(number, "ann")
+    reads.clear()
+    browser.get("/rollouts")
+    assert not reads
 
 
 def test_a_revision_in_stages_is_taken_back_while_it_is_running(plane: Plane, browser: FlaskClient) -> None:
