@@ -22,7 +22,8 @@ from controlplane.store.schema import migrate
 
 #: How long a writer waits for the writers before it.
 BUSY_TIMEOUT_SECONDS = 15.0
-_CONNECT_TIMEOUT_SECONDS = 10
+#: How long a PostgreSQL may take to let somebody in, unless the URL says otherwise.
+CONNECT_TIMEOUT_SECONDS = 10
 _MAX_IDLE_CONNECTIONS = 10
 _USAGE = "write sqlite:///path or postgresql://user@host/name"
 _DRIVERS = {
@@ -104,7 +105,7 @@ def _shown(url: URL) -> str:
 
 
 def _postgresql(url: URL, shown: str) -> Engine:
-    options: dict[str, Any] = {} if "connect_timeout" in url.query else {"connect_timeout": _CONNECT_TIMEOUT_SECONDS}
+    options: dict[str, Any] = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_TIMEOUT_SECONDS}
     try:
         return create_engine(
             url, connect_args=options, pool_size=_MAX_IDLE_CONNECTIONS, max_overflow=40, pool_pre_ping=True, hide_parameters=True

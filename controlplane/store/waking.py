@@ -14,8 +14,11 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, Engine, func, select
 
+from controlplane.store.engine import CONNECT_TIMEOUT_SECONDS
+
 CHANNEL = "picket_in_force"
-#: A connection that died without a word is noticed within this time.
+#: So often a connection on which nothing comes is asked whether it lives, and so long it has to answer: one that died without a
+#: word, with its host or the network, would be waited for by the kernel for a quarter of an hour.
 CHECK_SECONDS = 15.0
 RETRY_SECONDS = 1.0
 _log = structlog.get_logger("picket.store")
@@ -32,6 +35,7 @@ async def follow(engine: Engine, origin: str) -> AsyncGenerator[None]:
     import psycopg  # noqa: PLC0415  # an extra: who has SQLite alone has no driver for PostgreSQL
 
     arguments, options = engine.dialect.create_connect_args(engine.url)
+    options.setdefault("connect_timeout", CONNECT_TIMEOUT_SECONDS)
     while True:
         try:
             async with await psycopg.AsyncConnection.connect(*arguments, **options, autocommit=True) as connection:
@@ -40,7 +44,7 @@ async def follow(engine: Engine, origin: str) -> AsyncGenerator[None]:
                 async with aclosing(_told(connection, origin)) as told:
                     async for item in told:
                         yield item
-        except psycopg.Error as error:
+        except (psycopg.Error, TimeoutError) as error:
             said = str(error).strip().splitlines()
             _log.warning("other control planes are not heard", error=said[0] if said else type(error).__name__)
         await asyncio.sleep(RETRY_SECONDS)
@@ -53,4 +57,5 @@ async def _told(connection: Any, origin: str) -> AsyncGenerator[None]:
             async for notification in notifications:
                 if notification.payload != origin:
                     yield
-        await connection.execute(b"SELECT 1")
+        async with asyncio.timeout(CHECK_SECONDS):
+            await connection.execute(b"SELECT 1")

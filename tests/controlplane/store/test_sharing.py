@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy.engine import make_url
 
 from controlplane.policy.rules import Mode
+from controlplane.store import waking
 from controlplane.store.sql import SqlStore, open_store
 from controlplane.store.stored import SidecarRow
 from controlplane.topology.model import ServiceName
+from sidecar.race import first
 
 CART = SidecarRow("shop/cart", "cart-0", connected=True, sent_version="v1", plane="a")
 WAIT_SECONDS = 20
+SOCKET_NAME = ".s.PGSQL.5432"
 
 
 class Heard:
@@ -44,6 +52,45 @@ class Heard:
     async def _listen(self) -> None:
         async for change in self._store.changes_by_others():
             self._items.put_nowait(change)
+
+
+class Network:
+    """Lies between a store and its database. What the ``silenced`` one of its connections sends or is sent is lost."""
+
+    def __init__(self, database: Path) -> None:
+        self._database = database
+        self.silenced = -1
+        self.connections: list[asyncio.Task[None]] = []
+
+    def accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections.append(asyncio.create_task(self._carry(len(self.connections), reader, writer)))
+
+    async def _carry(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner_reader, inner_writer = await asyncio.open_unix_connection(str(self._database / SOCKET_NAME))
+        try:
+            await first(self._copy(number, reader, inner_writer), self._copy(number, inner_reader, writer))
+        finally:
+            inner_writer.close()
+            writer.close()
+
+    async def _copy(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while part := await reader.read(65_536):
+            if number != self.silenced:
+                writer.write(part)
+
+
+@asynccontextmanager
+async def between(directory: Path, database: Path) -> AsyncIterator[Network]:
+    """A network whose end is a socket in a directory."""
+    network = Network(database)
+    server = await asyncio.start_unix_server(network.accepted, str(directory / SOCKET_NAME))
+    try:
+        yield network
+    finally:
+        server.close()
+        for task in network.connections:
+            task.cancel()
+        await asyncio.gather(*network.connections, return_exceptions=True)
 
 
 def publish(store: SqlStore) -> None:
@@ -95,6 +142,22 @@ async def test_a_lost_connection_is_made_again_and_counts_as_a_change(
             await heard.one()
     finally:
         store.close()
+
+
+async def test_a_connection_that_died_without_a_word_is_made_again(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its host is gone, say: nothing comes any more, no end of the connection either."""
+    monkeypatch.setattr(waking, "CHECK_SECONDS", 0.2)
+    parsed = make_url(postgresql_url)
+    with tempfile.TemporaryDirectory() as directory:
+        async with between(Path(directory), Path(str(parsed.query["host"]))) as network:
+            url = parsed.update_query_dict({"host": directory}).render_as_string(hide_password=False)
+            store = await asyncio.to_thread(open_store, url)
+            try:
+                async with Heard(store).listening() as heard:
+                    network.silenced = len(network.connections) - 1
+                    await heard.one()
+            finally:
+                await asyncio.to_thread(store.close)
 
 
 async def test_who_is_alone_hears_nothing(tmp_path: object) -> None:
