@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import flask
 import msgspec
+from msgspec import Meta
 
 from controlplane.api.reading import read_fields
 
+#: A number of days; empty for no end.
+Days = Annotated[str, Meta(pattern="^([1-9][0-9]{0,3})?$")]
 Schema = TypeVar("Schema", bound=msgspec.Struct)
 
 

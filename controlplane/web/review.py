@@ -15,14 +15,14 @@ from controlplane.api.leases import lease_of
 from controlplane.api.problems import problem
 from controlplane.api.reading import read_number
 from controlplane.api.requests import InStages
-from controlplane.graph.evidence import DAY_MS
 from controlplane.graph.proposal import load_proposal
 from controlplane.policy.roles import Role
 from controlplane.store.interface import Store
 from controlplane.store.stored import StoredProposal
 from controlplane.web.choice import MAX_TEXT, read_rows, write_rows
-from controlplane.web.forms import read_form
+from controlplane.web.forms import Days, read_form
 from controlplane.web.guard import Console, require, who
+from controlplane.web.leases import expiry_ms
 from controlplane.workflow.proposing import APPROVED, OPEN, REJECTED
 
 #: Decided proposals that the list shows.
@@ -46,7 +46,7 @@ class Decision(InStages, frozen=True, forbid_unknown_fields=True, kw_only=True):
     comment: Annotated[str, Meta(max_length=1000)] = ""
     owner: _Line = ""
     ticket: _Line = ""
-    days: Annotated[str, Meta(pattern="^([1-9][0-9]{0,3})?$")] = ""
+    days: Days = ""
     override_review: Annotated[str, Meta(max_length=1000)] = ""
 
 
@@ -115,8 +115,7 @@ def blueprint(console: Console) -> flask.Blueprint:
         if form.act == "reject":
             outcomes.done(api.review.reject(wanted, actor, form.comment, rows), ROWS_REMEDY)
             return flask.redirect(flask.url_for("review.one", number=wanted), HTTPStatus.SEE_OTHER)
-        expires_ms = api.clock_ms() + int(form.days) * DAY_MS if form.days else None
-        lease = lease_of(form.owner, "", form.ticket, expires_ms)
+        lease = lease_of(form.owner, "", form.ticket, expiry_ms(form.days, api.clock_ms()))
         if form.override_review:
             require(Role.ADMIN)
         outcome = api.review.approve(wanted, actor, form.comment, rows, lease, form.override_review, form.plan)

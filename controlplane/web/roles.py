@@ -21,6 +21,7 @@ SAME_AS: Mapping[str, str] = MappingProxyType(
         "incidents.note": "incidents.note",
         "acting.propose": "asks.ask",
         "acting.allow": "break-glass.begin",
+        "leases.renew": "leases.renew",
         "enforcing.release": "modes.release",
         "users.add": "users.create",
         "users.change": "users.change",

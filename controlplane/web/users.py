@@ -13,14 +13,13 @@ from controlplane.api.problems import problem
 from controlplane.api.reading import read_number
 from controlplane.policy.accounts import Account, Scope
 from controlplane.policy.roles import Role
-from controlplane.web.forms import read_form
+from controlplane.web.forms import Days, read_form
 from controlplane.web.guard import Console, require, who
 from controlplane.workflow.revisions import Refused
 
 _REMEDY = "look at the users"
 _Text = Annotated[str, Meta(max_length=300)]
 _Password = Annotated[str, Meta(max_length=1000)]
-_Days = Annotated[str, Meta(pattern="^([1-9][0-9]{0,3})?$")]
 
 
 class NewUser(Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,7 +50,7 @@ class NewToken(Struct, frozen=True, forbid_unknown_fields=True):
     label: _Text = ""
     role: Literal["", "viewer", "developer", "responder", "approver", "admin"] = ""
     namespaces: _Text = ""
-    days: _Days = ""
+    days: Days = ""
 
 
 def blueprint(console: Console) -> flask.Blueprint:

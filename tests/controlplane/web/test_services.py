@@ -128,6 +128,51 @@ def test_a_responder_quarantines_and_sets_no_other_mode(plane: Plane, stranger: 
     assert plane.publisher.policy.mode(CART) is Mode.QUARANTINE
 
 
+def test_a_lease_is_renewed(plane: Plane, browser: FlaskClient) -> None:
+    """In place of the one before: what the form held of that one is sent again."""
+    approve(plane)
+    assert 'value="the shop needs it"' in shown(browser, "/services/shop/cart")
+    edge = {"source": "default/frontend", "port": "7070"}
+    wanted = {**edge, "reason": "checkout needs it", "owner": "team-cart", "ticket": "T-7", "days": "90"}
+    assert send(browser, "/services/shop/cart/lease", **wanted).headers["Location"] == "/services/shop/cart"
+    (held,) = [lease for lease in plane.store.leases() if lease.service == CART]
+    assert (held.lease.reason, held.lease.owner, held.lease.ticket) == ("checkout needs it", "team-cart", "T-7")
+    assert held.expires_ms == plane.now_ms + 90 * 86_400_000
+    event = plane.store.audit(1)[0]
+    assert (event.actor, event.action) == ("owner (via console)", "lease:renew")
+    assert "team-cart" in shown(browser, "/services/shop/cart")
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"), [({"reason": ""}, 400), ({"days": "0"}, 400), ({"source": "shop/pay"}, 404), ({"port": "1"}, 404)]
+)
+def test_a_lease_that_cannot_be_set_is_refused_in_words(
+    plane: Plane, browser: FlaskClient, fields: dict[str, str], status: int
+) -> None:
+    approve(plane)
+    before = plane.store.leases()
+    wanted = {"source": "default/frontend", "port": "7070", "reason": "it is", **fields}
+    answer = send(browser, "/services/shop/cart/lease", **wanted)
+    assert answer.status_code == status
+    assert "What to do" in answer.get_data(as_text=True)
+    assert plane.store.leases() == before
+
+
+def test_who_may_not_approve_sees_the_leases_and_renews_none(plane: Plane, stranger: FlaskClient) -> None:
+    approve(plane)
+    sign_in(stranger, plane.token("rex", Role.RESPONDER))
+    assert "Set the lease" not in shown(stranger, "/services/shop/cart")
+    wanted = {"source": "default/frontend", "port": "7070", "reason": "it is"}
+    assert send(stranger, "/services/shop/cart/lease", **wanted).status_code == 403
+
+
+def test_an_approver_of_other_namespaces_renews_none_here(plane: Plane, stranger: FlaskClient) -> None:
+    approve(plane)
+    sign_in(stranger, plane.token("amy", Role.APPROVER, "ops"))
+    wanted = {"source": "default/frontend", "port": "7070", "reason": "it is"}
+    assert send(stranger, "/services/shop/cart/lease", **wanted).status_code == 403
+
+
 def test_a_rollout_begins_with_one_sidecar(plane: Plane, browser: FlaskClient) -> None:
     assert send(browser, "/services/shop/cart/rollout").status_code == 409
     plane.sidecar(SidecarRow("shop/cart", "cart-0", connected=True, sent_version="a", acked_version="a"))
