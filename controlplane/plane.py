@@ -255,8 +255,11 @@ class ControlPlane:
             stopped.cancel()
         finally:
             await self._stop()
+        self._raise_failed()
+
+    def _raise_failed(self) -> None:
         for name, task in self._background.items():
-            if not task.cancelled() and (error := task.exception()) is not None:
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                 raise FailedError(f"{name}: {error!r}") from error
 
     def _take_in_users(self) -> None:
@@ -281,8 +284,9 @@ class ControlPlane:
         except (FrontError, ApiListenError) as error:
             raise StartError(str(error)) from error
         if self._cluster is not None:
-            self._background["cluster"] = asyncio.create_task(self._cluster.run())
-            await self._cluster.known(stop)  # until then it would have to tell sidecars that they do not exist
+            running = self._background["cluster"] = asyncio.create_task(self._cluster.run())
+            await self._cluster.known(stop, running)  # until then it would have to tell sidecars that they do not exist
+            self._raise_failed()
         await self._mesh.start()
         await self._enrollment.start()
         self._background |= {

@@ -21,6 +21,8 @@ WATCH_SILENCE_SECONDS = 600.0
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 #: An object has at most 1.5 MiB in etcd, and JSON of it may be larger.
 MAX_LINE_BYTES = 8 * 1024 * 1024
+#: Nobody answers, or what to prove ourselves with cannot be read, now: a token is read again, a plugin of a kubeconfig run again.
+_UNREACHABLE = (httpx2.HTTPError, ConfigError, OSError)
 T = TypeVar("T")
 Parameters = Mapping[str, str | int]
 
@@ -106,7 +108,7 @@ class Client:
                             raise KubernetesError(0, f"{path}: a line of more than {MAX_LINE_BYTES} bytes")
             finally:
                 await answer.aclose()
-        except httpx2.HTTPError as error:
+        except _UNREACHABLE as error:
             raise KubernetesError(0, f"{path}: {type(error).__name__}: {error}") from error
 
     async def _ask(
@@ -122,7 +124,7 @@ class Client:
                 read = await _bounded(answer)
             finally:
                 await answer.aclose()
-        except (httpx2.HTTPError, ConfigError) as error:
+        except _UNREACHABLE as error:
             raise KubernetesError(0, f"{path}: {type(error).__name__}: {error}") from error
         if not answer.is_success:
             raise _refused(path, answer.status_code, read)

@@ -52,10 +52,10 @@ class Cluster:
         self._bundles.want(found.injected | {self._client.namespace})  # there for whoever reads the control plane's metrics
         await self._declare(found)
 
-    async def known(self, stop: asyncio.Event) -> None:
-        """Return when the whole cluster was read once, or at ``stop``."""
+    async def known(self, stop: asyncio.Event, following: asyncio.Task[None]) -> None:
+        """Return when the whole cluster was read once, at ``stop``, or when ``following``, the task of `run`, has failed."""
         waiting = [asyncio.create_task(event.wait()) for event in (self.discovery.known, stop)]
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((*waiting, following), return_when=asyncio.FIRST_COMPLETED)
         for task in waiting:
             task.cancel()
 

@@ -79,17 +79,20 @@ class Watch(Generic[T]):
         """Follow for ever. What fails is logged and tried again, more and more slowly."""
         failures = 0
         while True:
+            since = ""
             try:
                 if not self._version or self._ticks() - self._listed_at > RESYNC_SECONDS:
                     await self._relist()
+                since = self._version
                 await self._follow()
                 failures = 0
             except KubernetesError as error:
+                # A watch that something between cuts off again and again, but for that follows, is no failing one.
+                failures = 1 if since not in {"", self._version} else failures + 1
                 if error.status == _GONE:
                     self._version = ""
                     _log.info("listing anew", path=self._path, reason=str(error))
                 else:
-                    failures += 1
                     _log.warning("cluster not followed", path=self._path, error=str(error), synced=self.synced.is_set())
             await asyncio.sleep(self._pause_seconds(failures))
 

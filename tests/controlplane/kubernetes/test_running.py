@@ -19,7 +19,13 @@ import grpc
 import pytest
 import yaml
 
+from controlplane.identity.authority import load_or_create
+from controlplane.kubernetes import discovery
+from controlplane.kubernetes.topology import Found
+from controlplane.plane import ControlPlane, FailedError
 from controlplane.server.certificates import SERVICE
+from controlplane.settings import build_settings
+from controlplane.store.sql import open_store
 from protos.picket.v1.certificates_pb2 import EnrollRequest, Svid
 from tests.controlplane.kubernetes.test_attestation import known, token
 from tests.controlplane.test_runtime import Running
@@ -161,6 +167,29 @@ async def test_it_is_not_ready_before_it_knows_the_whole_cluster_and_can_be_stop
             assert b"the cluster is not known yet" in told.value.read()
         plane.process.terminate()
         assert await plane.ended() == 0
+
+
+async def test_a_mistake_of_ours_before_the_cluster_is_known_ends_it(
+    directory: Path, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not wait for ever for what nobody reads any more."""
+
+    def broken(_: object) -> Found:
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(discovery, "found_in", broken)
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig(directory, api.url)))
+    anywhere = ["127.0.0.1:0"]
+    settings = build_settings(
+        data=directory, kubernetes=True, grpc_listen=anywhere, enroll_listen=anywhere, api_listen=anywhere
+    )  # fmt: skip
+    store = open_store(settings.database_url)
+    try:
+        plane = ControlPlane(settings, store, load_or_create(directory / "ca", "picket.local"))
+        with pytest.raises(FailedError, match=r"cluster.*a mistake of ours"):
+            await asyncio.wait_for(plane.run(asyncio.Event(), lambda _: None), 60)
+    finally:
+        store.close()
 
 
 async def test_without_a_cluster_it_says_what_is_missing(directory: Path) -> None:

@@ -6,11 +6,14 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lightkube import KubeConfig
+from lightkube.config.models import Cluster, User
 
 from controlplane.kubernetes import client as client_module
 from controlplane.kubernetes import watch as watch_module
@@ -84,6 +87,57 @@ async def test_a_watch_that_breaks_off_goes_on_where_it_was(api: KubernetesApi) 
         await until(lambda: names(made) == ["shop/a", "shop/b"])
         assert api.asked("limit=") == 1  # nothing was listed anew
         assert api.asked("resourceVersion=101") == 1
+
+
+async def test_watches_that_break_off_after_they_followed_are_taken_up_soon(
+    api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy that ends each of them after a minute does not make what is known older and older."""
+    failures: list[int] = []
+    pause = Watch._pause_seconds
+
+    def noted(made: Watch[Pod], count: int) -> float:
+        failures.append(count)
+        return pause(made, count)
+
+    monkeypatch.setattr(Watch, "_pause_seconds", noted)
+    async with watching(api) as (made, _):
+
+        async def cut_off(name: str) -> None:
+            cuts = len(failures)
+            api.put("pods", name, pod("p", "10.0.0.1"), "shop")
+            await until(lambda: f"shop/{name}" in made.objects)
+            api.say("pods", b"not JSON\n")
+            await until(lambda: len(failures) > cuts)
+
+        for name in "abcd":
+            await cut_off(name)
+    assert failures == [1, 1, 1, 1]
+
+
+async def test_an_api_that_only_forgets_is_asked_more_and_more_slowly(api: KubernetesApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time the whole cluster would be listed anew."""
+    failures: list[int] = []
+
+    def noted(_: Watch[Pod], count: int) -> float:
+        failures.append(count)
+        return 0.001
+
+    monkeypatch.setattr(Watch, "_pause_seconds", noted)
+    api.refuse["watch=true"] = 410
+    async with watching(api):
+        await until(lambda: len(failures) >= 3)
+    assert failures[:3] == [1, 2, 3]
+
+
+async def test_a_token_that_cannot_be_read_is_no_end(api: KubernetesApi, tmp_path: Path) -> None:
+    """Of a stream as little as of a question: whoever asks tries again."""
+    config = KubeConfig.from_one(cluster=Cluster(server=api.url), user=User(token_file=str(tmp_path / "none")))
+    async with Client(config) as client:
+        with pytest.raises(KubernetesError, match="Token file"):
+            await client.get("/api/v1/pods", Pod)
+        with pytest.raises(KubernetesError, match="Token file"):
+            await anext(client.lines("/api/v1/pods", {}))
 
 
 async def test_a_bookmark_says_from_where_to_go_on(api: KubernetesApi) -> None:
