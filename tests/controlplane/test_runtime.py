@@ -9,7 +9,6 @@ import re
 import signal
 import socket
 import sys
-import tempfile
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -37,6 +36,7 @@ from protos.picket.v1.certificates_pb2 import EnrollRequest, Svid
 from protos.picket.v1.sidecar_pb2 import AnnounceAck, SidecarInfo
 from protos.picket.v1.telemetry_pb2 import ALLOWED, DENIED, INBOUND, Batch, BatchAck, Observation
 from tests.harness.adsclient import DeltaClient, claim, connect
+from tests.harness.directories import short_directory
 from tests.harness.mesh import new_key
 
 TOPOLOGY = b"""
@@ -51,9 +51,9 @@ READY_SECONDS = 30
 @pytest.fixture
 def directory() -> Iterator[Path]:
     """A data directory with a topology beside its files, short enough for sockets."""
-    with tempfile.TemporaryDirectory(prefix="picket-run-") as made:
-        (Path(made) / "topology.yaml").write_bytes(TOPOLOGY)
-        yield Path(made)
+    with short_directory("run") as made:
+        (made / "topology.yaml").write_bytes(TOPOLOGY)
+        yield made
 
 
 @dataclass

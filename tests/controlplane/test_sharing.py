@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,16 @@ import pytest
 from controlplane.xds import types
 from tests.controlplane.test_runtime import READY_SECONDS, TOPOLOGY, Running, batch, enrolled, reporting, running
 from tests.harness.adsclient import DeltaClient, connect
+from tests.harness.directories import short_directory
 
 
 @pytest.fixture
 def directories() -> Iterator[tuple[Path, Path]]:
     """Two data directories, short enough for sockets."""
-    with tempfile.TemporaryDirectory(prefix="picket-a-") as first, tempfile.TemporaryDirectory(prefix="picket-b-") as second:
+    with short_directory("run") as first, short_directory("run") as second:
         for made in (first, second):
-            (Path(made) / "topology.yaml").write_bytes(TOPOLOGY)
-        yield Path(first), Path(second)
+            (made / "topology.yaml").write_bytes(TOPOLOGY)
+        yield first, second
 
 
 async def connected(plane: Running, *wanted: str) -> None:

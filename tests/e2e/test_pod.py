@@ -25,11 +25,12 @@ from controlplane.topology.model import Kind, Port, Service, ServiceName, Topolo
 from sidecar.ports import HEALTH_PORT, METRICS_PORT, PROBE_PORT
 from sidecar.settings import PROXY_ID
 from tests.controlplane.kubernetes.test_attestation import known, token
+from tests.harness.directories import short_directory
 from tests.harness.kubeapi import running_api
 from tests.harness.mesh import TRUST_DOMAIN, Mesh, running_mesh
 from tests.harness.namespaces import Namespace, as_user, missing, two_namespaces
 from tests.sidecar.agents import PORT, Sidecar, application, running_sidecar, write_join
-from tests.sidecar.uplinks import opened_store, short_directory
+from tests.sidecar.uplinks import opened_store
 from tests.sidecar.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(bool(missing()), reason=missing() or "can run")]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -22,6 +21,7 @@ from controlplane.topology.model import ServiceName
 from controlplane.web.app import create_console, together
 from controlplane.web.sessions import Sessions
 from controlplane.web.tails import Tails
+from tests.harness.directories import short_directory
 from tests.harness.plane import Plane, plane
 
 #: A Wednesday noon, UTC.
@@ -103,8 +103,8 @@ def lived() -> Iterator[Path]:
 @contextmanager
 def console(database: Path) -> Iterator[tuple[Plane, str, Sessions]]:
     """A control plane on a copy of the database, its address on a real port, and who is signed in there."""
-    with tempfile.TemporaryDirectory(prefix="picket-lived-") as directory:
-        copy = Path(directory) / "picket.db"
+    with short_directory("lived") as directory:
+        copy = directory / "picket.db"
         with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(copy)) as target:
             source.backup(target)
         with plane(DEFAULT_TOPOLOGY.read_bytes(), f"sqlite:///{copy}") as made:

@@ -36,6 +36,7 @@ from controlplane.xds.message import pack
 from controlplane.xds.snapshot import Snapshot
 from controlplane.xds.subscription import Acked, Nacked
 from controlplane.xds.tls import ALPN, Trust
+from tests.harness.directories import short_directory
 
 TRUST_DOMAIN = "picket.test"
 #: A test that is killed takes its Envoy with it.
@@ -303,12 +304,11 @@ async def envoy_under_test(
     topology: Topology, workload: WorkloadId, policy: Policy, started_by: tuple[str, ...] = ()
 ) -> AsyncIterator[EnvoyUnderTest]:
     """An Envoy in a directory of its own, ended and removed afterwards."""
-    directory = Path(tempfile.mkdtemp(prefix="picket-envoy-", dir="/tmp"))
-    running = EnvoyUnderTest(directory, topology, workload, policy)
-    running.started_by = started_by
-    try:
-        await running.start()
-        yield running
-    finally:
-        await running.stop()
-        shutil.rmtree(directory, ignore_errors=True)
+    with short_directory("envoy") as directory:
+        running = EnvoyUnderTest(directory, topology, workload, policy)
+        running.started_by = started_by
+        try:
+            await running.start()
+            yield running
+        finally:
+            await running.stop()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +30,7 @@ from controlplane.workflow.review import Review
 from controlplane.workflow.revisions import Done
 from controlplane.xds.compile import Compiler
 from controlplane.xds.tls import Trust
+from tests.harness.directories import short_directory
 
 TOKEN = "a-token-for-tests-only"
 SHOP = b"""
@@ -146,9 +145,7 @@ def plane(topology: bytes = SHOP, url: str = "") -> Iterator[Plane]:
 
     Its directory is short enough for a socket's path.
     """
-    directory = Path(tempfile.mkdtemp(prefix="picket-plane-"))
-    store = open_store(url or f"sqlite:///{directory}/picket.db")
-    try:
+    with short_directory("plane") as directory, closing(open_store(url or f"sqlite:///{directory}/picket.db")) as store:
         services = parse_topology(topology, "topology.yaml").topology
         publisher = Publisher(store, services, Compiler(Trust("picket.test", b"-----BEGIN CERTIFICATE-----\n")), Mode.LEARN)
         agreement = Agreement(store, lambda: made.now_ms, lambda: made.read_owners() if made.read_owners else made.owners)
@@ -156,6 +153,3 @@ def plane(topology: bytes = SHOP, url: str = "") -> Iterator[Plane]:
         made = Plane(store, publisher, review, directory)
         made.review.modes.note_default()
         yield made
-    finally:
-        store.close()
-        shutil.rmtree(directory)

@@ -81,7 +81,8 @@ async def everything(api: KubernetesApi) -> None:
             roots.reverse()
             assert await bundles.keep("shop")
             assert await CaBundle(client, f"{NAMESPACE}-picket", lambda: authority.bundle_pem).keep()
-            await declared.wait()
+            async with asyncio.timeout(30):
+                await declared.wait()
             await secret_authority(client, "picket-ca", "picket.local", datetime.now(UTC))
             wanted = {("watch", kind) for kind in WATCHED} | {("patch", "trafficpolicies/status")}
             async with asyncio.timeout(30):

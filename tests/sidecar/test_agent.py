@@ -21,10 +21,11 @@ from controlplane.policy.rules import Mode
 from controlplane.store.sql import SqlStore
 from controlplane.topology.model import Kind, Port, Service, ServiceName, Topology
 from sidecar.identity import save
+from tests.harness.directories import short_directory
 from tests.harness.mesh import WEB, Mesh, new_key, running_mesh
 from tests.harness.namespaces import missing, two_namespaces
 from tests.sidecar.agents import EXPLICIT, PORT, SIDECAR, application, command, get, running_sidecar, write_join
-from tests.sidecar.uplinks import identity_of, opened_store, short_directory
+from tests.sidecar.uplinks import identity_of, opened_store
 from tests.sidecar.waiting import until
 
 pytestmark = pytest.mark.e2e

@@ -19,8 +19,8 @@ from controlplane.identity.spiffe import WorkloadId
 from sidecar import apphealth
 from sidecar.apphealth import AppHealth
 from sidecar.appprobes import Grpc, Header, HttpGet, Probe, TcpSocket
+from tests.harness.directories import short_directory
 from tests.harness.mesh import new_key
-from tests.sidecar.uplinks import short_directory
 
 READY = "/app-health/web/readyz"
 
@@ -128,7 +128,8 @@ async def test_a_grpc_probe_asks_the_health_service(service: str | None, status:
             assert (await asking.answer(READY)).status == status
             assert (await asking.answer(READY)).status == status
         assert not list(directory.iterdir())
-    assert asked[0] == {"": b"", None: b"", "x" * 200: b"\x0a\xc8\x01" + b"x" * 200}.get(service, asked[0])
+    length = {"shop.Cart": b"\x09", "unknown": b"\x07", "x" * 200: b"\xc8\x01"}
+    assert asked == [b"\x0a" + length[service] + service.encode() if service else b""] * 2
 
 
 async def test_a_grpc_probe_of_nobody_fails() -> None:

@@ -11,8 +11,9 @@ import pytest
 from controlplane.identity.authority import load_or_create
 from sidecar.certifier import GrpcCertifier
 from sidecar.issuing import Issued, Refused, Unreachable, new_key
+from tests.harness.directories import short_directory
 from tests.harness.mesh import CART, TRUST_DOMAIN, Mesh, running_mesh
-from tests.sidecar.uplinks import identity_of, join_of, opened_store, short_directory
+from tests.sidecar.uplinks import identity_of, join_of, opened_store
 
 
 @pytest.fixture

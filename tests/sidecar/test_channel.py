@@ -17,7 +17,7 @@ from sidecar import channel
 from sidecar.channel import CallError, call_once, mesh_channel, open_stream
 from sidecar.identity import Identity
 from sidecar.join import Join
-from tests.sidecar.uplinks import short_directory
+from tests.harness.directories import short_directory
 
 #: Acknowledges every batch, except that an epoch may name a status to end with.
 _SERVER = """

@@ -17,7 +17,7 @@ from sidecar.bootstrap import bootstrap
 from sidecar.envoy import Envoy, EnvoyError, find_envoy
 from sidecar.settings import PROXY_ID, StatePaths
 from sidecar.state import prepare
-from tests.sidecar.uplinks import short_directory
+from tests.harness.directories import short_directory
 from tests.sidecar.waiting import has_ended, text_of, until
 
 USER = (PROXY_ID, PROXY_ID) if os.geteuid() == 0 else None

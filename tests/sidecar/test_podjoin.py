@@ -18,10 +18,11 @@ from sidecar.issuing import Issued, Unreachable, new_key
 from sidecar.join import SettingsError
 from sidecar.keeper import IdentityKeeper
 from sidecar.options import parse
+from tests.harness.directories import short_directory
 from tests.harness.mesh import CART, running_mesh
 from tests.sidecar.joins import PEM, write_join
 from tests.sidecar.test_keeper import Signer
-from tests.sidecar.uplinks import join_of, opened_store, short_directory
+from tests.sidecar.uplinks import join_of, opened_store
 
 
 @pytest.fixture

@@ -25,8 +25,9 @@ from sidecar import channel
 from sidecar.identity import Identity
 from sidecar.join import Join
 from sidecar.prober import MAX_A_MINUTE, Prober, Seen, refusal
+from tests.harness.directories import short_directory
 from tests.harness.mesh import CART, TOPOLOGY, TRUST_DOMAIN, until
-from tests.sidecar.uplinks import identity_of, short_directory
+from tests.sidecar.uplinks import identity_of
 
 MARK = "0123456789abcdef" * 2
 GOOD: dict[str, Any] = {"mark": MARK, "address": "10.0.0.1", "port": 80, "workload": "shop/web", "alpn": "picket"}

@@ -19,10 +19,11 @@ from protos.picket.v1.sidecar_pb2 import AnnounceAck
 from protos.picket.v1.xds_pb2 import DeltaDiscoveryResponse as Response
 from sidecar import configuration, uplink
 from sidecar.relay import CLUSTER
+from tests.harness.directories import short_directory
 from tests.harness.mesh import CART, TOPOLOGY, TRUST_DOMAIN, Mesh, running_mesh, service
 from tests.sidecar.test_relay import ack, ask, content, kept
 from tests.sidecar.test_relayserver import Envoy
-from tests.sidecar.uplinks import identity_of, join_of, opened_store, running_side, seen, short_directory
+from tests.sidecar.uplinks import identity_of, join_of, opened_store, running_side, seen
 from tests.sidecar.waiting import until
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -29,16 +27,6 @@ from sidecar.reports import Reports
 from sidecar.spool import Spool
 from sidecar.uplink import Uplink
 from tests.harness.mesh import CART, TRUST_DOMAIN, Mesh
-
-
-@contextmanager
-def short_directory() -> Iterator[Path]:
-    """A directory whose path leaves room for sockets, removed afterwards."""
-    made = Path(tempfile.mkdtemp(prefix="picket-sidecar-", dir="/tmp"))
-    try:
-        yield made
-    finally:
-        shutil.rmtree(made)
 
 
 @contextmanager

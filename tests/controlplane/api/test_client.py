@@ -79,6 +79,7 @@ def cutting(answers: list[bytes]) -> Iterator[tuple[str, list[bytes]]]:
     """A server that gives each connection the next of these answers, nothing where one is empty; and what it was sent."""
     received: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(60)  # so that a client that never comes is a failure
 
         def serve() -> None:
             for answer in answers:

@@ -32,6 +32,7 @@ def losing(address: str, connections: int, lost: int) -> Iterator[str]:
     """A way to a server on which the first answers get lost, after the server gave them."""
     place = urlsplit(address)
     with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(60)  # so that a client that never comes is a failure
 
         def carry() -> None:
             for number in range(connections):

@@ -72,10 +72,11 @@ def test_a_file_that_cannot_be_read_is_told(plane: Plane, api: FlaskClient) -> N
     def unreadable() -> Owners:
         raise OwnersError("/etc/picket/OWNERS: line 1: no")
 
-    plane.review.agreement._owners = unreadable
+    plane.read_owners = unreadable
     plane.learn(GET_CART)
     answer = api.get("/api/v1/owners")
     assert (answer.status_code, answer.get_json()["detail"]) == (409, "/etc/picket/OWNERS: line 1: no")
     api.get("/api/v1/proposals")
     assert api.post("/api/v1/proposals/1/approve", json={}).status_code == 409
-    assert "cannot" not in api.get("/api/v1/proposals/1").get_json()["edges"][0]["lacks"]
+    (row,) = api.get("/api/v1/proposals/1").get_json()["edges"]
+    assert row["lacks"] == "an owners file that can be read: /etc/picket/OWNERS: line 1: no"

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import sys
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -30,6 +29,7 @@ from protos.picket.v1.certificates_pb2 import EnrollRequest, Svid
 from tests.controlplane.kubernetes.test_attestation import known, token
 from tests.controlplane.test_runtime import Running
 from tests.harness.adsclient import connect
+from tests.harness.directories import short_directory
 from tests.harness.kubeapi import BEARER, KubernetesApi, running_api
 from tests.harness.kubeobjects import endpoints, namespace, pod, service
 from tests.harness.mesh import new_key
@@ -52,8 +52,8 @@ def api() -> Iterator[KubernetesApi]:
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="picket-run-") as made:
-        yield Path(made)
+    with short_directory("run") as made:
+        yield made
 
 
 def kubeconfig(directory: Path, url: str, namespace: str = "default") -> Path:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from controlplane.store.sql import SqlStore, open_store
+from tests.harness.directories import short_directory
 from tests.harness.mesh import Mesh, running_mesh
 
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
     """Not under pytest's own: a socket's path has at most 107 bytes."""
-    made = Path(tempfile.mkdtemp(prefix="picket-mesh-"))
-    yield made
-    shutil.rmtree(made)
+    with short_directory("mesh") as made:
+        yield made
 
 
 @pytest.fixture
