@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controlplane.policy.revise import RuleSets, merge
 from controlplane.policy.rules import HttpMatch, Rule
@@ -39,14 +39,19 @@ def allowed_before(rules: Collection[Rule], rule: Rule) -> tuple[HttpMatch, ...]
     return () if not all(found) else tuple(sorted({match for http in found for match in http}))
 
 
+def is_held(rule: Rule, allowed: tuple[HttpMatch, ...] | None) -> bool:
+    """Whether a source that may send that (as of `allowed_before`) may do all that a rule lets it do."""
+    return allowed == () or (allowed is not None and bool(rule.http) and set(rule.http) <= set(allowed))
+
+
 def granted(rules: Collection[Rule], rule: Rule) -> Collection[Rule]:
     """The rules with one more."""
     return merge((*rules, rule))
 
 
 def was_open(grant: Grant, at_ms: int) -> bool:
-    """Whether it was in force then, and is not any more."""
-    return grant.ended_ms is not None and grant.created_ms <= at_ms < grant.ended_ms
+    """Whether it was in force then."""
+    return grant.created_ms <= at_ms and (grant.ended_ms is None or at_ms < grant.ended_ms)
 
 
 def withdrawn(rules: Collection[Rule], grant: Grant) -> Collection[Rule]:
@@ -73,6 +78,12 @@ def lasting(rules: RuleSets, grants: Iterable[Grant]) -> RuleSets:
     for grant in grants:
         left[grant.service] = withdrawn(left.get(grant.service, ()), grant)
     return left
+
+
+def settled(grants: Iterable[Grant], approved: RuleSets) -> list[Grant]:
+    """Of open grants those whose edge is decided by these rules, which grants have no part in: as they go on, from now on."""
+    now = ((grant, allowed_before(approved.get(grant.service, ()), grant.rule)) for grant in grants)
+    return [replace(grant, before=allowed) for grant, allowed in now if allowed != grant.before]
 
 
 def ended(rules: Collection[Rule], grant: Grant, others: Iterable[Grant]) -> Collection[Rule]:

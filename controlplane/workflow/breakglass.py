@@ -6,12 +6,13 @@ What was used of it is learned like anything else, so that when it ends it await
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import structlog
 
 from controlplane.policy.approvals import Comment
-from controlplane.policy.grants import Grant, allowed_before, ended, granted, lasting
+from controlplane.policy.grants import Grant, allowed_before, ended, granted, is_held, lasting
 from controlplane.policy.revise import rule_sets
 from controlplane.policy.rules import AddressSource, Mode, Rule
 from controlplane.store.interface import Store, StoreError, Transaction
@@ -60,7 +61,7 @@ class BreakGlass:
             return Refused(f"{MAX_ACTIVE} exceptions are open; end some of them", Why.CONFLICT)
         rules = current.of(service).rules
         allowed = allowed_before(rules, rule)
-        if allowed == () or (allowed is not None and rule.http and set(rule.http) <= set(allowed)):
+        if is_held(rule, allowed):
             return Refused("that is allowed already", Why.CONFLICT)
         approved = lasting({service: rules}, [grant for grant in active if grant.service == service])
         before = allowed_before(approved[service], rule)
@@ -121,3 +122,15 @@ class BreakGlass:
             except StoreError as error:
                 _log.error("exceptions not ended", error=str(error))
             await asyncio.sleep(LOOK_SECONDS)
+
+
+def settle(transaction: Transaction, grants: Iterable[Grant], actor: str, now_ms: int) -> None:
+    """Write down what was decided of edges with open exceptions, newest first (`policy.grants.settled`).
+
+    One whose edge is approved has ended. Another goes on under a new number, so that of each revision it stays known what was
+    approved in it.
+    """
+    for grant in reversed(list(grants)):
+        transaction.end_grant(grant.id, actor, now_ms)
+        if not is_held(grant.rule, grant.before):
+            transaction.add_grant(replace(grant, id=0, created_ms=now_ms))

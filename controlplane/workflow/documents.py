@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from controlplane.policy.applied import Applied, applied
+from controlplane.policy.grants import settled
 from controlplane.policy.leases import EdgeLease
 from controlplane.policy.rollouts import Plan
 from controlplane.policy.rules import EXTERNAL_NAMESPACE, Policy
 from controlplane.policy.traffic_policy import Lease, TrafficPolicy
 from controlplane.store.interface import Store, Transaction
 from controlplane.workflow.agreement import Agreement
+from controlplane.workflow.breakglass import MAX_ACTIVE, settle
 from controlplane.workflow.leases import Leases
 from controlplane.workflow.modes import Modes
 from controlplane.workflow.publish import Publisher
@@ -87,13 +89,17 @@ class Documents:
         named = {lease.held for lease in (*leases.changed, *leases.taken_over)}
         held = {(c.service, c.source, c.port) for c in made.changes if c.before is None} - named
         fresh = [EdgeLease(*ends, Lease(), actor, self._clock_ms()) for ends in held]
-        if made.is_same and not leases.all:
+        # What a file holds stays when a timed exception of it ends, and what it does not hold does not come back then.
+        said = {document.service for document in documents} | {*(made.unnamed if prune else ())}
+        grants = settled((one for one in self._store.grants(MAX_ACTIVE, active=True) if one.service in said), made.rules)
+        if made.is_same and not leases.all and not grants:
             return Done("nothing differs from what is in force")
         if plan is not None and made.modes:
             return Refused(f"the mode of {made.modes[0].service} changes, too: that does not go in stages with rules", Why.CONFLICT)
         note = comment or f"{len(documents)} documents applied"
 
-        passed = self._agreement.pass_documents({change.service for change in made.changes}, actor, override_review)
+        concerned = {change.service for change in made.changes} | {grant.service for grant in grants}
+        passed = self._agreement.pass_documents(concerned, actor, override_review)
         if isinstance(passed, Refused):
             return passed
         cleared = self._modes.clear(made.modes, actor, override_reason)
@@ -103,16 +109,17 @@ class Documents:
         def set_modes(transaction: Transaction, _revision: int, now_ms: int) -> str:
             self._modes.write(transaction, made.modes, cleared, actor, note, now_ms)
             transaction.set_leases([*leases.all, *fresh])
+            settle(transaction, grants, actor, now_ms)
             if leases.all:
                 told: dict[str, object] = {"comment": note, "taken_over": len(leases.taken_over), "removed": len(leases.removed)}
                 transaction.add_audit(actor, "lease:apply", str(len(leases.changed)), as_json(told), now_ms)
             return ""
 
-        if made.changes:
+        if made.changes or grants:
             detail: dict[str, object] = {"documents": len(documents), "changes": len(made.changes), "comment": comment}
             act = Act("policy:apply", str(len(documents)), note, detail | dict(passed), set_modes)
             if plan is not None:
-                return self._staged.begin(current, made.rules, plan, actor, act)
+                return self._staged.begin(current, made.rules, plan, actor, act, grants)
             return self._revisions.publish(current, made.rules, actor, act)
         with self._store.transaction() as transaction:
             set_modes(transaction, current.revision, self._clock_ms())

@@ -14,7 +14,7 @@ from controlplane.graph.preview import Preview, preview
 from controlplane.graph.proposal import additions, decided, dump_proposal, load_proposal
 from controlplane.graph.rows import ReviewRow, question_of
 from controlplane.policy.documents import load_policy
-from controlplane.policy.grants import lasting, was_open
+from controlplane.policy.grants import lasting, settled, was_open
 from controlplane.policy.leases import EdgeLease, completed, leases_for
 from controlplane.policy.revise import RuleSets, revise, rule_sets
 from controlplane.policy.rollouts import Plan
@@ -23,6 +23,7 @@ from controlplane.policy.traffic_policy import Lease
 from controlplane.store.interface import Store, Transaction
 from controlplane.store.stored import StoredProposal
 from controlplane.workflow.agreement import Agreed, Agreement, Split
+from controlplane.workflow.breakglass import MAX_ACTIVE, settle
 from controlplane.workflow.documents import Documents
 from controlplane.workflow.learning import Learning
 from controlplane.workflow.leases import Leases
@@ -123,6 +124,8 @@ class Review:
         if agreed:
             detail["agreed"] = agreed
         note = comment or f"proposal {number}"
+        active = self._store.grants(MAX_ACTIVE, active=True)
+        grants = settled(active, decided(lasting(rule_sets(current), active), chosen.values()))
 
         def decide(transaction: Transaction, revision: int, now_ms: int) -> str:
             closes = proposal.status == OPEN
@@ -131,12 +134,13 @@ class Review:
             transaction.drop_approvals([question_of(row) for row in chosen.values()])
             transaction.set_leases(_leases(split, lease, actor, comment, now_ms))
             transaction.close_asks(self._proposing.asks_of(current, chosen.values()), actor, now_ms)
+            settle(transaction, grants, actor, now_ms)
             return ""
 
         act = Act("proposal:approve", str(number), note, detail | dict(split.detail), decide)
         rules = decided(rule_sets(current), chosen.values())
         if plan is not None:
-            return self._staged.begin(current, rules, plan, actor, act)
+            return self._staged.begin(current, rules, plan, actor, act, grants)
         return self._revisions.publish(current, rules, actor, act)
 
     def preview(self, number: int | None, since_ms: int, rows: Collection[int] | None = None) -> Preview | Refused:
@@ -211,13 +215,21 @@ class Review:
             return Refused(f"there is no revision {number}", Why.MISSING)
         policy = self._publisher.policy
         wanted: RuleSets = {}
+        approved: RuleSets = {}
         if stored is not None:
             wanted = rule_sets(load_policy(stored.document, number, policy.modes, policy.default_mode))
             # What was allowed for a time then does not come back for good.
-            grants = self._store.grants(MAX_GRANTS, active=False)
-            wanted = lasting(wanted, (grant for grant in grants if was_open(grant, stored.created_ms)))
+            grants = [one for one in self._store.grants(MAX_GRANTS, active=False) if was_open(one, stored.created_ms)]
+            approved = lasting(wanted, grants)
+            wanted = lasting(wanted, (grant for grant in grants if grant.ended_ms is not None))
+        open_now = settled(self._store.grants(MAX_ACTIVE, active=True), approved)
         note = comment or f"rollback to revision {number}"
-        act = Act("policy:rollback", str(number), note, {"to": number, "comment": comment})
+
+        def settle_open(transaction: Transaction, _revision: int, now_ms: int) -> str:
+            settle(transaction, open_now, actor, now_ms)
+            return ""
+
+        act = Act("policy:rollback", str(number), note, {"to": number, "comment": comment}, settle_open)
         return self._revisions.publish(policy, wanted, actor, act)
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 import structlog
 
 from controlplane.flows.model import Verdict, Violation
+from controlplane.policy.grants import Grant
 from controlplane.policy.revise import RuleSets, revise, rule_sets
 from controlplane.policy.rollouts import (
     Advance,
@@ -52,8 +53,16 @@ class StagedRevisions:
         self._clock_ms = clock_ms
         self._revisions = Revisions(store, publisher, clock_ms)
 
-    def begin(self, current: Policy, wanted: RuleSets, plan: Plan, actor: str, act: Act) -> Published | Refused:
-        """Let one sidecar of each workload that the rules concern have them; ``act`` is as of a revision that comes at once."""
+    def begin(
+        self, current: Policy, wanted: RuleSets, plan: Plan, actor: str, act: Act, decides: Sequence[Grant] = ()
+    ) -> Published | Refused:
+        """Let one sidecar of each workload that the rules concern have them; ``act`` is as of a revision that comes at once.
+
+        ``decides`` are open exceptions of edges that the rules decide on: all have those edges already, so no stage tries them.
+        """
+        if decides:
+            open_now = f"exception {decides[0].id} lets all have an edge of {decides[0].service} that this decides on"
+            return Refused(f"{open_now}; end it first, or do it without stages", Why.CONFLICT)
         if self._store.rollouts(1, running=True):
             return Refused("a rollout is under way; a revision waits until it has ended", Why.CONFLICT)
         firsts = self._firsts(current, revise(current, wanted, current.revision + 1))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.identity.spiffe import WorkloadId
-from controlplane.policy.grants import Grant, allowed_before, ended, granted, lasting, withdrawn
+from controlplane.policy.grants import Grant, allowed_before, ended, granted, is_held, lasting, settled, withdrawn
 from controlplane.policy.revise import merge
 from controlplane.policy.rules import HttpMatch, Rule
 from controlplane.topology.model import ServiceName
@@ -52,6 +52,24 @@ def test_grants_of_one_edge_leave_what_was_approved_in_whatever_order_they_end(
         active.remove(gone)
         now = ended(now, gone, active)
     assert merge(now) == approved
+
+
+@given(RULE_LISTS, RULE_LISTS, st.lists(st.lists(MATCHES, max_size=2).map(tuple), max_size=4))
+def test_what_is_decided_while_grants_are_open_is_what_is_left_when_they_end(
+    rules: tuple[Rule, ...], later: tuple[Rule, ...], granted_http: list[tuple[HttpMatch, ...]]
+) -> None:
+    now: Collection[Rule] = merge(rules)
+    active: list[Grant] = []
+    for number, http in enumerate(granted_http):
+        rule = Rule(WEB, 80, http)
+        before = allowed_before(lasting({CART: now}, active)[CART], rule)
+        now, active = granted(now, rule), [Grant(number, CART, rule, before, "why", "", "ana", 0, 1), *active]
+    decided = {CART: merge(later)}
+    now = merge([*later, *(grant.rule for grant in active)])
+    settled_by_id = {grant.id: grant for grant in settled(active, decided)}
+    active = [settled_by_id.get(grant.id, grant) for grant in active]
+    assert merge(lasting({CART: now}, active)[CART]) == decided[CART]
+    assert not any(is_held(grant.rule, grant.before) and merge(granted(later, grant.rule)) != decided[CART] for grant in active)
 
 
 def test_what_was_approved_meanwhile_stays() -> None:

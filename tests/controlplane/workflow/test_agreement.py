@@ -8,12 +8,13 @@ from controlplane.graph.proposal import load_proposal
 from controlplane.policy.actors import CONSOLE_OWNER, claimed
 from controlplane.policy.leases import from_ms
 from controlplane.policy.owners import Owners, OwnersError, parse_owners
-from controlplane.policy.rules import Rule
-from controlplane.policy.traffic_documents import read_documents
+from controlplane.policy.rules import Policy, Rule, ServicePolicy
+from controlplane.policy.traffic_documents import documents_of, read_documents
 from controlplane.policy.traffic_policy import Lease, TrafficPolicy
 from controlplane.store.sql import SqlStore
 from controlplane.workflow.agreement import MAX_COMMENTS, Agreed, Agreement, Standing
 from controlplane.workflow.asking import Asking, Waiting
+from controlplane.workflow.breakglass import BreakGlass
 from controlplane.workflow.publish import Publisher
 from controlplane.workflow.review import Review
 from controlplane.workflow.revisions import Done, Published, Refused, Why
@@ -191,6 +192,17 @@ spec:
     assert audited(store)[3]["override_review"] == "cart is taken down, ticket 7"
     strict = reviewing(store, publisher, Clock(), four_eyes=True)
     assert isinstance(strict.documents.apply(documents, "dora"), Refused)
+
+
+def test_files_do_not_make_an_exception_last_without_the_owners(
+    owned: Review, publisher: Publisher, store: SqlStore, clock: Clock
+) -> None:
+    rule = Rule(WEB, 7070)
+    BreakGlass(store, publisher, clock).grant(CART_NAME, rule, 60, "the shop is down", "", "ana")
+    documents = documents_of(Policy(0, {CART_NAME: ServicePolicy(CART_NAME, (rule,))}))
+    assert isinstance(owned.documents.apply(documents, "ana"), Refused)
+    assert len(store.grants(9, active=True)) == 1
+    assert isinstance(owned.documents.apply(documents, "dora"), Published)
 
 
 def test_while_the_file_cannot_be_read_nothing_is_agreed_to(store: SqlStore, publisher: Publisher, clock: Clock) -> None:

@@ -8,13 +8,16 @@ import msgspec
 import pytest
 
 from controlplane.graph.proposal import load_proposal
-from controlplane.policy.rules import AddressSource, HttpMatch, Mode, Rule
+from controlplane.policy.rollouts import Plan
+from controlplane.policy.rules import AddressSource, HttpMatch, Mode, Policy, Rule, ServicePolicy
+from controlplane.policy.traffic_documents import documents_of
+from controlplane.policy.traffic_policy import TrafficPolicy
 from controlplane.store.sql import SqlStore
 from controlplane.topology.model import Kind, ServiceName
 from controlplane.workflow.breakglass import MAX_SECONDS, BreakGlass
 from controlplane.workflow.publish import Change, Publisher
 from controlplane.workflow.review import Review
-from controlplane.workflow.revisions import Published, Refused, Why
+from controlplane.workflow.revisions import Done, Published, Refused, Why
 from tests.controlplane.workflow.conftest import Clock
 from tests.controlplane.workflow.test_review import CART_NAME, WEB_TO_CART, callers, learn, proposed
 from tests.harness.mesh import WEB
@@ -82,6 +85,72 @@ def test_none_becomes_lasting_by_others_of_the_same_edge(breakglass: BreakGlass,
     for number, left in ((whole, (post,)), (first, (post,)), (last, ())):
         assert isinstance(breakglass.end(number, "bo"), Published)
         assert tuple(publisher.policy.of(CART_NAME).rules) == left, "what was taken away meanwhile does not come back"
+
+
+def written(*rules: Rule) -> tuple[TrafficPolicy, ...]:
+    """A file that says just this of the cart."""
+    return documents_of(Policy(0, {CART_NAME: ServicePolicy(CART_NAME, rules)}))
+
+
+def test_what_a_file_holds_stays_when_the_exception_ends(
+    breakglass: BreakGlass, store: SqlStore, publisher: Publisher, review: Review, clock: Clock
+) -> None:
+    """The file is somebody's word for good: the exception has done its part."""
+    begin(breakglass)
+    assert isinstance(review.documents.apply(written(RULE), "bo"), Published)
+    assert store.grants(9, active=True) == []
+    assert (store.grants(9, active=False)[0].ended_by, store.audit(1)[0].action) == ("bo", "policy:apply")
+    clock.now_ms += 60_000
+    assert breakglass.end_expired() == []
+    assert callers(publisher) == {CART_NAME: {"shop/web"}}
+    assert isinstance(review.documents.apply(written(RULE), "bo"), Done), "nothing differs any more"
+
+
+def test_of_an_exception_that_allows_more_than_a_file_the_rest_ends_in_time(
+    breakglass: BreakGlass, store: SqlStore, publisher: Publisher, review: Review, clock: Clock
+) -> None:
+    """Neither does what the file takes off come back by its end."""
+    get, post = (Rule(WEB, 7070, (HttpMatch("POST", path),)) for path in ("/Cart/Get", "/Cart/Empty"))
+    assert isinstance(review.documents.apply(written(get), "bo"), Published)
+    begin(breakglass)
+    (whole,) = store.grants(9, active=True)
+    assert isinstance(review.documents.apply(written(post), "bo"), Published)
+    (still,) = store.grants(9, active=True)
+    assert (still.before, still.expires_ms, still.reason) == (post.http, whole.expires_ms, whole.reason)
+    clock.now_ms += 60_000
+    breakglass.end_expired()
+    assert tuple(publisher.policy.of(CART_NAME).rules) == (post,)
+
+
+def test_what_is_approved_while_an_exception_of_it_is_open_stays(
+    breakglass: BreakGlass, publisher: Publisher, review: Review, store: SqlStore, clock: Clock
+) -> None:
+    """The exception opened the port whole; what was approved of it is what is left, and no stage can try it."""
+    learn(store, WEB_TO_CART)
+    number = proposed(review).number
+    begin(breakglass)
+    staged = review.approve(number, "ana", plan=Plan(50, 60, 1))
+    assert isinstance(staged, Refused)
+    assert "exception 1 lets all have an edge of shop/cart" in staged.reason
+    assert isinstance(review.approve(number, "ana"), Published)
+    assert callers(publisher) == {CART_NAME: {"shop/web"}}
+    clock.now_ms += 60_000
+    breakglass.end_expired()
+    (rule,) = publisher.policy.of(CART_NAME).rules
+    assert rule.http == (HttpMatch("POST", "/Cart/Add"),)
+
+
+def test_what_a_rollback_took_away_does_not_come_back_with_the_end_of_an_exception(
+    breakglass: BreakGlass, publisher: Publisher, review: Review, store: SqlStore, clock: Clock
+) -> None:
+    learn(store, WEB_TO_CART)
+    assert isinstance(review.approve(proposed(review).number, "ana"), Published)
+    begin(breakglass)
+    assert isinstance(review.rollback(0, "ana"), Published)
+    begin(breakglass, Rule(WEB, 7070, (HttpMatch("GET"),)))
+    clock.now_ms += 60_000
+    breakglass.end_expired()
+    assert callers(publisher) == {}
 
 
 def test_it_can_be_ended_once(breakglass: BreakGlass, store: SqlStore) -> None:
