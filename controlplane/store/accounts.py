@@ -35,9 +35,10 @@ def change_account(connection: Connection, name: str, *, scope: Scope | None = N
 
 
 def delete_account(connection: Connection, name: str) -> bool:
-    """Remove one with its tokens; ``False`` when there is none."""
+    """Remove one with its tokens; ``False`` when there is none. The row goes first: who makes a token of it holds it meanwhile."""
+    is_gone = connection.execute(delete(tables.accounts).where(tables.accounts.c.name == name)).rowcount == 1
     connection.execute(delete(tables.access_tokens).where(tables.access_tokens.c.account == name))
-    return connection.execute(delete(tables.accounts).where(tables.accounts.c.name == name)).rowcount == 1
+    return is_gone
 
 
 def select_accounts(connection: Connection, name: str | None = None) -> list[Account]:
@@ -52,8 +53,11 @@ def select_accounts(connection: Connection, name: str | None = None) -> list[Acc
     return sorted(found, key=lambda account: account.name)
 
 
-def insert_access_token(connection: Connection, token: AccessToken) -> AccessToken:
-    """Store one under the next number."""
+def insert_access_token(connection: Connection, token: AccessToken) -> AccessToken | None:
+    """Store one under the next number; ``None`` when its account is gone, for it would be that of the next one of the name."""
+    held = select(tables.accounts.c.name).where(tables.accounts.c.name == token.account).with_for_update()
+    if connection.execute(held).first() is None:
+        return None
     stored = replace(token, id=next_number(connection, "access-token"))
     connection.execute(
         tables.access_tokens.insert().values(

@@ -168,8 +168,8 @@ class Transaction(Protocol):
     def remove_account(self, name: str) -> bool:
         """Remove a user with its tokens; False when there is none."""
 
-    def add_access_token(self, token: AccessToken) -> AccessToken:
-        """Store a token under the next number; numbers count from 1."""
+    def add_access_token(self, token: AccessToken) -> AccessToken | None:
+        """Store a token under the next number; numbers count from 1. None when there is no such user."""
 
     def revoke_access_token(self, token_id: int, now_ms: int) -> str | None:
         """Mark a token as revoked; its account, None when it was or there is none."""

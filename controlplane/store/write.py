@@ -273,8 +273,8 @@ class SqlTransaction:
         """Remove a user with its tokens; False when there is none."""
         return delete_account(self._connection, name)
 
-    def add_access_token(self, token: AccessToken) -> AccessToken:
-        """Store a token under the next number."""
+    def add_access_token(self, token: AccessToken) -> AccessToken | None:
+        """Store a token under the next number; None when there is no such user."""
         return insert_access_token(self._connection, token)
 
     def revoke_access_token(self, token_id: int, now_ms: int) -> str | None:

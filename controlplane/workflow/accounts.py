@@ -155,6 +155,8 @@ class Accounts:
             if sum(token.is_good(now_ms) for token in self._store.access_tokens(name)) >= MAX_TOKENS_EACH:
                 return Refused(f"{name} has {MAX_TOKENS_EACH} tokens; revoke some", Why.CONFLICT)
             made = transaction.add_access_token(wanted)
+            if made is None:
+                return _nobody(name)
             detail = _told(made.scope) | {"token": made.id, "label": label, "expires_ms": expires_ms}
             transaction.add_audit(actor, "access-token:create", name, as_json(detail), now_ms)
         return NewToken(made, secret)

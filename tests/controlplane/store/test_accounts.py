@@ -19,7 +19,10 @@ def test_what_is_stored_is_read_back(store: SqlStore) -> None:
         assert transaction.add_account(ANN)
         assert not transaction.add_account(ANN)
         made = transaction.add_access_token(TOKEN)
-        assert transaction.add_access_token(AccessToken(0, "ann", "", ANN.scope, "b" * 64, 5, "owner")).id == 2
+        other = transaction.add_access_token(AccessToken(0, "ann", "", ANN.scope, "b" * 64, 5, "owner"))
+        assert made is not None
+        assert other is not None
+        assert other.id == 2
         transaction.use_access_token(made.id, 7)
     assert store.account("ann") == ANN
     assert store.accounts() == [ANN]
@@ -45,6 +48,30 @@ def test_a_token_is_revoked_once_and_goes_with_its_user(store: SqlStore) -> None
         assert transaction.remove_account("ann")
         assert not transaction.remove_account("ann")
     assert store.access_tokens() == []
+
+
+def test_whoever_gets_a_token_while_it_is_removed_has_none_afterwards(opened: Callable[[], SqlStore]) -> None:
+    """Else it would let in whoever gets the name next; at two control planes, in whatever order."""
+    ours, theirs = opened(), opened()
+
+    def give() -> None:
+        together.wait(60)
+        with theirs.transaction() as transaction:
+            transaction.add_access_token(TOKEN)
+
+    for _ in range(10):
+        together = threading.Barrier(2)
+        with ours.transaction() as transaction:
+            transaction.add_account(ANN)
+        giving = threading.Thread(target=give)
+        giving.start()
+        together.wait(60)
+        with ours.transaction() as transaction:
+            assert transaction.remove_account("ann")
+        giving.join()
+        assert ours.access_tokens() == []
+    with ours.transaction() as transaction:
+        assert transaction.add_access_token(TOKEN) is None
 
 
 def test_of_several_that_take_one_key_one_gets_it(opened: Callable[[], SqlStore]) -> None:
