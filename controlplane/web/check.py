@@ -16,7 +16,7 @@ from controlplane.policy.roles import Role
 from controlplane.store.stored import StoredProposal
 from controlplane.web.choice import write_rows
 from controlplane.web.guard import Console, may, who
-from controlplane.web.review import DECIDABLE, ROWS_REMEDY, chosen_rows, groups_of, stored_proposal
+from controlplane.web.review import DECIDABLE, ROWS_REMEDY, chosen_rows, groups_of, readiness_of, stored_proposal
 from controlplane.workflow.proposing import OPEN
 from controlplane.workflow.revisions import Refused
 
@@ -47,17 +47,20 @@ def blueprint(console: Console) -> flask.Blueprint:
         found = api.review.preview(stored.number, api.clock_ms() - DAYS * DAY_MS, chosen)
         if isinstance(found, Refused):
             raise outcomes.refusal(found, ROWS_REMEDY)
+        replayed, is_cut = _replayed(stored, chosen)
         return flask.render_template(
             "check.html", proposal=stored, total=len(listed), groups=groups_of(wanted), rows=rows, count=len(wanted),
-            odd=sum(bool(edge.marks) for edge in wanted), preview=found, replayed=_replayed(stored, chosen), days=DAYS, shown=SHOWN,
-            is_decidable=stored.status in DECIDABLE, is_open=stored.status == OPEN,
+            odd=sum(bool(edge.marks) for edge in wanted), preview=found, replayed=replayed, is_cut=is_cut, days=DAYS, shown=SHOWN,
+            ready=readiness_of(console, wanted), is_decidable=stored.status in DECIDABLE, is_open=stored.status == OPEN,
             may_override=may(Role.ADMIN),
         )  # fmt: skip
 
-    def _replayed(stored: StoredProposal, chosen: Collection[int]) -> Replay:
+    def _replayed(stored: StoredProposal, chosen: Collection[int]) -> tuple[Replay, bool]:
+        """The replay, and whether older flows were left out."""
         candidate = api.review.candidate(stored.number, chosen)
         if isinstance(candidate, Refused):
             raise outcomes.refusal(candidate, ROWS_REMEDY)
-        return replay(candidate, api.store.history(api.clock_ms() // HOUR_MS - DAYS * 24, MAX_FLOWS))
+        flows = api.store.history(api.clock_ms() // HOUR_MS - DAYS * 24, MAX_FLOWS + 1)
+        return replay(candidate, flows[:MAX_FLOWS]), len(flows) > MAX_FLOWS
 
     return routes

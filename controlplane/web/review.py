@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Literal
@@ -17,12 +17,15 @@ from controlplane.api.reading import read_number
 from controlplane.api.requests import InStages
 from controlplane.graph.proposal import load_proposal
 from controlplane.policy.roles import Role
+from controlplane.policy.rules import Mode
 from controlplane.store.interface import Store
 from controlplane.store.stored import StoredProposal
 from controlplane.web.choice import MAX_TEXT, read_rows, write_rows
 from controlplane.web.forms import Days, read_form
 from controlplane.web.guard import Console, require, who
 from controlplane.web.leases import expiry_ms
+from controlplane.web.services import modes_of
+from controlplane.workflow.modes import Verdict
 from controlplane.workflow.proposing import APPROVED, OPEN, REJECTED
 
 #: Decided proposals that the list shows.
@@ -98,9 +101,10 @@ def blueprint(console: Console) -> flask.Blueprint:
         page = flask.request.args.get("page", 1, type=int)
         pages = max(1, -(-len(shown.edges) // PAGE_ROWS))
         first = (min(max(page, 1), pages) - 1) * PAGE_ROWS
+        listed = shown.edges[first : first + PAGE_ROWS]
         newest = next(iter(api.store.proposals(OPEN, 1)), None)
         return flask.render_template(
-            "proposal.html", proposal=shown, groups=groups_of(shown.edges[first : first + PAGE_ROWS]), chosen=chosen,
+            "proposal.html", proposal=shown, groups=groups_of(listed), ready=readiness_of(console, listed), chosen=chosen,
             page=first // PAGE_ROWS + 1, pages=pages, newest=newest, odd=sum(bool(edge.marks) for edge in shown.edges),
             is_decidable=stored.status in DECIDABLE,
         )  # fmt: skip
@@ -180,6 +184,13 @@ def chosen_rows() -> frozenset[int]:
         detail = "rows are numbers such as 1-4,7"
         raise problem(HTTPStatus.BAD_REQUEST, "query", detail, where="query.rows", remedy=ROWS_REMEDY)
     return rows
+
+
+def readiness_of(console: Console, edges: Iterable[proposal_schemas.ProposedEdge]) -> Mapping[str, tuple[Mode, Verdict | None]]:
+    """For each service that edges lead to: its mode, and whether enough was seen of it to be enforced, if it was watched."""
+    known = {found.subject: (found, lacking) for found, lacking in console.api.review.modes.verdicts()[1]}
+    called = sorted({edge.destination for edge in edges})
+    return {name: (mode, known.get(name)) for name, mode in modes_of(console, called)}
 
 
 def groups_of(edges: Iterable[proposal_schemas.ProposedEdge]) -> list[Group]:

@@ -12,8 +12,10 @@ from controlplane.flows.model import EdgeKey
 from controlplane.policy.actors import claimed
 from controlplane.policy.roles import Role
 from controlplane.policy.rollouts import Plan
+from controlplane.policy.rules import Mode
 from controlplane.store.stored import SidecarRow
-from controlplane.web import review
+from controlplane.topology.model import ServiceName
+from controlplane.web import check, review
 from controlplane.web.review import PAGE_ROWS
 from controlplane.workflow.agreement import Agreed, Agreement
 from tests.controlplane.web.browsing import form_key, sign_in
@@ -81,6 +83,25 @@ def test_a_choice_has_a_short_address_and_tells_what_it_would_do(plane: Plane, b
     for text in ("What 2 of 3 rows would do", "1 edge</p>", "of 3 in use", "2 services", "Publish 2 rows"):
         assert text in page
     assert set(_CHOSEN.findall(shown(browser, "/review/1?rows=1-2"))) == {"1", "2"}
+
+
+def test_a_reviewer_sees_whether_the_services_are_ready_to_be_enforced(plane: Plane, browser: FlaskClient) -> None:
+    """By the same gate that their mode passes; a host outside the mesh has none."""
+    plane.review.modes.change([ServiceName("shop", "pay")], Mode.ENFORCE, "ann")
+    propose(plane, GET_CART, PAY, GET_CART._replace(destination="external/api.example.net", port=443))
+    for path in ("/review/1", "/review/1/check?rows=1-3"):
+        page = shown(browser, path)
+        assert page.count("not yet: whole days watched: 0, the gate wants") == 1
+        assert page.count("enforced<") == 1
+    assert page.count("<li>") == 2
+
+
+def test_a_replay_that_left_older_flows_out_says_so(plane: Plane, browser: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    propose(plane, GET_CART, PAY)
+    monkeypatch.setattr(check, "MAX_FLOWS", 2)
+    assert "of 2 stored uses" in shown(browser, "/review/1/check?rows=1-2")
+    monkeypatch.setattr(check, "MAX_FLOWS", 1)
+    assert "of the newest 1 stored uses in the last 7 days; there are more" in shown(browser, "/review/1/check?rows=1-2")
 
 
 def test_nothing_is_in_force_before_it_is_published(plane: Plane, browser: FlaskClient) -> None:
