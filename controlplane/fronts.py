@@ -61,11 +61,10 @@ class Fronts:
             self._certificate.renew()
 
     async def stop(self) -> None:
-        """Serve nobody any more."""
-        for front in self._fronts:
-            await front.stop()
+        """Finish the reviews that are under way, and serve nobody any more. The API behind has been closed before."""
         if self._webhook is not None:
             await asyncio.to_thread(self._webhook.close)
+        await asyncio.gather(*(front.stop() for front in self._fronts))
 
     async def _open(self, listen: Listen, plain: str, option: str) -> str:
         behind = urlsplit(plain)

@@ -321,9 +321,9 @@ class ControlPlane:
         for streams in self._streams:
             streams.stop()
         await asyncio.gather(self._enrollment.stop(STOP_GRACE_SECONDS), self._mesh.stop(STOP_GRACE_SECONDS))
-        await self._fronts.stop()
         self._tails.stop()
         await asyncio.to_thread(self._apis.close)
+        await self._fronts.stop()  # by now what was asked over TLS is answered, too
         self._recorder.close()
         self._states.close()
         for name in self._background.keys() - {"recorder", "sidecar states"}:  # those store what is left, and end

@@ -21,7 +21,13 @@ HANDSHAKE_SECONDS = 10.0
 CLOSE_SECONDS = 5.0
 #: Who says nothing for so long after the handshake goes, and makes room.
 SILENT_SECONDS = 10.0
+#: Who takes nothing of what is sent for so long goes, too.
+STUCK_SECONDS = 60.0
+#: What a server that has stopped has answered still goes out.
+LAST_SECONDS = 1.0
 MAX_CONNECTIONS = 256
+#: Each holds some hundred KiB, too: more than these are refused.
+MAX_WAITING = 512
 _CHUNK_BYTES = 64 * 1024
 
 
@@ -62,11 +68,12 @@ class ServingCertificate:
 
 
 class TlsFront:
-    """One TLS listener before one plain one. At most `MAX_CONNECTIONS` at once: who comes then waits to be accepted."""
+    """One TLS listener before one plain one: at most `MAX_CONNECTIONS` at once, and `MAX_WAITING` that wait for room."""
 
     def __init__(
         self, certificate: ServingCertificate, listen: Listen, behind: tuple[str, int], option: str, *,
-        max_connections: int = MAX_CONNECTIONS, silent_seconds: float = SILENT_SECONDS,
+        max_connections: int = MAX_CONNECTIONS, max_waiting: int = MAX_WAITING, silent_seconds: float = SILENT_SECONDS,
+        stuck_seconds: float = STUCK_SECONDS,
     ) -> None:  # fmt: skip
         """``behind`` is host and port of the plain listener; ``option`` is what errors call the address."""
         self._certificate = certificate
@@ -74,7 +81,9 @@ class TlsFront:
         self._behind = behind
         self._option = option
         self._room = asyncio.Semaphore(max_connections)
+        self._most = max_connections + max_waiting
         self._silent_seconds = silent_seconds
+        self._stuck_seconds = stuck_seconds
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -96,10 +105,12 @@ class TlsFront:
         return f"https://[{bound}]:{number}" if ":" in bound else f"https://{bound}:{number}"
 
     async def stop(self) -> None:
-        """Take no more connections, and end those that are there."""
+        """Take no more connections, and end those that are there. Whoever stopped what is behind has let it finish."""
         if self._server is None:
             return
         self._server.close()
+        if self._connections:
+            await asyncio.wait(self._connections, timeout=LAST_SECONDS)
         for task in self._connections:
             task.cancel()
         if self._connections:
@@ -108,6 +119,9 @@ class TlsFront:
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        if len(self._connections) >= self._most:
+            writer.transport.abort()
+            return
         self._connections.add(task)
         try:
             async with self._room:
@@ -125,7 +139,10 @@ class TlsFront:
             return
         inner_reader, inner_writer = await asyncio.open_connection(*self._behind, limit=_CHUNK_BYTES)
         inner_writer.write(first)
-        ways = [asyncio.create_task(_copy(reader, inner_writer)), asyncio.create_task(_copy(inner_reader, writer))]
+        ways = [
+            asyncio.create_task(_copy(reader, inner_writer)),
+            asyncio.create_task(_copy(inner_reader, writer, self._stuck_seconds)),
+        ]
         try:
             # Whoever ends first ends both: the server closes what is idle, and an answered client that has gone needs none.
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -140,7 +157,8 @@ class TlsFront:
             await asyncio.gather(*ways, return_exceptions=True)
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, stuck_seconds: float | None = None) -> None:
     while chunk := await reader.read(_CHUNK_BYTES):
         writer.write(chunk)
-        await writer.drain()
+        async with asyncio.timeout(stuck_seconds):
+            await writer.drain()

@@ -7,12 +7,15 @@ import base64
 import json
 import socket
 import ssl
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from wsgiref.types import StartResponse, WSGIEnvironment
+from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import pytest
 
@@ -128,28 +131,74 @@ async def test_whoever_says_nothing_keeps_nobody_out(serving: Serving) -> None:
         writer.transport.abort()
 
 
-async def test_silent_connections_make_room(tmp_path: Path) -> None:
-    """Also when they have taken all of it."""
-    authority = load_or_create(tmp_path / "ca", "picket.local")
+@asynccontextmanager
+async def fronted(
+    directory: Path, app: WSGIApplication = says_hello, **limits: Any
+) -> AsyncIterator[tuple[Serving, TlsFront, ApiServer]]:
+    """An application behind a front of its own, with other limits."""
+    authority = load_or_create(directory / "ca", "picket.local")
     certificate = ServingCertificate(authority, ["127.0.0.1"], lambda: datetime.now(UTC))
-    behind = ApiServer(says_hello, Listen(host="127.0.0.1", port=0))
+    behind = ApiServer(app, Listen(host="127.0.0.1", port=0))
     port = int(behind.address.rpartition(":")[2])
-    front = TlsFront(
-        certificate, Listen(host="127.0.0.1", port=0), ("127.0.0.1", port), "--x", max_connections=2, silent_seconds=0.2
-    )
+    front = TlsFront(certificate, Listen(host="127.0.0.1", port=0), ("127.0.0.1", port), "--x", **limits)
     address = await front.start()
-    quiet = ssl.create_default_context()
-    quiet.check_hostname, quiet.verify_mode = False, ssl.CERT_NONE
-    host, _, number = address.removeprefix("https://").partition(":")
-    connections = [await asyncio.open_connection(host, int(number), ssl=quiet) for _ in range(4)]
     try:
-        serving = Serving(authority, [f"API {address}", f"webhook {address}"])
-        assert (await serving.ask(f"{address}/x"))[0] == 200
+        yield Serving(authority, [f"API {address}", f"webhook {address}"]), front, behind
     finally:
-        for _, writer in connections:
-            writer.transport.abort()
         await front.stop()
         await asyncio.to_thread(behind.close)
+
+
+async def test_silent_connections_make_room(tmp_path: Path) -> None:
+    """Also when they have taken all of it."""
+    async with fronted(tmp_path, max_connections=2, silent_seconds=0.2) as (serving, _, _):
+        host, _, port = serving.api.removeprefix("https://").partition(":")
+        connections = [await asyncio.open_connection(host, int(port), ssl=serving.trust) for _ in range(4)]
+        assert (await serving.ask(f"{serving.api}/x"))[0] == 200
+        for _, writer in connections:
+            writer.transport.abort()
+
+
+async def test_whoever_takes_nothing_of_its_answer_makes_room(tmp_path: Path) -> None:
+    """A connection that nobody reads from is no place taken for ever."""
+    async with fronted(tmp_path, max_connections=1, stuck_seconds=0.2) as (serving, _, _):
+        host, _, port = serving.api.removeprefix("https://").partition(":")
+        with socket.create_connection((host, int(port))) as connection:
+            stuck = await asyncio.to_thread(serving.trust.wrap_socket, connection, server_hostname=host)
+            with stuck:
+                stuck.sendall(f"GET /{'x' * 300} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                assert (await serving.ask(f"{serving.api}/next"))[0] == 200
+
+
+async def test_no_more_wait_than_there_is_memory_for(tmp_path: Path) -> None:
+    """Who comes when as many wait as may is refused at once."""
+    async with fronted(tmp_path, max_connections=1, max_waiting=1, silent_seconds=60) as (serving, _, _):
+        host, _, port = serving.api.removeprefix("https://").partition(":")
+        held = [await asyncio.open_connection(host, int(port), ssl=serving.trust) for _ in range(2)]
+        reader, refused = await asyncio.open_connection(host, int(port), ssl=serving.trust)
+        with suppress(OSError):
+            assert await asyncio.wait_for(reader.read(), 20) == b""
+        for _, writer in (*held, (reader, refused)):
+            writer.transport.abort()
+
+
+async def test_what_is_under_way_at_the_stop_is_answered(tmp_path: Path) -> None:
+    """What is behind finishes it, and the front passes on the whole answer before it ends."""
+    asked, go_on = threading.Event(), threading.Event()
+
+    def slow(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        asked.set()
+        go_on.wait(20)
+        return says_hello(environ, start)
+
+    async with fronted(tmp_path, slow) as (serving, front, behind):
+        answer = asyncio.create_task(serving.ask(f"{serving.api}/x"))
+        assert await asyncio.to_thread(asked.wait, 20)
+        closing = asyncio.create_task(asyncio.to_thread(behind.close))
+        go_on.set()
+        await closing
+        await front.stop()
+        assert await answer == (200, b"/x" * 100_000)
 
 
 def test_the_certificate_is_made_anew_at_half_its_life(tmp_path: Path) -> None:
