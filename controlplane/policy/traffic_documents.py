@@ -98,14 +98,13 @@ def documents_of(
     """
     names = sorted({*(name for name, listed in policy.services.items() if listed.rules), *policy.modes})
     known = protocols or {}
+    held: dict[ServiceName, dict[tuple[str, int], Lease]] = {}
+    for (name, source, port), lease in (leases or {}).items():
+        held.setdefault(name, {})[source, port] = lease
     return tuple(
-        TrafficPolicy(name, written_rules(policy.of(name).rules, known.get(name, {}), _of(name, leases)), policy.modes.get(name))
+        TrafficPolicy(name, written_rules(policy.of(name).rules, known.get(name, {}), held.get(name)), policy.modes.get(name))
         for name in names
     )
-
-
-def _of(service: ServiceName, leases: Mapping[Held, Lease] | None) -> Mapping[tuple[str, int], Lease]:
-    return {(source, port): lease for (name, source, port), lease in (leases or {}).items() if name == service}
 
 
 def written_rules(

@@ -29,6 +29,7 @@ from controlplane.policy.rollouts import (
 )
 from controlplane.policy.rules import Mode
 from controlplane.store.interface import Store, StoreError
+from controlplane.store.stored import SidecarRow
 from controlplane.topology.model import ServiceName
 from controlplane.workflow.modes import Cleared, Modes
 from controlplane.workflow.publish import CompileError, Publisher
@@ -67,15 +68,14 @@ class Rollouts:
         running = {rollout.service for rollout in under_way}
         if len(running) + len(services) > MAX_RUNNING:
             return Refused(f"{MAX_RUNNING} rollouts may run at once", Why.CONFLICT)
-        firsts: list[str] = []
+        able = [row for row in self._store.sidecars() if row.connected and not row.nack_type]
+        firsts: dict[ServiceName, str] = {}
         for name in services:
-            first = self._first_of(name, running)
+            first = self._first_of(name, running, able)
             if isinstance(first, Refused):
                 return first
-            firsts.append(first)
-        cleared = self._modes.clear(
-            [ModeChange(name, policy.mode(name), Mode.ENFORCE) for name in services], actor, override_reason
-        )
+            firsts[name] = first
+        cleared = self._modes.clear([ModeChange(name, policy.mode(name), Mode.ENFORCE) for name in firsts], actor, override_reason)
         if isinstance(cleared, Refused):
             return cleared
         now_ms = self._clock_ms()
@@ -83,9 +83,9 @@ class Rollouts:
         with self._store.transaction() as transaction:
             # Read again, now that nobody else writes: two callers at once must not begin the same.
             now = self._store.rollouts(MAX_RUNNING, running=True)
-            if any(rollout.service in services or rollout.revision is not None for rollout in now):
+            if any(rollout.service in firsts or rollout.revision is not None for rollout in now):
                 return Refused("a rollout of one of these began just now; look at the rollouts", Why.CONFLICT)
-            for name, first in zip(services, firsts, strict=True):
+            for name, first in firsts.items():
                 denied = self._store.denials(str(name))
                 wanted = Rollout(0, name, policy.mode(name), plan, first, actor, now_ms, now_ms, denied_before=denied)
                 begun.append(transaction.add_rollout(wanted))
@@ -97,7 +97,8 @@ class Rollouts:
         self._publisher.refresh()
         return begun
 
-    def _first_of(self, name: ServiceName, running: set[ServiceName]) -> str | Refused:
+    def _first_of(self, name: ServiceName, running: set[ServiceName], able: Sequence[SidecarRow]) -> str | Refused:
+        """The first sidecar of a service, of those that are connected and accept what they are sent."""
         service, mode = self._publisher.topology.services.get(name), self._publisher.policy.mode(name)
         if service is None:
             return Refused(f"there is no service {name}", Why.MISSING)
@@ -105,8 +106,7 @@ class Rollouts:
             return Refused(f"{name} is in mode {mode}; a rollout begins in learn or audit", Why.CONFLICT)
         if name in running:
             return Refused(f"a rollout of {name} is running; roll it back first", Why.CONFLICT)
-        rows = [row for row in self._store.sidecars() if row.workload == str(name)]
-        first = first_of(name, (row.instance for row in rows if row.connected and not row.nack_type))
+        first = first_of(name, (row.instance for row in able if row.workload == str(name)))
         if first is None:
             return Refused(f"no sidecar of {name} is connected and accepts what it is sent", Why.CONFLICT)
         return first

@@ -94,6 +94,13 @@ def test_the_first_sidecar_enforces_and_the_others_keep_their_mode(world: World,
     assert world.publisher.policy.mode(NAME) is Mode.LEARN
 
 
+def test_a_service_that_is_named_twice_has_one_rollout(world: World) -> None:
+    """Two would each take the other for somebody's mode, and one of them would end."""
+    begun = world.driver.start([NAME, NAME], PLAN, "ana")
+    assert not isinstance(begun, Refused)
+    assert [rollout.service for rollout in begun] == [NAME]
+
+
 def test_it_goes_through_its_stages_to_enforce(world: World) -> None:
     world.start()
     assert world.hold().stage is Stage.SHARE
