@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,11 @@ IMAGE = "localhost/picket:test"
 #: What a build needs to know of this machine's way to Debian and to Python's packages.
 _HANDED_IN = ("/etc/ssl/certs", "/etc/pip.conf", "/etc/apt/apt.conf.d/90proxy")
 BUILD_SECONDS = 540
+#: The release that debootstrap makes the base of, where it and the Dockerfile's apt-get look.
+SUITE, MIRROR = "bookworm", "http://deb.debian.org/debian"
+#: The storage driver `vfs` keeps each step as a whole copy.
+NEEDED_BYTES = 6 * 2**30
+_ANSWER_SECONDS = 20
 
 
 def lacking() -> str:
@@ -27,7 +33,34 @@ def lacking() -> str:
     if os.geteuid() != 0:
         found.append("root")
     found += [program for program in ("buildah", "debootstrap", "ip", "nft") if shutil.which(program) is None]
+    places = {tempfile.gettempdir(), str(REPOSITORY)}
+    found += [
+        f"{NEEDED_BYTES >> 30} GiB free in {place}" for place in sorted(places) if shutil.disk_usage(place).free < NEEDED_BYTES
+    ]
+    release = f"{MIRROR}/dists/{SUITE}/InRelease"
+    if not found and not answers(release):
+        found.append(f"a Debian mirror ({release} gives no answer)")
     return ", ".join(found)
+
+
+def answers(url: str) -> bool:
+    """Whether a file can be had in one of the ways that a build takes: debootstrap's, and apt's with its own proxy."""
+    with tempfile.TemporaryDirectory(prefix="picket-image-") as directory:
+        ways = (
+            ["wget", "--quiet", "--tries=1", f"--timeout={_ANSWER_SECONDS}", f"--output-document={directory}/by-wget", url],
+            [
+                "/usr/lib/apt/apt-helper", "-o", f"Acquire::http::Timeout={_ANSWER_SECONDS}", "-o", "Acquire::Retries=0",
+                "download-file", url, f"{directory}/by-apt",
+            ],
+        )  # fmt: skip
+        return any(_succeeds(way) for way in ways if shutil.which(way[0]) is not None)
+
+
+def _succeeds(command: list[str]) -> bool:
+    try:
+        return subprocess.run(command, capture_output=True, check=False, timeout=3 * _ANSWER_SECONDS).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
 
 
 def base_name() -> str:
@@ -95,7 +128,7 @@ def _debootstrap() -> None:
     archive = root.with_suffix(f".{os.getpid()}.tar")
     try:
         packages = "--include=python3,python3-venv,ca-certificates"
-        command = ["debootstrap", "--variant=minbase", packages, "bookworm", str(root)]
+        command = ["debootstrap", "--variant=minbase", packages, SUITE, str(root), MIRROR]
         made = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_SECONDS, check=False)
         assert made.returncode == 0, made.stdout[-2000:] + made.stderr[-2000:]
         subprocess.run(["tar", "-C", str(root), "--exclude=./var/cache/apt/archives/*.deb", "-cf", str(archive), "."], check=True)
