@@ -1,7 +1,7 @@
 """Pages of the violation log with 10,000,000 violations of a month, on SQLite and PostgreSQL: from the query line to the HTML.
 
 Rows are made by the database itself, indices after them. Queries are of every kind, also for what is not there or hardly ever; the
-raw limit is the same page without a query.
+raw limit is the same page without a query. Where PostgreSQL is not installed its figure is left out.
 """
 
 from __future__ import annotations

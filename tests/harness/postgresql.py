@@ -6,7 +6,6 @@ import os
 import pwd
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
+
+from tests.harness.directories import short_directory
 
 _HBA = "local all secretive scram-sha-256\nlocal all all trust\n"
 
@@ -67,8 +68,13 @@ def cluster() -> Iterator[Cluster]:
 def running_cluster(programs: Path) -> Iterator[Cluster]:
     """Start a cluster from the programs in a directory; it is removed at the end."""
     account = _account()
-    # Not under pytest's own directory: that is closed to other users, and a socket's path has at most 107 bytes.
-    directory = Path(tempfile.mkdtemp(prefix="picket-pg-"))
+    # Not under pytest's own directory: that is closed to other users. A server whose run was killed ends by itself within a minute
+    # after its directory was removed.
+    with short_directory("pg") as directory:
+        yield from _running(programs, account, directory)
+
+
+def _running(programs: Path, account: pwd.struct_passwd, directory: Path) -> Iterator[Cluster]:
     data = directory / "data"
 
     def run(*command: str) -> None:
@@ -90,7 +96,6 @@ def running_cluster(programs: Path) -> Iterator[Cluster]:
     finally:
         if (data / "postmaster.pid").exists():
             run("pg_ctl", "-D", str(data), "-m", "immediate", "-w", "stop")
-        shutil.rmtree(directory)
 
 
 @pytest.fixture(scope="session")

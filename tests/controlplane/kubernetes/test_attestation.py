@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from controlplane.identity.spiffe import WorkloadId
 from controlplane.kubernetes import attestation
 from controlplane.kubernetes.attestation import TokenReviews
 from controlplane.kubernetes.client import Client
-from tests.harness.kubeapi import KubernetesApi, running_api
+from tests.harness.kubeapi import KubernetesApi
 
 NOW = 1_900_000_000.0
 
@@ -37,12 +37,6 @@ def known(username: str = "system:serviceaccount:shop:cart", **changed: object) 
         "authentication.kubernetes.io/node-name": ["node-1"],
     }  # fmt: skip
     return {"authenticated": True, "audiences": ["picket"], "user": {"username": username, "uid": "x", "extra": extra}} | changed
-
-
-@pytest.fixture
-def api() -> Iterator[KubernetesApi]:
-    with running_api() as running:
-        yield running
 
 
 @pytest.fixture

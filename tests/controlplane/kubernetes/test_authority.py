@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -12,15 +11,9 @@ import pytest
 from controlplane.identity.authority import AuthorityError, CertificateAuthority
 from controlplane.kubernetes.authority import secret_authority
 from controlplane.kubernetes.client import Client, KubernetesError
-from tests.harness.kubeapi import KubernetesApi, running_api
+from tests.harness.kubeapi import KubernetesApi
 
 NOW = datetime.now(UTC)
-
-
-@pytest.fixture
-def api() -> Iterator[KubernetesApi]:
-    with running_api() as running:
-        yield running
 
 
 async def authority(api: KubernetesApi, trust_domain: str = "picket.test") -> CertificateAuthority:

@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
 
 import pytest
 
 from controlplane.kubernetes import bundles
 from controlplane.kubernetes.bundles import TrustBundles
 from controlplane.kubernetes.client import Client, KubernetesError
-from tests.harness.kubeapi import KubernetesApi, running_api
-
-
-@pytest.fixture
-def api() -> Iterator[KubernetesApi]:
-    with running_api() as running:
-        yield running
+from tests.harness.kubeapi import KubernetesApi
+from tests.harness.mesh import until
 
 
 def held(api: KubernetesApi, namespace: str) -> object:
     found = api.objects.get("configmaps", {}).get(f"{namespace}/picket-trust-bundle")
     return None if found is None else found["data"]
-
-
-async def until(met: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not met():  # noqa: ASYNC110  # the server is another thread
-            await asyncio.sleep(0.002)
 
 
 async def test_it_is_made_once_and_put_right_when_it_was_changed(api: KubernetesApi) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -14,6 +14,7 @@ from controlplane.kubernetes.discovery import Discovery
 from controlplane.kubernetes.topology import Found
 from tests.harness.kubeapi import KubernetesApi, running_api
 from tests.harness.kubeobjects import endpoints, namespace, pod, service
+from tests.harness.mesh import until
 
 
 @pytest.fixture
@@ -27,12 +28,6 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesApi]:
         running.put("endpointslices", "cart-abc", endpoints("cart", {"cart-1": "10.1.0.1"}, {"http": 8080}), "shop")
         running.put("pods", "cart-1", pod("cart-1", "10.1.0.1"), "shop")
         yield running
-
-
-async def until(met: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not met():  # noqa: ASYNC110  # the server is another thread
-            await asyncio.sleep(0.002)
 
 
 async def test_nothing_is_declared_before_all_is_known_and_then_only_what_is_news(

@@ -15,20 +15,13 @@ from controlplane.kubernetes.policies import Policies
 from controlplane.policy.rules import Mode
 from controlplane.topology.model import ServiceName
 from controlplane.workflow.revisions import Published
-from tests.harness.kubeapi import Json, KubernetesApi, running_api
+from tests.harness.kubeapi import Json, KubernetesApi
 from tests.harness.plane import Plane
 from tests.harness.plane import plane as made_plane
 
 CART = ServiceName("shop", "cart")
 SPEC: Json = {"mode": "audit", "rules": [{"from": [{"workload": "default/frontend"}], "ports": [7070]}]}
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-
-
-@pytest.fixture
-def api() -> Iterator[KubernetesApi]:
-    """A cluster without objects."""
-    with running_api() as made:
-        yield made
 
 
 @pytest.fixture

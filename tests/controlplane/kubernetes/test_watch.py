@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,9 @@ from controlplane.kubernetes import watch as watch_module
 from controlplane.kubernetes.client import Client, KubernetesError
 from controlplane.kubernetes.objects import Namespace, Pod
 from controlplane.kubernetes.watch import Watch
-from tests.harness.kubeapi import KubernetesApi, running_api
+from tests.harness.kubeapi import KubernetesApi
 from tests.harness.kubeobjects import pod
-
-
-@pytest.fixture
-def api() -> Iterator[KubernetesApi]:
-    with running_api() as running:
-        yield running
+from tests.harness.mesh import until
 
 
 @pytest.fixture(autouse=True)
@@ -51,12 +46,6 @@ async def watching(api: KubernetesApi, ticks: Callable[[], float] = lambda: 0.0)
         finally:
             running.cancel()
             await asyncio.wait({running})
-
-
-async def until(met: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not met():  # noqa: ASYNC110  # the server is another thread
-            await asyncio.sleep(0.002)
 
 
 def names(made: Watch[Pod]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,30 +14,10 @@ from controlplane.store.sql import SqlStore, open_store
 from controlplane.workflow.accounts import MAX_TOKENS_EACH, USE_NOTED_MS, Accounts, NewToken, Slow
 from controlplane.workflow.attempts import MAX_BY_ADDRESS, MAX_BY_BOTH, WINDOW_MS, Attempts
 from controlplane.workflow.revisions import Done, Refused, Why
+from tests.controlplane.workflow.conftest import Clock
 
 PASSWORD = "correct horse battery"
 VIEWER = Scope(Role.VIEWER)
-
-
-class Clock:
-    """Stands still until it is moved."""
-
-    now_ms = 1_000_000
-
-    def __call__(self) -> int:
-        return self.now_ms
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqlStore]:
-    made = open_store(f"sqlite:///{tmp_path}/picket.db")
-    yield made
-    made.close()
 
 
 @pytest.fixture

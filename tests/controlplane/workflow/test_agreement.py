@@ -18,26 +18,12 @@ from controlplane.workflow.breakglass import BreakGlass
 from controlplane.workflow.publish import Publisher
 from controlplane.workflow.review import Review
 from controlplane.workflow.revisions import Done, Published, Refused, Why
+from tests.controlplane.workflow.conftest import Clock
 from tests.controlplane.workflow.test_review import CART_NAME, CART_TO_DB, DB_NAME, WEB_TO_CART, audited, callers, learn, proposed
 from tests.harness.mesh import NOW_MS, WEB
 
 DAY_MS = 86_400_000
 OWNERS = parse_owners("shop/cart dora emil\nshop/web frida")
-
-
-class Clock:
-    """A clock that somebody sets."""
-
-    def __init__(self) -> None:
-        self.now_ms = NOW_MS
-
-    def __call__(self) -> int:
-        return self.now_ms
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 def reviewing(store: SqlStore, publisher: Publisher, clock: Clock, owners: Owners = OWNERS, *, four_eyes: bool = False) -> Review:
