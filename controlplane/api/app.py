@@ -12,6 +12,7 @@ from controlplane.api import (
     audit,
     breakglass,
     etags,
+    explain,
     graph,
     health,
     idempotency,
@@ -53,7 +54,7 @@ def create_app(services: ApiServices) -> flask.Flask:
     idempotency.install(app, services)
     etags.install(app)
     app.register_blueprint(health.blueprint(services))
-    learning = (graph, imports, readiness, proposals, owners, preview, replay, parity, asks)
+    learning = (graph, imports, readiness, proposals, owners, preview, replay, parity, explain, asks)
     enforcing = (policy, applying, modes, rollouts, proofs, leases, breakglass)
     for topic in (*learning, *enforcing, violations, incidents, sidecars, tokens, users, access_tokens, sinks, audit):
         app.register_blueprint(topic.blueprint(services), url_prefix=PREFIX)

@@ -61,6 +61,7 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "parity.show": _read("Where sidecars said something else than the policy", asked.ReplayQuery, review.Parity),
         "owners.show": _read("Who has to agree to which edges", asked.Nothing, proposal_schemas.Ownership, conflicts=True),
         "readiness.show": _read("Whether enough was seen to enforce", asked.ReadinessQuery, review.Readiness, names=True),
+        "explain.show": _read("What becomes of a request, and why", asked.ExplainQuery, revisions.Explanation, names=True),
         "asks.several": _read("Edges that are asked for", asked.AsksQuery, review.Asks),
         "asks.ask": _write("Ask for an edge", asked.AskBody, review.Asked),
         "leases.several": _read("Approved edges with their leases", asked.LeasesQuery, review.Leases, names=True),

@@ -277,6 +277,16 @@ class ReadinessQuery(Struct, frozen=True, forbid_unknown_fields=True):
     service: _Name = ""
 
 
+class ExplainQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A request to a service; without a ``port`` to its first one. ``source`` is a workload, or "ip:ADDRESS"."""
+
+    source: Annotated[_Name, Meta(min_length=1)]
+    destination: Annotated[_Name, Meta(min_length=1)]
+    port: Annotated[int, Meta(ge=1, le=65535)] | None = None
+    method: Annotated[str, Meta(max_length=64)] = ""
+    path: Annotated[str, Meta(max_length=1024)] = ""
+
+
 class ReplayBody(Struct, frozen=True, forbid_unknown_fields=True):
     """Files as if they were applied, on what was used within so many ``days``; ``prune`` as in `ApplyBody`."""
 

@@ -15,6 +15,25 @@ class Rule(msgspec.Struct, frozen=True):
     http: list[HttpMatch]
 
 
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of a request under a revision.
+
+    ``verdict`` is allowed, would-deny or denied; ``decided_by`` is the end whose sidecar says so, source or destination, and
+    ``text`` why. ``rule`` is what lets it pass, ``deny_id`` what it would be reported as.
+    """
+
+    source: str
+    destination: str
+    port: int
+    verdict: str
+    decided_by: str
+    text: str
+    rule: Rule | None
+    deny_id: str
+    revision: int
+    mode: str
+
+
 class ServiceRules(msgspec.Struct, frozen=True):
     """A service's allow-list; ``revision`` is the one in which it last changed."""
 

@@ -21,6 +21,7 @@ LEAST: Mapping[str, Role] = MappingProxyType(
         "map.draw": Role.VIEWER,
         "preview.in_force": Role.VIEWER,
         "preview.of_proposal": Role.VIEWER,
+        "explain.show": Role.VIEWER,
         "asks.several": Role.VIEWER,
         "asks.ask": Role.DEVELOPER,
         "leases.several": Role.VIEWER,

@@ -13,8 +13,10 @@ from controlplane.flows.model import Violation
 from controlplane.graph.chart import ChartedEdge
 from controlplane.graph.learn import GraphEdge
 from controlplane.policy.audit import AuditEvent, Broken, Intact
+from controlplane.policy.evaluate import Allowed
+from controlplane.policy.explain import Explanation
 from controlplane.policy.proofs import Proof, Target
-from controlplane.policy.rules import HttpMatch, Policy
+from controlplane.policy.rules import HttpMatch, Mode, Policy, Rule
 from controlplane.store.stored import SidecarRow, StoredRevision
 from controlplane.topology.model import Service
 
@@ -92,15 +94,29 @@ def revision(stored: StoredRevision | None, policy: Policy, active: int, proofs:
         revisions.ServiceRules(
             str(name),
             listed.revision,
-            [
-                revisions.Rule(str(rule.source), rule.port, http(rule.http))
-                for rule in sorted(listed.rules, key=lambda rule: (str(rule.source), rule.port))
-            ],
+            [rule(found) for found in sorted(listed.rules, key=lambda found: (str(found.source), found.port))],
         )
         for name, listed in sorted(policy.services.items())
         if listed.rules
     ]
     return revisions.Revision(**_revision(stored, policy, active, proofs), services=services)
+
+
+def rule(found: Rule) -> revisions.Rule:
+    """A rule."""
+    return revisions.Rule(str(found.source), found.port, http(found.http))
+
+
+def explanation(found: Explanation, revision: int, mode: Mode) -> revisions.Explanation:
+    """What becomes of a request, by the revision and the mode of its destination."""
+    request, outcome = found.request, found.outcome
+    passed = outcome.rule if isinstance(outcome, Allowed) else None
+    return revisions.Explanation(
+        source=str(request.source or f"ip:{request.source_address}"), destination=str(request.destination), port=request.port,
+        verdict=found.verdict, decided_by="source" if found.is_at_source else "destination", text=found.text,
+        rule=None if passed is None else rule(passed), deny_id="" if isinstance(outcome, Allowed) else str(outcome.deny_id),
+        revision=revision, mode=str(mode),
+    )  # fmt: skip
 
 
 def violation(found: Violation) -> schemas.Violation:

@@ -14,6 +14,7 @@ from controlplane.cli.audit import audit
 from controlplane.cli.breakglass import break_glass
 from controlplane.cli.connection import NotFoundError
 from controlplane.cli.demo import demo
+from controlplane.cli.explain import explain
 from controlplane.cli.graph import show_map
 from controlplane.cli.incidents import incidents
 from controlplane.cli.learn import learn
@@ -57,6 +58,7 @@ for _command in (
     comment,
     controlplane,
     demo,
+    explain,
     incidents,
     learn,
     leases,

@@ -18,6 +18,7 @@ _LISTED = 3
 class Explanation:
     """What becomes of a request, whether the source's own sidecar decides (or else the destination's), and why, in words."""
 
+    request: Request
     outcome: Outcome
     is_at_source: bool
     text: str
@@ -41,9 +42,9 @@ def explain(policy: Policy, request: Request, *, is_guarded: bool) -> Explanatio
     """Follow a request from sidecar to sidecar. ``is_guarded``: one stands at the destination; else the source's decides alone."""
     outward = evaluate_egress(policy, request, sees_requests=not is_guarded)
     if isinstance(outward, Denied) or not is_guarded:
-        return Explanation(outward, is_at_source=True, text=_why(policy, request, outward))
+        return Explanation(request, outward, is_at_source=True, text=_why(policy, request, outward))
     inward = evaluate(policy, request)
-    return Explanation(inward, is_at_source=False, text=_why(policy, request, inward))
+    return Explanation(request, inward, is_at_source=False, text=_why(policy, request, inward))
 
 
 def _why(policy: Policy, request: Request, outcome: Outcome) -> str:

@@ -14,13 +14,13 @@ import flask
 from msgspec import Meta, Struct
 
 from controlplane.api import shapes
-from controlplane.api.names import end_named, service_named
+from controlplane.api.explain import explained
+from controlplane.api.names import service_named
 from controlplane.api.reading import read_query
 from controlplane.graph.chart import ChartedEdge, chart
 from controlplane.graph.evidence import DAY_MS
-from controlplane.policy.documents import parse_source
-from controlplane.policy.explain import Explanation, explain, request_from
-from controlplane.policy.rules import HttpMatch, Mode
+from controlplane.policy.explain import Explanation
+from controlplane.policy.rules import Mode
 from controlplane.store.stored import ViolationFilter
 from controlplane.topology.model import Service, ServiceName
 from controlplane.web.guard import Console
@@ -86,7 +86,7 @@ def blueprint(console: Console) -> flask.Blueprint:
         ]
         running = [one for one in api.store.rollouts(_MAX_RUNNING, running=True) if one.service == service.name]
         mode = now.policy.mode(service.name)
-        explained, mistake = _explained(service, query) if query.source else (None, "")
+        explanation, mistake = _explained(service, query) if query.source else (None, "")
         page = flask.render_template(
             "service.html", service=service, name=shown, mode=mode, listed=now.policy.of(service.name),
             callers=_by(edges, shown, "destination"), callees=_by(edges, shown, "source"),
@@ -94,22 +94,16 @@ def blueprint(console: Console) -> flask.Blueprint:
             held=[edge for edge in api.review.leases.held() if edge.service == service.name],
             violations=sorted({v.id: v for v in violations}.values(), key=lambda v: -v.last_seen_ms), running=running,
             sidecars=[shapes.sidecar(row) for row in api.store.sidecars() if row.workload == str(service.workload)],
-            query=query, explained=explained, mistake=mistake,
+            query=query, explained=explanation, mistake=mistake,
         )  # fmt: skip
         return page, HTTPStatus.UNPROCESSABLE_ENTITY if mistake else HTTPStatus.OK
 
     def _explained(service: Service, query: ExplainQuery) -> tuple[Explanation | None, str]:
         """What becomes of the request, or else why there is no such request."""
-        now = api.publisher.in_force
         try:
-            source = parse_source(end_named(now.topology, query.source.strip()))
-            HttpMatch(query.method, query.path)
+            return explained(api, service, query.source, int(query.port or 0), query.method, query.path), ""
         except ValueError as error:
             return None, str(error)
-        port = int(query.port or (service.ports[0].number if service.ports else 0))
-        path = query.path or ("/" if query.method else "")
-        request = request_from(source, service.name, port, query.method, path)
-        return explain(now.policy, request, is_guarded=service.meshed), ""
 
     return routes
 

@@ -259,6 +259,22 @@ def test_what_came_over_the_wire_does_not_drive_the_terminal(plane: Plane, picke
         assert "owned" in out
 
 
+def test_a_request_is_explained(learned: Plane, picket: Picket) -> None:
+    """By the same words as in the console's box."""
+    picket("proposals")
+    picket("approve", "1")
+    picket("mode", "shop/cart", "enforce")
+    told = picket("explain", "frontend", "cart:7070", "POST", "/shop.Cart/Get")
+    assert told.out.splitlines()[0] == "frontend -> shop/cart:7070 POST /shop.Cart/Get: allowed"
+    assert "the sidecar of the destination decides: a rule of shop/cart holds it" in told.out
+    denied = picket("explain", "ip:10.9.9.9", "cart")
+    assert "ip:10.9.9.9 -> shop/cart:7070: denied as deny:shop/cart@r1" in denied.out
+    found = picket("explain", "shop/pay", "cart", "-o", "json").json
+    assert (found["verdict"], found["decided_by"], found["port"], found["mode"]) == ("denied", "source", 7070, "enforce")
+    wrong = picket("explain", "ip:x", "cart")
+    assert (wrong.code, "ip:ADDRESS" in wrong.err) == (1, True)
+
+
 def test_sidecars_are_shown_with_what_they_refused(plane: Plane, picket: Picket) -> None:
     assert picket("sidecars").out.startswith("no sidecar was ever here")
     plane.sidecar(SidecarRow("shop/cart", "cart-0", True, 1, "v1", "v1", 3, envoy_version="1.40.0"))
