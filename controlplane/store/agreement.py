@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -12,10 +12,7 @@ from controlplane.policy.approvals import Approval, Comment
 from controlplane.policy.leases import from_ms, to_ms
 from controlplane.policy.traffic_policy import Lease
 from controlplane.store import tables
-from controlplane.store.statements import next_number, upsert
-
-#: Values of one statement: older SQLite takes 999.
-_CHUNK = 500
+from controlplane.store.statements import next_number, parts, upsert
 
 
 def upsert_approvals(connection: Connection, approvals: Iterable[Approval]) -> None:
@@ -26,7 +23,7 @@ def upsert_approvals(connection: Connection, approvals: Iterable[Approval]) -> N
 
 def delete_approvals(connection: Connection, questions: Collection[str]) -> None:
     """Forget who agreed to some questions: they are decided."""
-    for part in _parts(questions):
+    for part in parts(sorted(set(questions))):
         connection.execute(delete(tables.approvals).where(tables.approvals.c.question.in_(part)))
 
 
@@ -40,7 +37,7 @@ def select_approvals(connection: Connection, questions: Collection[str], since_m
     table = tables.approvals
     found = [
         Approval(row.question, row.actor, row.at_ms, _lease(row))
-        for part in _parts(questions)
+        for part in parts(sorted(set(questions)))
         for row in connection.execute(select(table).where(table.c.question.in_(part), table.c.at_ms >= since_ms))
     ]
     return sorted(found, key=lambda approval: (approval.at_ms, approval.actor))
@@ -58,7 +55,7 @@ def select_comments(connection: Connection, edges: Collection[str]) -> list[Comm
     table = tables.comments
     found = [
         Comment(row.id, row.edge, row.actor, row.text, row.at_ms)
-        for part in _parts(edges)
+        for part in parts(sorted(set(edges)))
         for row in connection.execute(select(table).where(table.c.edge.in_(part)))
     ]
     return sorted(found, key=lambda comment: comment.id)
@@ -75,8 +72,3 @@ def _row(approval: Approval) -> dict[str, Any]:
 
 def _lease(row: Any) -> Lease:
     return Lease(row.owner, row.reason, row.ticket, None if row.expires_ms is None else from_ms(row.expires_ms))
-
-
-def _parts(keys: Collection[str]) -> Iterator[list[str]]:
-    wanted = sorted(set(keys))
-    return (wanted[start : start + _CHUNK] for start in range(0, len(wanted), _CHUNK))

@@ -12,7 +12,7 @@ from controlplane.policy.documents import parse_source
 from controlplane.policy.rules import Rule
 from controlplane.store import tables
 from controlplane.store.matches import dump_matches, load_matches
-from controlplane.store.statements import next_number
+from controlplane.store.statements import next_number, parts
 from controlplane.topology.model import parse_service_name
 
 
@@ -32,8 +32,9 @@ def insert_ask(connection: Connection, ask: Ask) -> Ask:
 def close_asks(connection: Connection, asks: Sequence[int], closed_by: str, now_ms: int) -> None:
     """Mark some as decided; those that are already stay as they are."""
     table = tables.asks
-    statement = update(table).where(table.c.id.in_(asks), table.c.closed_ms.is_(None))
-    connection.execute(statement.values(closed_ms=now_ms, closed_by=closed_by))
+    for part in parts(asks):
+        statement = update(table).where(table.c.id.in_(part), table.c.closed_ms.is_(None))
+        connection.execute(statement.values(closed_ms=now_ms, closed_by=closed_by))
 
 
 def select_asks(connection: Connection, limit: int, after: int = 0) -> list[Ask]:

@@ -10,14 +10,12 @@ import msgspec
 from sqlalchemy import Connection, func, select, update
 
 from controlplane.store import tables
-from controlplane.store.statements import lock_number, newest, next_number
+from controlplane.store.statements import lock_number, newest, next_number, parts
 from controlplane.violations.handling import Incident, Note, Status
 from controlplane.violations.incidents import Found, Kind, Use
 
 _NAMES = ("sources", "places")
 _PLAIN = tuple(field.name for field in fields(Found) if field.name not in {"kind", *_NAMES})
-#: Bound values of one query; older SQLite takes 999.
-_CHUNK = 500
 
 
 def lock_incidents(connection: Connection, since_ms: int) -> list[Incident]:
@@ -84,11 +82,10 @@ def select_notes(connection: Connection, incident_id: int, limit: int) -> list[N
 def select_first_uses(connection: Connection, sources: Iterable[str]) -> dict[Use, int]:
     """When each edge of these sources was first allowed."""
     table = tables.edges.c
-    wanted = sorted(set(sources))
     found: dict[Use, int] = {}
-    for start in range(0, len(wanted), _CHUNK):
+    for part in parts(set(sources)):
         query = select(table.source, table.destination, table.port, func.min(table.first_seen_ms))
-        query = query.where(table.source.in_(wanted[start : start + _CHUNK]))
+        query = query.where(table.source.in_(part))
         for source, destination, port, first_ms in connection.execute(query.group_by(table.source, table.destination, table.port)):
             found[source, destination, port] = first_ms
     return found

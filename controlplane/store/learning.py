@@ -19,12 +19,11 @@ from controlplane.graph.ledger import MAX_EDGES_A_SOURCE, Ledger, Shapes, group_
 from controlplane.graph.packed import pack_evidence, unpack_evidence
 from controlplane.store import tables
 from controlplane.store.known import Known
-from controlplane.store.statements import upsert
+from controlplane.store.statements import parts, upsert
 
 #: More than this in one flow or loss is no count; with it, sums stay far inside 64 bits.
 MAX_COUNT = 2**40
 _SUMS = {"count": "add", "first_seen_ms": "least", "last_seen_ms": "greatest"}
-_CHUNK = 500
 _MAX_KNOWN_USES = 50_000
 #: All peers without identity count as one source; no name begins like this.
 _ADDRESSES = ("ip:", "ip;")
@@ -163,7 +162,7 @@ def select_overflowing(connection: Connection, max_edges_a_source: int = MAX_EDG
 
 def remove_edges(connection: Connection, names: Sequence[bytes]) -> None:
     """Remove edges and what is known of their use."""
-    for chunk in _chunks(names):
+    for chunk in parts(names):
         for table in (tables.evidence, tables.edges):
             connection.execute(delete(table).where(table.c.key_hash.in_(chunk)))
 
@@ -174,7 +173,7 @@ def _stored_evidence(connection: Connection, names: Sequence[bytes]) -> dict[byt
     query = select(table.c.key_hash, kept.packed, table.c.count, table.c.first_seen_ms, table.c.last_seen_ms).select_from(joined)
     return {
         bytes(row[0]): _evidence(row[1], *row[2:])
-        for chunk in _chunks(names)
+        for chunk in parts(names)
         for row in connection.execute(query.where(table.c.key_hash.in_(chunk)))
     }
 
@@ -189,13 +188,9 @@ def _present(connection: Connection, names: Sequence[bytes]) -> set[bytes]:
     table = tables.edges.c
     return {
         bytes(row[0])
-        for chunk in _chunks(names)
+        for chunk in parts(names)
         for row in connection.execute(select(table.key_hash).where(table.key_hash.in_(chunk)))
     }
-
-
-def _chunks(names: Sequence[bytes]) -> Iterable[Sequence[bytes]]:
-    return (names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK))
 
 
 def _of_group(group: str) -> ColumnElement[bool]:

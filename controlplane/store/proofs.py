@@ -14,11 +14,9 @@ from sqlalchemy import Connection, func, select, update
 from controlplane.flows.model import Flow, Verdict, Violation
 from controlplane.policy.proofs import Answer, Proof, Status, Target, mark_of
 from controlplane.store import tables
-from controlplane.store.statements import next_number
+from controlplane.store.statements import next_number, parts
 from controlplane.topology.model import parse_service_name
 
-#: Bound values of one query; older SQLite takes 999.
-_CHUNK = 500
 _OPEN = (str(Status.ASKED), str(Status.TRYING))
 
 
@@ -99,10 +97,9 @@ def _tried(connection: Connection, marks: Sequence[str]) -> Mapping[str, Any]:
     """The proofs with these marks of which no denial was reported yet."""
     table = tables.proofs.c
     found: dict[str, Any] = {}
-    for start in range(0, len(marks), _CHUNK):
-        query = select(table.id, table.mark, table.source, table.service, table.port).where(
-            table.mark.in_(marks[start : start + _CHUNK]), table.violation.is_(None)
-        )
+    for part in parts(marks):
+        query = select(table.id, table.mark, table.source, table.service, table.port)
+        query = query.where(table.mark.in_(part), table.violation.is_(None))
         found |= {row.mark: row for row in connection.execute(query)}
     return found
 

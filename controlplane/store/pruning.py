@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, delete, exists, f
 
 from controlplane.graph.evidence import HOUR_MS
 from controlplane.store import tables
+from controlplane.store.statements import parts
 from controlplane.store.stored import Prunable
 
 #: Keys of one statement: six columns of each are bound at most, and older SQLite takes 999 values.
@@ -42,10 +43,10 @@ def remove_stale(connection: Connection, what: Prunable, bound: int, keys: Seque
         connection.execute(delete(totals).where(_before(totals.c.hour, max(0, min(bound // HOUR_MS, _MAX_HOUR)))))
     if what is Prunable.INCIDENTS:
         notes = tables.incident_notes
-        gone = [key[0] for key in keys]
-        for start in range(0, len(gone), _CHUNK):
-            among = notes.c.incident.in_(gone[start : start + _CHUNK])
-            connection.execute(delete(notes).where(among, ~exists().where(tables.incidents.c.id == notes.c.incident)))
+        for part in parts([key[0] for key in keys]):
+            connection.execute(
+                delete(notes).where(notes.c.incident.in_(part), ~exists().where(tables.incidents.c.id == notes.c.incident))
+            )
     if what is Prunable.SIDECARS:
         sidecars, reports = tables.sidecars.c, tables.reports.c
         same = and_(sidecars.workload == reports.workload, sidecars.instance == reports.instance)

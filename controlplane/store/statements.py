@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from sqlalchemy import Column, ColumnElement, Connection, Select, Table, bindparam, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -11,6 +11,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from controlplane.store import tables
 
 MAX_SUM = 2**62
+#: Values of one statement's list: older SQLite takes 999 in all.
+_LISTED = 500
+Value = TypeVar("Value")
 
 
 def upsert(
@@ -99,6 +102,12 @@ def _changed(how: str, old: ColumnElement[Any], new: ColumnElement[Any], *, post
         case "first":
             return func.coalesce(old, new)
     raise ValueError(f"{how!r} is no way to change a column")
+
+
+def parts(values: Collection[Value]) -> Iterator[list[Value]]:
+    """Values for the lists of several statements (``IN``), none of them too long for a database."""
+    listed = list(values)
+    return (listed[start : start + _LISTED] for start in range(0, len(listed), _LISTED))
 
 
 def newest(number: Column[Any], limit: int, before: int | None) -> Select[Any]:

@@ -16,11 +16,9 @@ from sqlalchemy import Connection, select
 from controlplane.flows.model import EdgeKey, Flow, Verdict, Violation
 from controlplane.graph.evidence import HOUR_MS
 from controlplane.store import tables
-from controlplane.store.statements import add_rows, change_rows, lock_number, set_number, upsert
+from controlplane.store.statements import add_rows, change_rows, lock_number, parts, set_number, upsert
 
 _MAX_COUNT = 2**40
-#: Bound values of one query; older SQLite takes 999.
-_CHUNK = 500
 _SUMS = {"count": "add", "first_seen_ms": "least", "last_seen_ms": "greatest"}
 
 
@@ -132,12 +130,12 @@ class ViolationRecording:
         """The rows, stored or opened in this transaction, that may take these flows, which come in the order of time."""
         earliest_ms = ordered[0][1].first_seen_ms - self._window_ms
         latest_ms = ordered[-1][1].first_seen_ms + self._window_ms
-        kinds = list({fingerprint for fingerprint, _ in ordered})
+        kinds = {fingerprint for fingerprint, _ in ordered}
         found = {kind: list(self._opened_windows[kind]) for kind in kinds if kind in self._opened_windows}
         table = tables.violations.c
-        for start in range(0, len(kinds), _CHUNK):
+        for part in parts(kinds):
             query = select(table.fingerprint, table.id, table.opened_ms).where(
-                table.fingerprint.in_(kinds[start : start + _CHUNK]), table.opened_ms.between(earliest_ms, latest_ms)
+                table.fingerprint.in_(part), table.opened_ms.between(earliest_ms, latest_ms)
             )
             for fingerprint, number, opened_ms in self._connection.execute(query):
                 found.setdefault(bytes(fingerprint), []).append(_Window(number, opened_ms))
