@@ -123,6 +123,15 @@ def test_the_webhook_reads_its_rules(values: Json) -> None:
     assert (ports["grpc"], ports["enroll"], ports["webhook"]) == (7601, 7602, 443)
 
 
+def test_settings_hold_for_sidecars_too(tmp_path: Path) -> None:
+    """A pod's token is for whom the control plane asks about, and its sidecar is of the same mesh."""
+    release = rendered({"settings": {"kubernetes-audience": "mesh", "trust-domain": "mesh.example"}})
+    read = parse_rules(release.one("ConfigMap")["data"]["injection.yaml"].encode(), "injection.yaml")
+    told = settings(release, tmp_path)
+    assert (read.audience, read.environment["PICKET_SIDECAR_TRUST_DOMAIN"]) == ("mesh", "mesh.example")
+    assert (told.kubernetes_audience, told.trust_domain) == ("mesh", "mesh.example")
+
+
 def test_the_certificate_has_the_names_that_are_dialled(values: Json, tmp_path: Path) -> None:
     """By sidecars, by the API server, by Prometheus, and by an ingress."""
     release = rendered(values)
