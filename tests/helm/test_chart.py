@@ -123,6 +123,13 @@ def test_the_webhook_reads_its_rules(values: Json) -> None:
     assert (ports["grpc"], ports["enroll"], ports["webhook"]) == (7601, 7602, 443)
 
 
+def test_a_number_is_a_quantity_as_everywhere() -> None:
+    """As `--set injection.resources.limits.cpu=2` makes it."""
+    release = rendered({"injection": {"resources": {"limits": {"cpu": 2, "memory": "300Mi"}, "requests": {"cpu": 0.5}}}})
+    read = parse_rules(release.one("ConfigMap")["data"]["injection.yaml"].encode(), "injection.yaml")
+    assert (dict(read.resources.limits), read.resources.requests["cpu"]) == ({"cpu": "2", "memory": "300Mi"}, "0.5")
+
+
 def test_settings_hold_for_sidecars_too(tmp_path: Path) -> None:
     """A pod's token is for whom the control plane asks about, and its sidecar is of the same mesh."""
     release = rendered({"settings": {"kubernetes-audience": "mesh", "trust-domain": "mesh.example"}})
@@ -295,6 +302,7 @@ def test_the_notes_say_what_stays(values: Json) -> None:
         ({"injection": {"failurePolicy": "Sometimes"}}, "failurePolicy"),
         ({"image": {"repository": "a b"}}, "repository"),
         ({"settings": {"four-eye": True}}, "four-eye"),
+        ({"metrics": {"podMonitor": {"tokenSecret": {"name": "x"}}}}, "tokenSecret"),
     ],
 )
 def test_values_that_cannot_be_are_told(wrong: Json, reason: str) -> None:

@@ -16,9 +16,13 @@ _NAMESPACE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 _OPTION = re.compile(r"[A-Z][A-Z0-9_]{0,63}\Z")
 
 
+#: Kubernetes takes numbers as quantities, too: `cpu: 2`.
+_Quantities = dict[str, str | int | float]
+
+
 class _Asked(msgspec.Struct, forbid_unknown_fields=True, rename="camel", frozen=True):
-    requests: dict[str, str] = {}
-    limits: dict[str, str] = {}
+    requests: _Quantities = {}
+    limits: _Quantities = {}
 
 
 class _Document(msgspec.Struct, forbid_unknown_fields=True, rename="camel", frozen=True):
@@ -78,5 +82,9 @@ def parse_rules(text: bytes, file: str) -> Rules:
         pull_secrets=tuple(found.pull_secrets),
         exclusions_allowed=frozenset(found.exclusions_allowed),
         environment=found.environment,
-        resources=DEFAULT_RESOURCES if asked is None else Resources(asked.requests, asked.limits),
+        resources=DEFAULT_RESOURCES if asked is None else Resources(_texts(asked.requests), _texts(asked.limits)),
     )
+
+
+def _texts(quantities: _Quantities) -> dict[str, str]:
+    return {name: str(quantity) for name, quantity in quantities.items()}
