@@ -19,8 +19,8 @@ from controlplane.api.access import PEER_USER
 from controlplane.api.reading import MAX_LARGE_BODY_BYTES
 from controlplane.settings import Listen
 
-#: Browsers that follow something live hold up to `web.tails.MAX_OPEN` of them.
-THREADS = 12
+#: Browsers that follow something live hold up to twice `web.tails.MAX_OPEN` of them.
+THREADS = 16
 STOP_SECONDS = 5.0
 _UCRED = struct.Struct("3i")
 

@@ -1,11 +1,7 @@
-"""What a page of the map is made of: reads the query, the graph, uses and violations of its time, and puts them together.
-
-The learned graph is kept for a moment: everybody who looks at the map asks for it again and again.
-"""
+"""What a page of the map is made of: reads the query, the graph, uses and violations of its time, and puts them together."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -16,6 +12,7 @@ from msgspec import Meta, Struct
 from controlplane.api import outcomes
 from controlplane.api.names import end_named
 from controlplane.api.problems import problem
+from controlplane.api.services import ApiServices
 from controlplane.graph.atlas import Atlas, View, look
 from controlplane.graph.chart import ChartedEdge, chart
 from controlplane.graph.evidence import HOUR_MS
@@ -28,11 +25,8 @@ from controlplane.policy.rules import Policy
 from controlplane.store.stored import ViolationFilter
 from controlplane.topology.model import Topology
 from controlplane.web.choice import MAX_TEXT, read_rows
-from controlplane.web.guard import Console
 from controlplane.workflow.revisions import Refused
 
-#: How old the learned graph of a page may be.
-FRESH_MS = 3_000
 #: The newest violations that the map counts.
 MAX_VIOLATIONS = 5_000
 #: Uses by the hour that are counted for a time, the newest.
@@ -77,64 +71,51 @@ class Seen:
     topology: Topology
 
 
-class Observatory:
-    """Makes views of one control plane's map. Safe to call from several threads."""
+def see(api: ApiServices, query: MapQuery) -> Seen:
+    """One view.
 
-    def __init__(self, console: Console) -> None:
-        self._api = console.api
-        self._lock = threading.Lock()
-        self._learned: tuple[int, list[GraphEdge]] | None = None
+    Raises:
+        ApiProblemError: an expression that cannot be read.
+    """
+    now, now_ms = api.publisher.in_force, api.clock_ms()
+    charted = chart(now.policy, api.review.glance.edges(), now.topology)
+    since_ms = max(now_ms - int(query.hours or VIOLATION_HOURS) * HOUR_MS, 1)
+    used = uses(api.store.history(since_ms // HOUR_MS, MAX_FLOWS)) if query.hours else None
+    refused = api.store.violations(ViolationFilter(since_ms=since_ms), MAX_VIOLATIONS)
+    radius = _radius(api, query, now_ms)
+    links = links_of(charted, refused, used, float(query.hours or 1))
+    there = {link.pair for link in links}
+    links += [_wished(edge) for pair, edge in radius.rows.items() if pair not in there]
+    kinds = kinds_of(now.topology)
+    names = {*kinds, *(end for link in links for end in link.pair)}
+    focus = end_named(now.topology, query.focus.strip())
+    opened = None if query.open is None else _opened(query.open, names)
+    view = View(_read("find", query.find), _read("hide", query.hide), focus if focus in names else "", query.hops, opened)
+    modes = {str(name): now.policy.mode(name) for name in now.topology.services}
+    found = look([node_of(name, kinds) for name in sorted(names)], links, modes, view)
+    return Seen(found, radius, charted, now.policy, now.topology)
 
-    def see(self, query: MapQuery) -> Seen:
-        """One view.
 
-        Raises:
-            ApiProblemError: an expression that cannot be read.
-        """
-        now, now_ms = self._api.publisher.in_force, self._api.clock_ms()
-        charted = chart(now.policy, self._graph(now_ms), now.topology)
-        since_ms = max(now_ms - int(query.hours or VIOLATION_HOURS) * HOUR_MS, 1)
-        used = uses(self._api.store.history(since_ms // HOUR_MS, MAX_FLOWS)) if query.hours else None
-        refused = self._api.store.violations(ViolationFilter(since_ms=since_ms), MAX_VIOLATIONS)
-        radius = self._radius(query, now_ms)
-        links = links_of(charted, refused, used, float(query.hours or 1))
-        there = {link.pair for link in links}
-        links += [_wished(edge) for pair, edge in radius.rows.items() if pair not in there]
-        kinds = kinds_of(now.topology)
-        names = {*kinds, *(end for link in links for end in link.pair)}
-        focus = end_named(now.topology, query.focus.strip())
-        opened = None if query.open is None else _opened(query.open, names)
-        view = View(_read("find", query.find), _read("hide", query.hide), focus if focus in names else "", query.hops, opened)
-        modes = {str(name): now.policy.mode(name) for name in now.topology.services}
-        found = look([node_of(name, kinds) for name in sorted(names)], links, modes, view)
-        return Seen(found, radius, charted, now.policy, now.topology)
+def _radius(api: ApiServices, query: MapQuery, now_ms: int) -> Radius:
+    """What the proposal of a query does.
 
-    def _radius(self, query: MapQuery, now_ms: int) -> Radius:
-        """What the proposal of a query does.
-
-        Raises:
-            ApiProblemError: there is no such proposal, or it has no such rows.
-        """
-        if not query.proposal:
-            return Radius()
-        number, rows = int(query.proposal), read_rows([query.rows])
-        if rows is None:
-            detail, remedy = "rows are numbers such as 1-4,7", "choose rows on the proposal's page"
-            raise problem(HTTPStatus.BAD_REQUEST, "query", detail, where="query.rows", remedy=remedy)
-        stored = self._api.store.proposal(number)
-        listed = dict(enumerate(load_proposal(stored.document), 1)) if stored is not None else {}
-        wanted = rows or frozenset(listed)
-        outcome = self._api.review.preview(number, now_ms, wanted)
-        if isinstance(outcome, Refused):
-            raise outcomes.refusal(outcome, "look at the list of proposals")
-        chosen = [listed[row].edge for row in sorted(wanted)]
-        return Radius({(e.source, e.destination): e for e in chosen}, {change.target: change.text for change in outcome.reach})
-
-    def _graph(self, now_ms: int) -> list[GraphEdge]:
-        with self._lock:
-            if self._learned is None or not 0 <= now_ms - self._learned[0] < FRESH_MS:
-                self._learned = now_ms, self._api.review.learned()
-            return self._learned[1]
+    Raises:
+        ApiProblemError: there is no such proposal, or it has no such rows.
+    """
+    if not query.proposal:
+        return Radius()
+    number, rows = int(query.proposal), read_rows([query.rows])
+    if rows is None:
+        detail, remedy = "rows are numbers such as 1-4,7", "choose rows on the proposal's page"
+        raise problem(HTTPStatus.BAD_REQUEST, "query", detail, where="query.rows", remedy=remedy)
+    stored = api.store.proposal(number)
+    listed = dict(enumerate(load_proposal(stored.document), 1)) if stored is not None else {}
+    wanted = rows or frozenset(listed)
+    outcome = api.review.preview(number, now_ms, wanted)
+    if isinstance(outcome, Refused):
+        raise outcomes.refusal(outcome, "look at the list of proposals")
+    chosen = [listed[row].edge for row in sorted(wanted)]
+    return Radius({(e.source, e.destination): e for e in chosen}, {change.target: change.text for change in outcome.reach})
 
 
 def _wished(edge: GraphEdge) -> Link:

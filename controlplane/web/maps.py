@@ -20,7 +20,7 @@ from controlplane.graph.render import svg, text
 from controlplane.graph.render.layout import arrange
 from controlplane.graph.render.picture import Node, picture_of
 from controlplane.topology.model import ServiceName
-from controlplane.web.atlas import MapQuery, Observatory, Seen
+from controlplane.web.atlas import MapQuery, Seen, see
 from controlplane.web.guard import Console
 
 #: Links that the table shows; the words of `find` come first in it.
@@ -74,17 +74,17 @@ class _Picture(msgspec.Struct):
 def blueprint(console: Console) -> flask.Blueprint:
     """The page, its data and its files."""
     routes = flask.Blueprint("map", __name__)
-    observatory = Observatory(console)
+    api = console.api
 
     @routes.get("/map")
     def show() -> flask.typing.ResponseReturnValue:
         query = read_query(MapQuery)
         try:
-            seen, mistake = observatory.see(query), None
+            seen, mistake = see(api, query), None
         except ApiProblemError as error:
             mistake = error.problem
             query = msgspec.structs.replace(query, find="", hide="", proposal="", rows="")
-            seen = observatory.see(query)
+            seen = see(api, query)
         atlas = seen.atlas
         given = {name: value for name, value in flask.request.args.items() if value}
         order = list(State)
@@ -97,17 +97,16 @@ def blueprint(console: Console) -> flask.Blueprint:
 
     @routes.get("/map/data")
     def data() -> flask.Response:
-        seen = observatory.see(read_query(MapQuery))
-        body = msgspec.json.encode(_Picture(seen.policy.revision, list(_nodes(seen)), list(_lines(seen))))
+        body = picture_text(see(api, read_query(MapQuery)))
         response = flask.Response(body, content_type="application/json")
-        response.set_etag(hashlib.sha256(body).hexdigest()[:32])
+        response.set_etag(f"{picture_id(body)}")
         return response.make_conditional(flask.request)  # type: ignore[return-value]  # it is the response itself
 
     @routes.get("/map/picture.<kind>")
     def picture(kind: str) -> flask.Response:
         if kind not in _FORMATS:
             flask.abort(404)
-        seen = observatory.see(read_query(MapQuery))
+        seen = see(api, read_query(MapQuery))
         media_type, draw = _FORMATS[kind]
         names = {node.name for node in seen.atlas.nodes}
         closed = {node.namespace for node in seen.atlas.nodes if node.kind == "namespace"}
@@ -120,6 +119,16 @@ def blueprint(console: Console) -> flask.Blueprint:
         return response
 
     return routes
+
+
+def picture_text(seen: Seen) -> bytes:
+    """What the browser draws, as JSON on one line."""
+    return msgspec.json.encode(_Picture(seen.policy.revision, list(_nodes(seen)), list(_lines(seen))))
+
+
+def picture_id(body: bytes) -> int:
+    """Another number for another picture, of at most 15 digits: a script's numbers hold no more."""
+    return int.from_bytes(hashlib.sha256(body).digest()[:6])
 
 
 def _nodes(seen: Seen) -> Iterator[_Drawn]:

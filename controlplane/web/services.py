@@ -59,7 +59,7 @@ def blueprint(console: Console) -> flask.Blueprint:
     def several() -> str:
         query = read_query(ListQuery)
         now = api.publisher.in_force
-        edges = chart(now.policy, api.review.learned(), now.topology)
+        edges = chart(now.policy, api.review.glance.edges(), now.topology)
         callers, callees = Counter(c.edge.destination for c in edges), Counter(c.edge.source for c in edges)
         readiness = {found.subject: (found, lacking) for found, lacking in api.review.modes.verdicts()[1]}
         names = [
@@ -78,7 +78,8 @@ def blueprint(console: Console) -> flask.Blueprint:
         query = read_query(ExplainQuery)
         service = service_at(console, namespace, name)
         now, shown = api.publisher.in_force, str(service.name)
-        edges = [c for c in chart(now.policy, api.review.learned(), now.topology) if shown in {c.edge.source, c.edge.destination}]
+        learned = api.review.glance.edges()
+        edges = [c for c in chart(now.policy, learned, now.topology) if shown in {c.edge.source, c.edge.destination}]
         since_ms = max(api.clock_ms() - _WEEK_DAYS * DAY_MS, 1)
         violations = [
             *api.store.violations(ViolationFilter(since_ms=since_ms, destination=shown), RECENT),
@@ -91,7 +92,7 @@ def blueprint(console: Console) -> flask.Blueprint:
             "service.html", service=service, name=shown, mode=mode, listed=now.policy.of(service.name),
             callers=_by(edges, shown, "destination"), callees=_by(edges, shown, "source"),
             readiness=api.review.modes.verdicts(shown)[1][0], modes=[other for other in Mode if other is not mode],
-            held=[edge for edge in api.review.leases.held() if edge.service == service.name],
+            held=[edge for edge in api.review.leases.held(learned) if edge.service == service.name],
             violations=sorted({v.id: v for v in violations}.values(), key=lambda v: -v.last_seen_ms), running=running,
             sidecars=[shapes.sidecar(row) for row in api.store.sidecars() if row.workload == str(service.workload)],
             query=query, explained=explanation, mistake=mistake,

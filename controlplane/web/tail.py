@@ -16,12 +16,10 @@ from controlplane.api.asked import asked_or_refused, filter_of
 from controlplane.api.problems import problem
 from controlplane.api.reading import read_query
 from controlplane.web.guard import COOKIE, Console, session_of
-from controlplane.web.tails import Event
+from controlplane.web.tails import EVENTS, Event, Kind, place_of
 
 #: Rows of one look at the log.
 ROWS = 200
-_MAX_NUMBER = 15
-_EVENTS = "text/event-stream"
 
 
 class TailQuery(Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,16 +49,11 @@ def blueprint(console: Console) -> flask.Blueprint:
             return events, found[-1].id if len(found) == ROWS else max(last, after)
 
         if flask.request.method == "HEAD":
-            return flask.Response(content_type=_EVENTS)  # nothing would tell that it is closed
-        stream = console.tails.begin(_again(given.after), read)
+            return flask.Response(content_type=EVENTS)  # nothing would tell that it is closed
+        stream = console.tails.begin(Kind.LOG, place_of(flask.request, given.after), read)
         if stream is None:
             remedy = "load the page again for what is new, or close another page that follows"
             raise problem(HTTPStatus.SERVICE_UNAVAILABLE, "busy", "too many follow the log live", remedy=remedy)
-        return flask.Response(stream, content_type=_EVENTS)
+        return flask.Response(stream, content_type=EVENTS)
 
     return routes
-
-
-def _again(after: int) -> int:
-    said = flask.request.headers.get("Last-Event-ID", "")
-    return int(said) if said.isascii() and said.isdigit() and len(said) <= _MAX_NUMBER else after

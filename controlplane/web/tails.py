@@ -5,13 +5,18 @@ Each that follows holds a thread of the API's listener, so there are fewer of th
 
 from __future__ import annotations
 
+import enum
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-#: At once; `api.listen.THREADS` has to be well above.
+from flask import Request
+
+#: Of each kind at once; `api.listen.THREADS` has to be well above all together.
 MAX_OPEN = 4
+EVENTS = "text/event-stream"
+_MAX_DIGITS = 15
 POLL_SECONDS = 1.0
 #: A browser that left is noticed by writing to it.
 HEARTBEAT_SECONDS = 10.0
@@ -28,26 +33,40 @@ class Event:
     data: bytes
 
 
+def place_of(request: Request, after: int) -> int:
+    """Where to go on: what a browser that connects again says, else where its page began."""
+    said = request.headers.get("Last-Event-ID", "")
+    return int(said) if said.isascii() and said.isdigit() and len(said) <= _MAX_DIGITS else after
+
+
+class Kind(enum.Enum):
+    """What is followed: maps that stay open take no room from those who follow the log."""
+
+    LOG = enum.auto()
+    MAP = enum.auto()
+
+
 class Tails:
     """All streams of one control plane."""
 
     def __init__(self) -> None:
-        self._room = threading.Semaphore(MAX_OPEN)
+        self._rooms = {kind: threading.Semaphore(MAX_OPEN) for kind in Kind}
         self._stopping = threading.Event()
 
     def stop(self) -> None:
         """End all; none begins from now on."""
         self._stopping.set()
 
-    def begin(self, after: int, read: Callable[[int], tuple[Iterable[Event], int]]) -> Tail | None:
-        """The chunks of one stream of server-sent events; ``None`` when there is no room for another.
+    def begin(self, kind: Kind, after: int, read: Callable[[int], tuple[Iterable[Event], int]]) -> Tail | None:
+        """The chunks of one stream of server-sent events; ``None`` when there is no room for another of its kind.
 
         ``read`` is asked for what came after a place, and says up to where it looked; it ends the stream by StopIteration.
         Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
         """
-        if self._stopping.is_set() or not self._room.acquire(blocking=False):
+        room = self._rooms[kind]
+        if self._stopping.is_set() or not room.acquire(blocking=False):
             return None
-        return Tail(self._room, self._stopping, after, read)
+        return Tail(room, self._stopping, after, read)
 
 
 class Tail(Iterator[bytes]):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import threading
+from collections.abc import Callable, Collection, Mapping
 
 from controlplane.graph.images import ImageUse
 from controlplane.graph.learn import GraphEdge
@@ -11,6 +12,9 @@ from controlplane.graph.relearn import LearnedGraph, relearn
 from controlplane.graph.roles import Roles, roles_of
 from controlplane.graph.samples import Samples, samples_of
 from controlplane.store.interface import Store
+
+#: How old what a `Glance` shows may be.
+FRESH_MS = 3_000
 
 
 class Learning:
@@ -44,3 +48,24 @@ class Learning:
     def readiness(self) -> tuple[Readiness, tuple[Readiness, ...]]:
         """The readiness of the whole graph, and of each service that was watched or called."""
         return assess_all(self._store.evidence(), self._store.watches(), self._store.overflowing())
+
+
+class Glance:
+    """The learned edges as they were a moment ago, for views that are asked for again and again. No decision is made by them.
+
+    Safe to use from several threads: who comes while they are read waits for the same.
+    """
+
+    def __init__(self, learning: Learning, clock_ms: Callable[[], int]) -> None:
+        self._learning = learning
+        self._clock_ms = clock_ms
+        self._lock = threading.Lock()
+        self._seen: tuple[int, list[GraphEdge]] | None = None
+
+    def edges(self) -> list[GraphEdge]:
+        """The edges, at most `FRESH_MS` old."""
+        with self._lock:
+            now_ms = self._clock_ms()
+            if self._seen is None or not 0 <= now_ms - self._seen[0] < FRESH_MS:
+                self._seen = now_ms, self._learning.edges()
+            return self._seen[1]

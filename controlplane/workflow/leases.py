@@ -29,9 +29,9 @@ class Leases:
         self._unused_days = unused_days
         self._learning = Learning(store)
 
-    def held(self) -> tuple[HeldEdge, ...]:
-        """All approved edges with their leases and last uses."""
-        return self._held(self._publisher.policy, None)
+    def held(self, learned: Sequence[GraphEdge] | None = None) -> tuple[HeldEdge, ...]:
+        """All approved edges with their leases and last uses. ``learned`` is the graph, where somebody has it."""
+        return self._held(self._publisher.policy, learned)
 
     def keep_last_uses(self, before_ms: int) -> None:
         """Keep the last uses of approved edges that were not used since then, before what is known of those is removed."""
@@ -42,7 +42,7 @@ class Leases:
                 transaction.keep_last_uses(found)
 
     def removals(self, policy: Policy, learned: Sequence[GraphEdge] | None = None) -> list[tuple[HeldEdge, str]]:
-        """Approved edges that should go, each with the reason in words. ``learned`` is the graph, where it was made just now."""
+        """Approved edges that should go, each with the reason in words. As `held`."""
         held = self._held(policy, learned)
         watches, now_ms = self._store.watches() if held else {}, self._clock_ms()
         reasons = ((edge, removal_reason(edge, watches, now_ms, self._unused_days)) for edge in held)

@@ -25,7 +25,7 @@ from controlplane.store.stored import StoredProposal
 from controlplane.workflow.agreement import Agreed, Agreement, Split
 from controlplane.workflow.breakglass import MAX_ACTIVE, settle
 from controlplane.workflow.documents import Documents
-from controlplane.workflow.learning import Learning
+from controlplane.workflow.learning import Glance, Learning
 from controlplane.workflow.leases import Leases
 from controlplane.workflow.modes import Modes
 from controlplane.workflow.proposing import APPROVED, OPEN, REJECTED, Proposing, Watchlist
@@ -62,6 +62,7 @@ class Review:
         self._revisions = Revisions(store, publisher, clock_ms)
         self._staged = StagedRevisions(store, publisher, clock_ms)
         self.learning = Learning(store)
+        self.glance = Glance(self.learning, clock_ms)
         self.modes = Modes(store, publisher, clock_ms, gate)
         self.leases = Leases(store, publisher, clock_ms, unused_days)
         self.agreement = agreement or Agreement(store, clock_ms)

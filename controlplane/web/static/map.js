@@ -175,21 +175,48 @@ import { colour, style } from "./mapstyle.js";
     };
   }
 
+  function changed(cy, picture) {
+    update(cy, picture);
+    say(`Revision ${picture.revision}; changed at ${new Date().toLocaleTimeString()}.`);
+  }
+
+  // The control plane tells of changes while the page is looked at; where it has no room for another, it is asked.
   function follow(cy, first) {
     let etag = first;
-    setInterval(async () => {
-      if (document.hidden) return;
-      try {
-        const found = await ask(etag);
-        etag = found.etag;
-        if (found.picture) {
-          update(cy, found.picture);
-          say(`Revision ${found.picture.revision}; changed at ${new Date().toLocaleTimeString()}.`);
+    let source = null;
+    let last = Number(first.replace(/\D/g, ""));
+    function open() {
+      if (source || document.hidden) return;
+      source = new EventSource(`${box.dataset.live}${box.dataset.live.includes("?") ? "&" : "?"}after=${last}`);
+      source.onmessage = (event) => {
+        last = Number(event.lastEventId);
+        changed(cy, JSON.parse(event.data));
+      };
+      source.onerror = () => {
+        if (source.readyState !== EventSource.CLOSED) return; // it connects again by itself
+        document.removeEventListener("visibilitychange", look);
+        poll();
+      };
+    }
+    function look() {
+      if (!document.hidden) return open();
+      if (source) source.close();
+      source = null;
+    }
+    function poll() {
+      setInterval(async () => {
+        if (document.hidden) return;
+        try {
+          const found = await ask(etag);
+          etag = found.etag;
+          if (found.picture) changed(cy, found.picture);
+        } catch (error) {
+          say(`Not followed any more: ${error.message}. Load the page again.`);
         }
-      } catch (error) {
-        say(`Not followed any more: ${error.message}. Load the page again.`);
-      }
-    }, FOLLOW_MS);
+      }, FOLLOW_MS);
+    }
+    document.addEventListener("visibilitychange", look);
+    open();
   }
 
   function tools(cy) {

@@ -15,7 +15,7 @@ from controlplane.settings import parse_listen
 from controlplane.web.app import create_console
 from controlplane.web.guard import COOKIE
 from controlplane.web.sessions import Sessions
-from controlplane.web.tails import MAX_OPEN, Event, Tails
+from controlplane.web.tails import MAX_OPEN, Event, Kind, Tails
 from tests.harness.plane import PAY, REDIS, Plane
 
 
@@ -95,7 +95,7 @@ def test_a_stop_ends_them(sessions: Sessions, server: ApiServer, tails: Tails) -
         assert answer.readline() == b"retry: 2000\n"
         tails.stop()
         assert answer.read() == b"\n"
-    assert tails.begin(0, lambda after: ((), after)) is None
+    assert tails.begin(Kind.LOG, 0, lambda after: ((), after)) is None
 
 
 def test_whoever_signs_out_follows_no_more(sessions: Sessions, server: ApiServer) -> None:
@@ -110,15 +110,15 @@ def test_whoever_signs_out_follows_no_more(sessions: Sessions, server: ApiServer
 
 def test_a_place_is_given_back_once() -> None:
     tails = Tails()
-    streams = [tails.begin(0, lambda after: ([Event(7, b"{}")], after)) for _ in range(MAX_OPEN)]
-    assert tails.begin(0, lambda after: ((), after)) is None
+    streams = [tails.begin(Kind.LOG, 0, lambda after: ([Event(7, b"{}")], after)) for _ in range(MAX_OPEN)]
+    assert tails.begin(Kind.LOG, 0, lambda after: ((), after)) is None
     first = streams[0]
     assert first is not None
     assert (next(first), next(first)) == (b"retry: 2000\n\n", b"id: 7\ndata: {}\n\n")
     first.close()
     first.close()
-    assert tails.begin(0, lambda after: ((), after)) is not None
-    assert tails.begin(0, lambda after: ((), after)) is None
+    assert tails.begin(Kind.LOG, 0, lambda after: ((), after)) is not None
+    assert tails.begin(Kind.LOG, 0, lambda after: ((), after)) is None
 
 
 @pytest.mark.parametrize(("query", "status"), [("q=port:x", 400), ("after=x", 400), ("new=1", 400)])
