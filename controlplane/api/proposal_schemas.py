@@ -8,7 +8,7 @@ from controlplane.api.schemas import Edge
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """Why an edge is odd: ``oddity`` is sensitive, scan, burst, crowded or unlikely."""
+    """Why an edge is odd: ``oddity`` is sensitive, scan, burst, crowded, unlikely or exception."""
 
     oddity: str
     reason: str

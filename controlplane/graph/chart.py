@@ -36,7 +36,7 @@ def chart(policy: Policy, learned: Iterable[GraphEdge], topology: Topology) -> l
     for name, listed in policy.services.items():
         for rule in listed.rules:
             if not _is_used(rule, used.get((str(name), rule.port), ())):
-                protocol = _protocol(topology, name, rule.port)
+                protocol = protocol_of(topology, name, rule.port)
                 edge = edge_for(name, rule, protocol)
                 found.append(ChartedEdge(edge, True, False, deciding_mode(policy, edge.source, edge.destination)))
     return sorted(found, key=lambda c: (c.edge.source, c.edge.destination, c.edge.port, c.edge.protocol))
@@ -46,17 +46,19 @@ def _is_used(rule: Rule, sources: Iterable[str]) -> bool:
     if not isinstance(rule.source, AddressSource):
         return str(rule.source) in sources
     network = ipaddress.ip_network(rule.source.cidr)
-    return any(source.startswith("ip:") and _within(source[3:], network) for source in sources)
+    return any(source.startswith("ip:") and is_within(source[3:], network) for source in sources)
 
 
-def _within(address: str, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
+def is_within(address: str, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
+    """Whether a text is an address of a network."""
     try:
         return ipaddress.ip_address(address) in network
     except ValueError:
         return False
 
 
-def _protocol(topology: Topology, name: ServiceName, port: int) -> str:
+def protocol_of(topology: Topology, name: ServiceName, port: int) -> str:
+    """The declared protocol of a service's port; empty where none is."""
     service = topology.services.get(name)
     declared = service.port(port) if service else None
     return declared.protocol if declared else ""

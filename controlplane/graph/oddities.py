@@ -28,6 +28,7 @@ class Oddity(enum.StrEnum):
     BURST = "burst"  # an old source that suddenly calls many new destinations
     CROWDED = "crowded"  # more paths than can be told apart
     UNLIKELY = "unlikely"  # nothing in common with the others that call this
+    EXCEPTION = "exception"  # allowed for a time, and never used: `graph.exceptions`
 
 
 @dataclass(frozen=True, slots=True)

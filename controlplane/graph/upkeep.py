@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from controlplane.graph.chart import is_within
 from controlplane.graph.evidence import DAY_MS
 from controlplane.graph.learn import GraphEdge, edge_for
 from controlplane.graph.watch import Watch
@@ -77,14 +78,7 @@ def _last_use(rule: Rule, sources: Mapping[str, int]) -> int | None:
         return sources.get(str(rule.source))
     network = ipaddress.ip_network(rule.source.cidr)
     addresses = ((source.removeprefix("ip:"), at_ms) for source, at_ms in sources.items() if source.startswith("ip:"))
-    return max((at_ms for address, at_ms in addresses if _is_in(address, network)), default=None)
-
-
-def _is_in(address: str, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
-    try:
-        return ipaddress.ip_address(address) in network
-    except ValueError:
-        return False
+    return max((at_ms for address, at_ms in addresses if is_within(address, network)), default=None)
 
 
 def removal_reason(held: HeldEdge, watches: Mapping[str, Watch], now_ms: int, unused_days: int) -> str:

@@ -1,6 +1,7 @@
 """Break-glass: an edge is allowed at once, for a time and with a reason, and goes back by itself. Never stays by itself.
 
-What was used of it is learned like anything else, so that when it ends it awaits review as a proposal.
+What was used of it is learned like anything else, so that when it ends it awaits review as a proposal; and so does what nobody
+used (`graph.exceptions`).
 """
 
 from __future__ import annotations

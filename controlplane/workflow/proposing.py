@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from controlplane.graph.cover import Approved
+from controlplane.graph.exceptions import unused_exceptions
 from controlplane.graph.learn import GraphEdge, edge_for
 from controlplane.graph.oddities import find_oddities, surroundings_of
 from controlplane.graph.proposal import Rejected, dump_proposal, load_proposal, propose
@@ -20,6 +21,8 @@ from controlplane.workflow.publish import Publisher, load_revision
 
 #: More than anybody reviews.
 MAX_ASKS = 10_000
+#: Exceptions that are looked back on, the newest.
+MAX_EXCEPTIONS = 1_000
 OPEN, APPROVED, REJECTED, SUPERSEDED = "open", "approved", "rejected", "superseded"
 
 
@@ -89,10 +92,19 @@ class Proposing:
         graph = self._learning.graph()
         rejected = self._store.proposals(REJECTED, 1000)
         refused = [row for proposal in rejected for row in load_proposal(proposal.document) if not row.removal]
-        found = propose(policy, graph.edges, Rejected(row.edge for row in refused))
+        turned_down = Rejected(row.edge for row in refused)
+        found = propose(policy, graph.edges, turned_down)
         asked = self._asked(policy, found)
         rows = [*self._learned(policy, graph, found, asked), *self._removals(policy, graph, rejected)]
-        return review_order(rows)
+        return review_order([*rows, *self._unused(policy, graph, turned_down, {edge.ends[:3] for edge in asked})])
+
+    def _unused(
+        self, policy: Policy, graph: LearnedGraph, rejected: Rejected, asked: Collection[tuple[str, str, int]]
+    ) -> list[ReviewRow]:
+        """Edges of exceptions that nobody used, but for those that somebody asked for."""
+        grants = self._store.grants(MAX_EXCEPTIONS, active=False)
+        found = unused_exceptions(grants, graph.edges, policy, rejected, self._publisher.topology, self._clock_ms())
+        return [row for row in found if row.edge.ends[:3] not in asked]
 
     def _learned(
         self, policy: Policy, graph: LearnedGraph, found: Collection[GraphEdge], asked: Mapping[GraphEdge, Asked]

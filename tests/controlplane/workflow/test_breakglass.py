@@ -67,6 +67,26 @@ def test_what_was_used_awaits_review_when_it_ends(breakglass: BreakGlass, store:
     assert [(said.actor, said.text) for said in stands.comments] == [("ana", f"break-glass {number}: the shop is down (OPS-1)")]
 
 
+def test_what_nobody_used_awaits_review_too(breakglass: BreakGlass, store: SqlStore, publisher: Publisher, clock: Clock) -> None:
+    """It is never chosen by itself; who was granted it asked for it, and whoever turns it down is not asked again."""
+    review = Review(store, publisher, clock)
+    begin(breakglass)
+    clock.now_ms += 60_000
+    breakglass.end_expired()
+    assert review.refresh_proposal() is None, "reports of its last uses may be on their way"
+    clock.now_ms += 60_000
+    proposal = proposed(review)
+    (row,) = load_proposal(proposal.document)
+    assert row.edge.ends == ("shop/web", "shop/cart", 7070, "grpc")
+    assert ([mark.reason for mark in row.marks], row.preselected) == (
+        ["break-glass 1 allowed it for a time, and nobody used it"], False,
+    )  # fmt: skip
+    assert row.asked is not None
+    assert (row.asked.by, row.asked.reason) == ("ana", "the shop is down")
+    assert isinstance(review.reject(proposal.number, "bo", "not needed"), Done)
+    assert review.refresh_proposal() is None
+
+
 def test_none_becomes_lasting_by_others_of_the_same_edge(breakglass: BreakGlass, publisher: Publisher, review: Review) -> None:
     """One that opened a port whole goes back to what was approved, not to what another one allowed then."""
     get, post = (Rule(WEB, 7070, (HttpMatch("POST", path),)) for path in ("/Cart/Get", "/Cart/Empty"))
