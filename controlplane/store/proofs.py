@@ -12,11 +12,14 @@ from typing import Any
 from sqlalchemy import Connection, func, select, update
 
 from controlplane.flows.model import Flow, Verdict, Violation
+from controlplane.graph.evidence import HOUR_MS
 from controlplane.policy.proofs import Answer, Proof, Status, Target, mark_of
 from controlplane.store import tables
 from controlplane.store.statements import next_number, parts
 from controlplane.topology.model import parse_service_name
 
+#: A connection so long before or after a try is not that try: no two clocks of a mesh are so far apart.
+_APART_MS = HOUR_MS
 _OPEN = (str(Status.ASKED), str(Status.TRYING))
 
 
@@ -66,7 +69,7 @@ def probes_among(connection: Connection, flows: Sequence[Flow]) -> tuple[Sequenc
     """Flows that are what they seem, and those that are the probe whose mark they bear.
 
     Anybody can write a mark: a probe is one connection to the port that it was made for, from the workload that was asked for it,
-    as the destination's sidecar saw it. A report that comes late is still of the probe.
+    at about the time of the try, as the destination's sidecar saw it. A report that comes late is still of the probe.
     """
     marks = {mark for flow in flows if flow.server_name and (mark := mark_of(flow.server_name))}
     if not marks:
@@ -76,8 +79,7 @@ def probes_among(connection: Connection, flows: Sequence[Flow]) -> tuple[Sequenc
     probes: list[Flow] = []
     for flow in flows:
         row = tried.get(mark_of(flow.server_name) or "")
-        ends = (flow.edge.source, flow.edge.destination, flow.edge.port, flow.reporter, flow.direction)
-        if row is not None and flow.count <= 1 and ends == (row.source, row.service, row.port, row.service, "in"):
+        if row is not None and _is_try(flow, row):
             probes.append(replace(flow, probe=row.id))
         else:
             real.append(flow)
@@ -98,10 +100,17 @@ def _tried(connection: Connection, marks: Sequence[str]) -> Mapping[str, Any]:
     table = tables.proofs.c
     found: dict[str, Any] = {}
     for part in parts(marks):
-        query = select(table.id, table.mark, table.source, table.service, table.port)
+        query = select(table.id, table.mark, table.source, table.service, table.port, table.tried_ms)
         query = query.where(table.mark.in_(part), table.violation.is_(None))
         found |= {row.mark: row for row in connection.execute(query)}
     return found
+
+
+def _is_try(flow: Flow, row: Any) -> bool:
+    """Whether it is the one connection that a proof's row asked for."""
+    ends = (flow.edge.source, flow.edge.destination, flow.edge.port, flow.reporter, flow.direction)
+    asked = (row.source, row.service, row.port, row.service, "in")
+    return ends == asked and flow.count <= 1 and abs(flow.first_seen_ms - row.tried_ms) < _APART_MS
 
 
 def _moving(proof: Proof) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from controlplane.flows.model import EdgeKey, Flow, Verdict
+from controlplane.graph.evidence import HOUR_MS
 from controlplane.policy.proofs import Answer, Proof, Status, Target, server_name
 from controlplane.store.sql import SqlStore
 from controlplane.store.stored import Prunable, ViolationFilter
@@ -90,6 +91,8 @@ def test_a_probe_that_came_through_is_neither_learned_nor_proof(store: SqlStore,
         replace(DENIED, direction="out"),
         replace(DENIED, count=2),
         replace(DENIED, server_name=server_name("f" * 32)),
+        replace(DENIED, first_seen_ms=8 + HOUR_MS, last_seen_ms=8 + HOUR_MS),
+        replace(DENIED, first_seen_ms=8 + HOUR_MS, last_seen_ms=8 + HOUR_MS, verdict=Verdict.WOULD_DENY),
     ],
 )
 def test_a_mark_hides_nothing_else(store: SqlStore, forged: Flow) -> None:
