@@ -73,7 +73,7 @@ class Discovery:
                 self._found = found
                 await self._declare(found)
             if not self.known.is_set():
-                _log.info("cluster known", services=len(found.topology.services), pods=len(found.replicas))
+                _log.info("cluster known", services=len(found.topology.services))
                 self.known.set()
             await self._changed.wait()
             await asyncio.sleep(max(self._gather_seconds, took_seconds / _SHARE))

@@ -29,11 +29,9 @@ class Metadata(_Wire, frozen=True):
 
     name: str = ""
     namespace: str = ""
-    uid: str = ""
     resource_version: str = ""
     labels: dict[str, str] | None = None
     owner_references: tuple[Owner, ...] = ()
-    deletion_timestamp: str | None = None
 
     @property
     def key(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from controlplane.kubernetes.injection.containers import INIT, SIDECAR
 from controlplane.kubernetes.injection.rules import DISABLED, INJECTION_LABEL
@@ -18,23 +17,19 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _FINISHED = frozenset({"Succeeded", "Failed"})
 
 
-@dataclass(frozen=True, slots=True)
-class Replica:
-    """One pod of a workload: ``owner`` is what it was made for (``Deployment/cart``), ``images`` are containers with digests."""
-
-    workload: str
-    owner: str
-    images: tuple[tuple[str, str], ...]
-
-
 def account_of(pod: Pod) -> str:
     """``namespace/account``."""
     return f"{pod.metadata.namespace}/{pod.spec.service_account_name or DEFAULT_ACCOUNT}"
 
 
+def is_finished(pod: Pod) -> bool:
+    """Whether its containers are done."""
+    return pod.status.phase in _FINISHED
+
+
 def is_live(pod: Pod) -> bool:
     """Whether it has an address of its own and its containers are not done."""
-    return pod.status.phase not in _FINISHED and bool(pod.status.pod_ip) and not pod.spec.host_network
+    return not is_finished(pod) and bool(pod.status.pod_ip) and not pod.spec.host_network
 
 
 def is_injected(pod: Pod) -> bool:

@@ -17,11 +17,11 @@ from controlplane.kubernetes import objects
 from controlplane.kubernetes.injection.rules import ENABLED, INJECTION_LABEL
 from controlplane.kubernetes.names import MODE_LABEL
 from controlplane.kubernetes.pods import (
-    Replica,
     account_of,
     addresses_of,
     containers_of,
     images_of,
+    is_finished,
     is_injected,
     is_live,
     owner_of,
@@ -33,20 +33,18 @@ from controlplane.topology.protocol import is_datastore
 from controlplane.topology.unmeshed import Gaps, Unmeshed
 
 MAX_PORTS = 1_000
-_FINISHED = frozenset({"Succeeded", "Failed"})
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """A cluster as the mesh sees it.
 
-    ``replicas`` are pods by ``namespace/pod``. ``gaps`` are pods without a sidecar that they should have, and where service
-    accounts keep services from being told apart. ``modes`` are what labels of namespaces ask for, unchecked, and ``injected``
-    the namespaces that have sidecars, or want them. ``images`` are digests by workload and a pod's name or address.
+    ``gaps`` are pods without a sidecar that they should have, and where service accounts keep services from being told apart.
+    ``modes`` are what labels of namespaces ask for, unchecked, and ``injected`` the namespaces that have sidecars, or want them.
+    ``images`` are digests by workload and a pod's name or address.
     """
 
     topology: Topology = field(default_factory=Topology)
-    replicas: Mapping[str, Replica] = field(default_factory=dict)
     gaps: Gaps = field(default_factory=Gaps)
     modes: Mapping[str, str] = field(default_factory=dict)
     injected: frozenset[str] = frozenset()
@@ -109,7 +107,6 @@ def found_in(held: objects.Objects) -> Found:
     wanted = frozenset(key.removeprefix("/") for key, space in spaces if _label(space, INJECTION_LABEL) == ENABLED)
     return Found(
         topology=Topology(services),
-        replicas={key: Replica(account_of(pod), owner_of(pod), images_of(pod)) for key, pod in live.items()},
         gaps=Gaps(tuple(_unmeshed(held, wanted)), tuple(notes)),
         modes={key.removeprefix("/"): mode for key, space in spaces if (mode := _label(space, MODE_LABEL))},
         images=dict(_images(live.values())),
@@ -132,7 +129,7 @@ def _label(seen: objects.Object, name: str) -> str:
 def _unmeshed(held: objects.Objects, wanted: frozenset[str]) -> Iterator[Unmeshed]:
     """Pods without a sidecar where the namespace wants them to have one."""
     for _, pod in sorted(held.pods.items()):
-        if pod.metadata.namespace in wanted and pod.status.phase not in _FINISHED and not is_injected(pod):
+        if pod.metadata.namespace in wanted and not is_finished(pod) and not is_injected(pod):
             yield Unmeshed(pod.metadata.namespace, pod.metadata.name, owner_of(pod), why_unmeshed(pod))
 
 

@@ -57,7 +57,7 @@ async def test_nothing_is_declared_before_all_is_known_and_then_only_what_is_new
         api.delete("serviceaccounts", "cart", "shop")
         await until(lambda: bool(declared[-1].gaps.notes))
         api.put("pods", "web-2", pod("web-2", "10.1.0.3", "web"), "shop")
-        await until(lambda: "shop/web-2" in declared[-1].replicas)
+        await until(lambda: ("shop/web", "web-2") in declared[-1].images)
         running.cancel()
         await asyncio.wait({running})
     assert capsys.readouterr().out.count("shop/cart: the service account is gone") == 1

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from controlplane.identity.spiffe import WorkloadId
 from controlplane.kubernetes import objects
 from controlplane.kubernetes.objects import Objects
-from controlplane.kubernetes.pods import Replica
 from controlplane.kubernetes.topology import Found, found_in
 from controlplane.topology.model import Guard, Kind, Port, Service, ServiceName
 from tests.harness.kubeobjects import Json, digest, endpoints, held, namespace, pod, service
@@ -76,9 +75,8 @@ def test_ports_that_only_containers_name_are_ports_too() -> None:
 
 
 def test_pods_without_a_service_have_an_identity_and_no_address_to_dial() -> None:
-    found = found_in(held(pods=[pod("cart-1", "10.1.0.1", owner=("Job", "import-29384712"))]))
+    found = found_in(held(pods=[pod("cart-1", "10.1.0.1")]))
     assert one(found) == Service(ServiceName("shop", "cart"), Kind.SERVICE, (), (), ("10.1.0.1",))
-    assert found.replicas == {"shop/cart-1": Replica("shop/cart", "CronJob/import", (("server", digest("cart")),))}
 
 
 @pytest.mark.parametrize(
