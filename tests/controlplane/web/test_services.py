@@ -126,6 +126,9 @@ def test_a_responder_quarantines_and_sets_no_other_mode(plane: Plane, stranger: 
     assert send(stranger, "/services/shop/cart/mode", mode="audit").status_code == 403
     assert send(stranger, "/services/shop/cart/mode", mode="quarantine").status_code == 303
     assert plane.publisher.policy.mode(CART) is Mode.QUARANTINE
+    page = shown(stranger, "/services/shop/cart")
+    assert "Release shop/cart" in page
+    assert "Set the mode" not in page
 
 
 def test_a_lease_is_renewed(plane: Plane, browser: FlaskClient) -> None:
