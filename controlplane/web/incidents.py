@@ -39,7 +39,7 @@ def blueprint(console: Console) -> flask.Blueprint:
         found = sorted(
             api.store.incidents(LISTED, is_open=not query.all), key=lambda incident: incident.found.last_seen_ms, reverse=True
         )
-        return flask.render_template("incidents.html", incidents=found, every=query.all)
+        return flask.render_template("incidents.html", incidents=found, every=query.all, listed=LISTED)
 
     @routes.get("/incidents/<number>")
     def one(number: str) -> str:

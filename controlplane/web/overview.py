@@ -22,7 +22,7 @@ from controlplane.web.sidecars import STATES
 #: A certificate that lives on for less should have been renewed by now.
 NEAR_EXPIRY_MS = 5 * 60_000
 #: More are told as so many or more.
-MAX_INCIDENTS = 100
+MAX_LISTED = 100
 
 
 def blueprint(console: Console) -> flask.Blueprint:
@@ -55,9 +55,9 @@ def blueprint(console: Console) -> flask.Blueprint:
             proposal=proposal, rows=rows, odd=sum(bool(row.marks) for row in rows), revision=policy.revision, states=states,
             named=STATES, denied=sum(part.denied for part in drawn.bins), would_deny=sum(part.would_deny for part in drawn.bins),
             drawn=drawn, bars=list(bars.bars(drawn, _address)), box=(bars.WIDTH, bars.HEIGHT),
-            incidents=api.store.incidents(MAX_INCIDENTS, is_open=True),
-            rollouts=api.store.rollouts(MAX_INCIDENTS, running=True),
-            proved=shapes.proved(proofs), failed=failed,
+            incidents=api.store.incidents(MAX_LISTED, is_open=True),
+            rollouts=api.store.rollouts(MAX_LISTED, running=True),
+            bound=MAX_LISTED, proved=shapes.proved(proofs), failed=failed,
         )  # fmt: skip
 
     return routes

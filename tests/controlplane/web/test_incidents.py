@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from flask.testing import FlaskClient
 
 from controlplane.policy.rules import Mode
+from controlplane.web import incidents, overview
 from controlplane.web.sessions import Sessions
 from controlplane.workflow.incidents import Incidents
 from tests.controlplane.web.browsing import form_key
@@ -45,6 +47,17 @@ def test_an_incident_is_listed_shown_and_handled(plane: Plane, browser: FlaskCli
     assert "1: scan" not in browser.get("/incidents").get_data(as_text=True)
     assert "1: scan" in browser.get("/incidents?all=true").get_data(as_text=True)
     assert "Taken up again: it was none" in send(browser, "/incidents/1", "/incidents/1/reopen", reason="it was none")
+
+
+def test_what_is_more_than_is_listed_is_said(plane: Plane, browser: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    plane.violate(_CHARGE, seen_ms=plane.now_ms - 5_000)
+    look(plane)
+    assert "lists more" not in browser.get("/incidents").get_data(as_text=True)
+    assert ">1 open</a>" in browser.get("/").get_data(as_text=True)
+    monkeypatch.setattr(incidents, "LISTED", 1)
+    monkeypatch.setattr(overview, "MAX_LISTED", 1)
+    assert "The latest 1 to begin" in browser.get("/incidents").get_data(as_text=True)
+    assert ">1 or more open</a>" in browser.get("/").get_data(as_text=True)
 
 
 def test_an_incident_leads_to_its_violations(plane: Plane, browser: FlaskClient) -> None:
