@@ -6,7 +6,7 @@ import flask
 
 from controlplane.api import outcomes, shapes
 from controlplane.api.access import actor
-from controlplane.api.names import destination_named, rule_named
+from controlplane.api.names import destination_named, note_on_source, rule_named
 from controlplane.api.paging import number_of, page
 from controlplane.api.reading import read_body, read_query, write
 from controlplane.api.requests import AskBody, AsksQuery
@@ -39,7 +39,8 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
             raise outcomes.refusal(outcome, "talk to whoever decided; send again: true to ask once more")
         if isinstance(outcome, Done):
             return write(Asked("approved", None))
-        return write(Asked("asked" if outcome.is_new else "waiting", _ask(outcome.ask)))
+        state = "asked" if outcome.is_new else "waiting"
+        return write(Asked(state, _ask(outcome.ask), note_on_source(topology, outcome.ask.rule)))
 
     return routes
 

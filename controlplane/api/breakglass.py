@@ -6,7 +6,7 @@ import flask
 
 from controlplane.api import outcomes, shapes
 from controlplane.api.access import actor
-from controlplane.api.names import destination_named, rule_named
+from controlplane.api.names import destination_named, note_on_source, rule_named
 from controlplane.api.paging import number_of, page
 from controlplane.api.reading import read_body, read_number, read_query, write
 from controlplane.api.requests import GrantBody, Nothing, OpenQuery
@@ -40,7 +40,7 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
         if isinstance(outcome, Refused):
             raise outcomes.refusal(outcome, _REMEDY)
         grant, published = outcome
-        return write(Granted(_grant(grant), published.revision))
+        return write(Granted(_grant(grant), published.revision, note_on_source(topology, grant.rule)))
 
     @routes.post("/break-glass/<number>/end")
     def end(number: str) -> flask.Response:

@@ -8,10 +8,19 @@ from http import HTTPStatus
 from controlplane.api.problems import problem
 from controlplane.api.requests import AskBody, GrantBody
 from controlplane.policy.documents import parse_source
-from controlplane.policy.rules import EXTERNAL_NAMESPACE, HttpMatch, Rule
+from controlplane.policy.rules import EXTERNAL_NAMESPACE, AddressSource, HttpMatch, Rule
 from controlplane.topology.model import ServiceName, Topology, canonical_address, parse_service_name
 
 _REMEDY = "write namespace/name; the map lists all services"
+
+
+def note_on_source(topology: Topology, rule: Rule) -> str:
+    """What to tell of a source that nobody knows (yet): it may be to come, or misspelt. Empty where there is nothing to tell."""
+    source = rule.source
+    if isinstance(source, AddressSource) or ServiceName(*source) in topology.services:
+        return ""
+    near = difflib.get_close_matches(str(source), [str(known) for known in topology.services], 1)
+    return f"there is no {source} yet" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def service_named(topology: Topology, text: str, where: str) -> ServiceName:

@@ -32,10 +32,11 @@ class Grants(msgspec.Struct, frozen=True):
 
 
 class Granted(msgspec.Struct, frozen=True):
-    """An exception that is in force, by a revision."""
+    """An exception that is in force, by a revision; ``note`` says where its source is not known (yet)."""
 
     grant: Grant
     revision: int
+    note: str = ""
 
 
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):
@@ -224,10 +225,14 @@ class Asks(msgspec.Struct, frozen=True):
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What became of a wish: ``state`` is asked, waiting (somebody asked before) or approved (nothing is missing)."""
+    """What became of a wish: ``state`` is asked, waiting (somebody asked before) or approved (nothing is missing).
+
+    ``note`` says where its source is not known (yet).
+    """
 
     state: str
     ask: Ask | None
+    note: str = ""
 
 
 class Hour(msgspec.Struct, frozen=True, kw_only=True):

@@ -44,5 +44,10 @@ def told(found: dict[str, Any]) -> str:
         return "it is approved already"
     ends = f"{short(wish['source'])} -> {short(wish['destination'])}:{wish['port']}"
     if found["state"] == "waiting":
-        return f"{ends} is asked for already, by {wish['actor']}; it awaits review"
-    return f"{ends} is asked for; it awaits review"
+        return f"{ends} is asked for already, by {wish['actor']}; it awaits review{noted(found)}"
+    return f"{ends} is asked for; it awaits review{noted(found)}"
+
+
+def noted(found: dict[str, Any]) -> str:
+    """What the control plane has to tell beside, in brackets."""
+    return f" ({found['note']})" if found.get("note") else ""

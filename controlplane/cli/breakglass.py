@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from controlplane.cli.ask import noted
 from controlplane.cli.connection import Session, connected
 from controlplane.cli.output import ago, cell, clock, console, match_text, short, show_json, until
 from controlplane.cli.review import show_published
@@ -43,7 +44,9 @@ def grant(session: Session, source: str, destination: str, seconds: int, reason:
     made = found["grant"]
     ends = f"{short(made['source'])} -> {short(made['destination'])}:{made['port']}"
     end_in = until(made["expires_ms"])
-    console().print(cell(f"exception {made['id']}: {ends} is allowed, revision {found['revision']}; it ends {end_in}"))
+    console().print(
+        cell(f"exception {made['id']}: {ends} is allowed, revision {found['revision']}; it ends {end_in}{noted(found)}")
+    )
 
 
 @break_glass.command("list")

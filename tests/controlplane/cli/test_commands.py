@@ -149,6 +149,17 @@ def test_an_edge_is_allowed_for_a_time_and_taken_back(plane: Plane, picket: Pick
     assert picket("break-glass", "grant", "frontend", "nobody:443", "--for", "1m", "-m", "x").code == 1
 
 
+def test_a_source_that_nobody_knows_is_taken_with_a_word(plane: Plane, picket: Picket) -> None:
+    """It may be to come, as in the pipeline of a new service; or it is a slip, which matters most at night."""
+    asked = ("ask", "fronted", "pay:443", "--reason", "it is new")
+    note = "(there is no default/fronted yet; did you mean default/frontend?)"
+    assert [" ".join(picket(*asked).out.split()).endswith(note) for _ in range(2)] == [True, True]
+    assert "there is no" not in picket("ask", "frontend", "pay:443", "--reason", "it is needed").out
+    assert "there is no" not in picket("ask", "ip:10.0.0.0/8", "pay:443", "--reason", "from the office").out
+    granted = picket("break-glass", "grant", "fronted", "pay:443", "--for", "1m", "--reason", "the shop is down")
+    assert " ".join(granted.out.split()).endswith(note)
+
+
 def test_a_host_outside_that_nobody_declared_is_allowed_for_a_time(plane: Plane, picket: Picket) -> None:
     why = ("--for", "30m", "--reason", "the bank moved")
     refused = picket("break-glass", "grant", "frontend", "bank.example:443", *why)
