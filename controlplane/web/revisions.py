@@ -53,9 +53,11 @@ def blueprint(console: Console) -> flask.Blueprint:
         sidecars = [shapes.sidecar(row) for row in api.store.sidecars()]
         connected = [sidecar for sidecar in sidecars if sidecar.connected]
         states = Counter(sidecar.state for sidecar in connected)
-        active = api.publisher.policy.revision
+        # One of a revision runs alone: the first tells of all.
+        is_staged = any(rollout.revision == wanted for rollout in api.store.rollouts(1, running=True))
         return flask.render_template(
-            "revision.html", revision=stored, services=by_service, active=active, connected=len(connected), states=states,
+            "revision.html", revision=stored, services=by_service, active=api.publisher.policy.revision, is_staged=is_staged,
+            connected=len(connected), states=states,
             refused=[sidecar for sidecar in connected if sidecar.nack], away=len(sidecars) - len(connected),
         )  # fmt: skip
 

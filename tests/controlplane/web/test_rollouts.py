@@ -69,6 +69,9 @@ def test_a_revision_in_stages_is_taken_back_while_it_is_running(plane: Plane, br
     plane.review.approve(1, "ann", plan=Plan(20, 60, 0))
     page = browser.get("/rollouts").get_data(as_text=True)
     assert "Roll back to revision 0" in page
+    staged = browser.get("/revisions/1").get_data(as_text=True)
+    assert "It comes into force once all sidecars" in staged
+    assert "into force again" not in staged
     browser.post("/rollouts/1/return", data={"form_key": form_key(browser, "/rollouts")})
     page = browser.get("/rollouts").get_data(as_text=True)
     assert "rolled-back" in page
