@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
-import shutil
 import signal
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser.browsers import CHROMIUM, reader
-from tests.controlplane.demo.demos import Demos
+from tests.controlplane.demo.demos import Demos, apart
 
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")]
 _LINK = re.compile(r"(http://127\.0\.0\.1:\d+)(/sign-in/once/\S+)")
@@ -22,15 +19,8 @@ _LINK = re.compile(r"(http://127\.0\.0\.1:\d+)(/sign-in/once/\S+)")
 @pytest.fixture
 def demos() -> Iterator[Demos]:
     """Demos whose files are removed with them."""
-    directory = Path(tempfile.mkdtemp(prefix="picket-test-", dir="/tmp"))
-    directory.chmod(0o755)  # its services are other users
-    made = Demos(directory)
-    try:
+    with apart() as made:
         yield made
-    finally:
-        made.close()
-        made.clean()
-        shutil.rmtree(directory)
 
 
 def test_the_demo_is_approved_and_its_blocked_calls_are_looked_at_in_the_console(browser: Browser, demos: Demos) -> None:

@@ -19,6 +19,8 @@ from urllib.parse import parse_qs, urlsplit
 import jsonpatch
 from lightkube import KubeConfig
 
+from tests.harness.serving import serving
+
 Json = dict[str, Any]
 BEARER = "the-control-planes-own-token"
 _ONCE = sys.maxsize
@@ -280,12 +282,5 @@ def running_api() -> Iterator[KubernetesApi]:
     api = KubernetesApi()
     server = _Server(api)
     api.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with serving(server, api.close):
         yield api
-    finally:
-        api.close()
-        server.shutdown()
-        server.server_close()
-        thread.join()

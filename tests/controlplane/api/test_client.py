@@ -12,6 +12,7 @@ import pytest
 
 from controlplane.api import client
 from controlplane.api.client import ApiError, Client, CutOffError, ServerAddressError, UnreachableError
+from tests.harness.serving import serving
 
 
 @contextmanager
@@ -34,14 +35,8 @@ def answering(status: int, body: bytes) -> Iterator[tuple[str, list[tuple[str, d
             """Say nothing."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with serving(server):
         yield f"http://127.0.0.1:{server.server_port}", asked
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def test_a_call_carries_token_name_and_body() -> None:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import pty
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -153,3 +157,17 @@ class Demos:
                 demo.end(signal.SIGINT)
             if demo.terminal >= 0:
                 os.close(demo.terminal)
+
+
+@contextmanager
+def apart() -> Iterator[Demos]:
+    """Demos in a directory of their own that is removed with all that they left, whatever became of them."""
+    directory = Path(tempfile.mkdtemp(prefix="picket-test-", dir="/tmp"))
+    directory.chmod(0o755)  # its services are other users
+    made = Demos(directory)
+    try:
+        yield made
+    finally:
+        made.close()
+        made.clean()
+        shutil.rmtree(directory)

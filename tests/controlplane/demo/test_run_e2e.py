@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from controlplane.demo import network
-from tests.controlplane.demo.demos import Demo, Demos
+from tests.controlplane.demo.demos import Demo, Demos, apart
 
 pytestmark = pytest.mark.e2e
 NO_NAMESPACES = network.is_possible()
@@ -29,15 +26,8 @@ KEYS = {
 @pytest.fixture
 def demos() -> Iterator[Demos]:
     """Demos that leave nothing behind, whatever became of them."""
-    directory = Path(tempfile.mkdtemp(prefix="picket-test-", dir="/tmp"))
-    directory.chmod(0o755)
-    made = Demos(directory)
-    try:
+    with apart() as made:
         yield made
-    finally:
-        made.close()
-        made.clean()
-        shutil.rmtree(directory)
 
 
 def reported(demos: Demos, *options: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import pytest
 
 from controlplane.flows.model import EdgeKey, Verdict, Violation
 from controlplane.sinks.event import Event, of_violation
+from tests.harness.serving import serving
 
 PAY = EdgeKey("default/frontend", "shop/pay", 443, "http", "POST", "/charge")
 
@@ -82,14 +83,8 @@ def receiving(status: int = 200, location: str = "", context: ssl.SSLContext | N
         server.socket = context.wrap_socket(server.socket, server_side=True)
         place = f"https://localhost:{server.server_port}"
     receiver.url = f"{place}/in?token=in-the-address"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with serving(server):
         yield receiver
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-import threading
 import time
 from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Iterator
@@ -17,6 +16,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 from joserfc import jwt
 from joserfc.jwk import RSAKey
+
+from tests.harness.serving import serving
 
 CLIENT, SECRET = "picket", "the-clients-own-secret"
 
@@ -103,11 +104,5 @@ def running() -> Iterator[Idp]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     idp.issuer = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with serving(server):
         yield idp
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
