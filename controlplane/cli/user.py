@@ -109,7 +109,7 @@ def revoke(session: Session, name: str) -> None:
     if session.output == "json":
         show_json(document)
     else:
-        click.echo(f"{name}'s token is revoked")
+        click.echo(f"{name} is out, with all tokens")
 
 
 @user.command("tokens")

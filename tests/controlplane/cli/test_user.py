@@ -49,6 +49,7 @@ def test_a_user_has_several_tokens_each_with_its_end(plane: Plane, picket: Picke
     assert picket("user", "revoke-token", "2").out == "token 2 of ann is revoked\n"
     assert picket("user", "tokens").out.splitlines()[0] == "2  ann  ci  viewer in shop  revoked"
     assert picket("user", "revoke-token", "2").code != 0
+    assert picket("user", "revoke", "ann").out == "ann is out, with all tokens\n"
     assert picket("user", "token", "ann", "--namespace", "shop").code == 2
 
 
