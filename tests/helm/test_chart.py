@@ -130,6 +130,23 @@ def test_a_number_is_a_quantity_as_everywhere() -> None:
     assert (dict(read.resources.limits), read.resources.requests["cpu"]) == ({"cpu": "2", "memory": "300Mi"}, "0.5")
 
 
+@pytest.mark.parametrize(
+    ("values", "may"),
+    [
+        ({"crds": {"install": False}}, False),
+        ({"crds": {"install": False}, "settings": {"kubernetes-policies": True}}, True),
+        ({"settings": {"kubernetes-policies": False}}, False),
+        ({}, True),
+    ],
+)
+def test_policy_objects_may_be_read_where_they_are_put_into_force(values: Json, may: bool, tmp_path: Path) -> None:
+    """Also where somebody else installs the CRD; and not where nobody reads them."""
+    release = rendered(values)
+    (role,) = release.of("ClusterRole")
+    assert any("trafficpolicies" in rule["resources"] for rule in role["rules"]) is may
+    assert settings(release, tmp_path).kubernetes_policies is may
+
+
 def test_settings_hold_for_sidecars_too(tmp_path: Path) -> None:
     """A pod's token is for whom the control plane asks about, and its sidecar is of the same mesh."""
     release = rendered({"settings": {"kubernetes-audience": "mesh", "trust-domain": "mesh.example"}})
