@@ -38,7 +38,7 @@ def delta_request(body: bytes) -> tuple[str, DeltaRequest] | BadRequest:
     wrong = _out_of_bounds(message.type_url, message.response_nonce, *subscribe, *unsubscribe, *versions, *versions.values())
     if wrong:
         return BadRequest(wrong)
-    error = message.error_detail.message[:MAX_ERROR_CHARACTERS] if message.HasField("error_detail") else None
+    error = _error(message)
     request = DeltaRequest(message.type_url, message.response_nonce, subscribe, unsubscribe, versions, error)
     return message.node.id, request
 
@@ -54,8 +54,15 @@ def sotw_request(body: bytes) -> tuple[str, SotwRequest] | BadRequest:
     wrong = _out_of_bounds(message.type_url, message.response_nonce, message.version_info, *names)
     if wrong:
         return BadRequest(wrong)
-    error = message.error_detail.message[:MAX_ERROR_CHARACTERS] if message.HasField("error_detail") else None
-    return message.node.id, SotwRequest(message.type_url, message.response_nonce, names, message.version_info, error)
+    return message.node.id, SotwRequest(message.type_url, message.response_nonce, names, message.version_info, _error(message))
+
+
+def _error(message: DeltaDiscoveryRequest | DiscoveryRequest) -> str | None:
+    """Why a response was refused; ``None`` where none was. It is stored and shown: no zero, which PostgreSQL refuses, no escapes."""
+    if not message.HasField("error_detail"):
+        return None
+    said = message.error_detail.message[:MAX_ERROR_CHARACTERS]
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in said)
 
 
 def _out_of_bounds(*texts: str) -> str:
