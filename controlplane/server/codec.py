@@ -58,7 +58,7 @@ def sotw_request(body: bytes) -> tuple[str, SotwRequest] | BadRequest:
 
 
 def _error(message: DeltaDiscoveryRequest | DiscoveryRequest) -> str | None:
-    """Why a response was refused; ``None`` where none was. It is stored and shown: no zero, which PostgreSQL refuses, no escapes."""
+    """Why a response was refused; ``None`` where none was. Stored and shown: no zero, which PostgreSQL refuses, no escapes."""
     if not message.HasField("error_detail"):
         return None
     said = message.error_detail.message[:MAX_ERROR_CHARACTERS]
