@@ -41,7 +41,10 @@ def lacking() -> str:
 def _run_quietly(*command: str) -> int:
     if shutil.which(command[0]) is None:
         return 1
-    return subprocess.run(command, capture_output=True, check=False, timeout=60).returncode
+    try:
+        return subprocess.run(command, capture_output=True, check=False, timeout=60).returncode
+    except subprocess.TimeoutExpired:
+        return 1
 
 
 class Cluster:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -23,11 +23,20 @@ async def echo(path: str) -> Page:
     return Page(200, path.encode())
 
 
+async def started(answer: Callable[[str], Awaitable[Page]]) -> tuple[int, Pages]:
+    """On a port that was free: somebody else may take it in between, and then it is another one."""
+    for _ in range(10):
+        port = free_port()
+        made = Pages(port, answer)
+        with suppress(PagesError):
+            await made.start()
+            return port, made
+    raise AssertionError("ten free ports could not be had")
+
+
 @asynccontextmanager
 async def serving(answer: Callable[[str], Awaitable[Page]] = echo) -> AsyncIterator[int]:
-    port = free_port()
-    made = Pages(port, answer)
-    await made.start()
+    port, made = await started(answer)
     try:
         yield port
     finally:
