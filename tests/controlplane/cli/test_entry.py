@@ -25,6 +25,7 @@ COMMANDS = {
     "comment",
     "controlplane",
     "demo",
+    "explain",
     "incidents",
     "learn",
     "leases",
