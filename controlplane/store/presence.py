@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import ColumnElement, Connection, delete, select, tuple_, update
 
 from controlplane.store import tables
 from controlplane.store.statements import upsert
@@ -11,14 +11,24 @@ from controlplane.store.statements import upsert
 def beat(connection: Connection, plane: str, now_ms: int, alive_since_ms: int) -> None:
     """Say that a control plane is there; nobody is connected any more to those that said nothing since then."""
     upsert(connection, tables.control_planes, [{"plane": plane, "beat_ms": now_ms}])
-    planes, sidecars = tables.control_planes.c, tables.sidecars
+    planes = tables.control_planes.c
     connection.execute(delete(tables.control_planes).where(planes.beat_ms < alive_since_ms, planes.plane != plane))
-    gone = sidecars.c.plane.not_in(select(planes.plane))
-    connection.execute(update(sidecars).where(sidecars.c.connected, gone).values(connected=False))
+    _disconnect(connection, tables.sidecars.c.plane.not_in(select(planes.plane)))
 
 
 def leave(connection: Connection, plane: str) -> None:
     """A control plane ends, and its sidecars' connections with it."""
     connection.execute(delete(tables.control_planes).where(tables.control_planes.c.plane == plane))
+    _disconnect(connection, tables.sidecars.c.plane == plane)
+
+
+def _disconnect(connection: Connection, gone: ColumnElement[bool]) -> None:
+    """Nobody of these is connected.
+
+    Rows that another control plane is writing are left to it, and to the next beat: its sidecars come over by the hundred, and
+    two that wait for each other's rows would both lose what they write.
+    """
     sidecars = tables.sidecars
-    connection.execute(update(sidecars).where(sidecars.c.connected, sidecars.c.plane == plane).values(connected=False))
+    key = (sidecars.c.workload, sidecars.c.instance)
+    chosen = select(*key).where(sidecars.c.connected, gone).with_for_update(skip_locked=True)
+    connection.execute(update(sidecars).where(tuple_(*key).in_(chosen)).values(connected=False))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -186,6 +187,29 @@ def test_a_control_plane_that_is_gone_takes_its_connections_with_it(store: SqlSt
     with store.transaction() as transaction:
         transaction.leave("b")
     assert connected(store) == {}
+
+
+def test_whoever_says_that_it_is_there_waits_for_nobody(postgresql_url: str) -> None:
+    """Sidecars of one that is gone come over to another, which writes them down: two that wait crosswise would both fail."""
+    ours, theirs = open_store(postgresql_url), open_store(postgresql_url)
+
+    def beat() -> None:
+        with theirs.transaction() as transaction:
+            transaction.beat("b", 30_000, 1_500)
+
+    try:
+        with ours.transaction() as transaction:
+            transaction.beat("a", 1_000, 0)
+            transaction.save_sidecars([CART, replace(CART, instance="cart-1")])
+        with ThreadPoolExecutor(1) as threads, ours.transaction() as transaction:
+            transaction.save_sidecars([replace(CART, plane="c")])
+            threads.submit(beat).result(WAIT_SECONDS)
+        assert connected(ours) == {"cart-0": "c"}
+        beat()
+        assert connected(ours) == {}
+    finally:
+        ours.close()
+        theirs.close()
 
 
 def test_one_that_lost_a_sidecar_to_another_does_not_say_it_is_gone(store: SqlStore) -> None:
