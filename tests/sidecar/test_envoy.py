@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from sidecar import envoy
-from sidecar.admin import AdminError
+from sidecar.admin import Admin, AdminError
 from sidecar.bootstrap import bootstrap
+from sidecar.draining import Draining
 from sidecar.envoy import Envoy, EnvoyError, find_envoy
 from sidecar.settings import PROXY_ID, StatePaths
 from sidecar.state import prepare
@@ -94,6 +95,10 @@ async def test_it_runs_as_the_proxys_user_with_nothing_secret_or_borrowed(
         assert "NoNewPrivs:\t1" in status
         assert f"Uid:\t{PROXY_ID if USER else os.geteuid()}\t" in status
         assert "SECRET" not in text_of(Path(f"/proc/{made._child.pid}/environ"))
+        admin = Admin(paths.admin_socket)
+        assert await Draining(admin).requests_active() == 0
+        await Draining(admin).begin()
+        assert b'"DRAINING"' in (await admin.get("/server_info")).body
         await made.reopen_logs()
     assert not paths.admin_socket.exists()
 
