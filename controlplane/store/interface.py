@@ -114,6 +114,9 @@ class Transaction(Protocol):
     def keep_last_uses(self, uses: Mapping[Held, int]) -> None:
         """Keep when approved edges were last used (Unix milliseconds), for when their uses are not kept any more."""
 
+    def lock_rollouts(self) -> None:
+        """Nobody else begins a rollout until this transaction ends; what is read after it holds until then."""
+
     def add_rollout(self, rollout: Rollout) -> Rollout:
         """Store a staged rollout under the next number; numbers count from 1."""
 

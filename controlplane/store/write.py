@@ -38,7 +38,7 @@ from controlplane.store.presence import beat, leave
 from controlplane.store.proofs import insert_proof, move_proof
 from controlplane.store.recording import Recording, Stored
 from controlplane.store.rollouts import insert_rollout, move_rollout, pause_rollout
-from controlplane.store.statements import next_number, upsert
+from controlplane.store.statements import lock_number, next_number, upsert
 from controlplane.store.stored import BatchReceipt, SidecarRow, StoredCall, StoredProposal, StoredRevision
 from controlplane.store.waking import announce
 from controlplane.topology.model import ServiceName
@@ -194,6 +194,10 @@ class SqlTransaction:
     def keep_last_uses(self, uses: Mapping[Held, int]) -> None:
         """Keep when approved edges were last used (Unix milliseconds); the later of two stays."""
         upsert_last_uses(self._connection, uses)
+
+    def lock_rollouts(self) -> None:
+        """Nobody else begins a rollout until this transaction ends."""
+        lock_number(self._connection, "rollout")
 
     def add_rollout(self, rollout: Rollout) -> Rollout:
         """Store a staged rollout under the next number."""

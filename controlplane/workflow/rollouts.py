@@ -81,7 +81,8 @@ class Rollouts:
         now_ms = self._clock_ms()
         begun: list[Rollout] = []
         with self._store.transaction() as transaction:
-            # Read again, now that nobody else writes: two callers at once must not begin the same.
+            # Read again, now that nobody else begins one: two callers at once must not begin the same.
+            transaction.lock_rollouts()
             now = self._store.rollouts(MAX_RUNNING, running=True)
             if any(rollout.service in firsts or rollout.revision is not None for rollout in now):
                 return Refused("a rollout of one of these began just now; look at the rollouts", Why.CONFLICT)

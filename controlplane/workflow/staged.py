@@ -70,6 +70,7 @@ class StagedRevisions:
             return firsts
 
         def store(transaction: Transaction, number: int, now_ms: int) -> str:
+            transaction.lock_rollouts()
             if self._store.rollouts(1, running=True):
                 return "a rollout began just now; look at the rollouts"
             for name, first in firsts.items():
