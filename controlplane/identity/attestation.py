@@ -9,10 +9,11 @@ from controlplane.identity.spiffe import WorkloadId
 
 @dataclass(frozen=True, slots=True)
 class Attested:
-    """The platform vouches for this identity; ``instance`` is the replica that it named."""
+    """The platform vouches for this identity; ``instance`` is the replica that it named, ``uid`` what nobody else has ever had."""
 
     workload: WorkloadId
     instance: str
+    uid: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Who a pod is, by its service-account token: the cluster's API reviews it. Trusts nothing that the pod says of itself.
 
 The token is projected for Picket's audience and bound to one pod, so a token for something else, or one that outlived its
-pod, proves nothing here. The name comes from what the API says of the token.
+pod, proves nothing here. The name comes from what the API says of the token, and the pod that it is bound to has to be the one
+that the cluster has now, by its uid: a pod that was made anew under an old name is another one.
 Source: https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/token-review-v1/
 """
 
@@ -18,6 +19,8 @@ import structlog
 from controlplane.identity.attestation import Attested, NotAttested, Undecided
 from controlplane.identity.spiffe import SpiffeError, WorkloadId
 from controlplane.kubernetes.client import Client, KubernetesError
+from controlplane.kubernetes.objects import Pod
+from controlplane.kubernetes.pods import account_of, is_finished
 
 PATH = "/apis/authentication.k8s.io/v1/tokenreviews"
 MAX_TOKEN_CHARACTERS = 16 * 1024
@@ -58,20 +61,25 @@ class TokenReviews:
         self,
         client: Client,
         audience: str,
+        pod: Callable[[str], Pod | None],
         *,
         clock: Callable[[], float] = time.time,
         ticks: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``clock`` gives Unix seconds, ``ticks`` seconds that only go forward."""
+        """``pod`` finds a pod of the cluster as it is now by ``namespace/name``.
+
+        ``clock`` gives Unix seconds, ``ticks`` seconds that only go forward.
+        """
         self._client = client
         self._audience = audience
+        self._pod = pod
         self._clock = clock
         self._ticks = ticks
         self._allowance = BURST
         self._counted_at = ticks()
 
     async def attest(self, token: str) -> Attested | NotAttested | Undecided:
-        """Whose token it is. ``Attested.instance`` is the pod's name."""
+        """Whose token it is. ``Attested.instance`` is the pod's name, ``uid`` the pod's."""
         hopeless = self._hopeless(token)
         if hopeless:
             return NotAttested(hopeless)
@@ -86,7 +94,8 @@ class TokenReviews:
         except KubernetesError as error:
             _log.error("token not reviewed", error=str(error))
             return Undecided("the cluster's API cannot be asked now; try again")
-        return self._read(status)
+        attested = self._read(status)
+        return attested if isinstance(attested, NotAttested) else self._bound(attested)
 
     def _hopeless(self, token: str) -> str:
         """What is wrong with a token that the API need not be asked about; empty for others. Proves nothing."""
@@ -126,6 +135,23 @@ class TokenReviews:
         if len(pod) != 1 or len(uid) != 1 or not pod[0] or not uid[0]:
             return NotAttested("the service-account token is not bound to a pod; only a projected token is")
         try:
-            return Attested(WorkloadId(namespace, name), pod[0])
+            return Attested(WorkloadId(namespace, name), pod[0], uid[0])
         except SpiffeError as error:
             return NotAttested(f"the service account {namespace[:64]}/{name[:64]} cannot be an identity: {error}")
+
+    def _bound(self, attested: Attested) -> Attested | NotAttested | Undecided:
+        """Whether the pod of a token is one that there is.
+
+        What was heard of the cluster may be a moment behind the API, which itself knows no token of a pod that is gone: so a pod
+        that is not known, or under another uid, is asked for again, and has nothing until then.
+        """
+        key = f"{attested.workload.namespace}/{attested.instance}"
+        pod = self._pod(key)
+        if pod is None:
+            return Undecided(f"the pod {key[:200]} is not known yet")
+        if pod.metadata.uid != attested.uid:
+            _log.warning("token of another pod", pod=key[:200], known_uid=pod.metadata.uid, token_uid=attested.uid[:64])
+            return Undecided(f"the pod {key[:200]} that is known is another one than the token's, by its uid")
+        if account_of(pod) != str(attested.workload):
+            return NotAttested(f"the pod {key[:200]} has the service account {account_of(pod)}, not the token's")
+        return NotAttested(f"the pod {key[:200]} has ended") if is_finished(pod) else attested

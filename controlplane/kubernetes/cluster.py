@@ -28,8 +28,8 @@ class Cluster:
             client.KubernetesError: there is no access to a cluster.
         """
         self._client = Client()
-        self.attestor = TokenReviews(self._client, audience)
         self.discovery = Discovery(self._client, self._found)
+        self.attestor = TokenReviews(self._client, audience, self.discovery.pod)
         self._declare = declare
         self._bundle_pem = bundle_pem
         self._bundles = TrustBundles(self._client, bundle_pem)

@@ -46,6 +46,10 @@ class Discovery:
         """The cluster as it was declared last."""
         return self._found or Found()
 
+    def pod(self, key: str) -> objects.Pod | None:
+        """A pod as it was heard of last, by ``namespace/name``."""
+        return self._pods.objects.get(key)
+
     @property
     def _watches(self) -> tuple[Watch[Any], ...]:
         return self._namespaces, self._accounts, self._services, self._slices, self._pods

@@ -99,9 +99,16 @@ class PodStatus(_Wire, frozen=True):
     container_statuses: tuple[ContainerStatus, ...] | None = None
 
 
+class PodMetadata(Metadata, frozen=True):
+    """What a pod has beside: a new one of the same name has another ``uid``."""
+
+    uid: str = ""
+
+
 class Pod(Object, frozen=True):
     """A pod."""
 
+    metadata: PodMetadata
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
 

@@ -123,7 +123,7 @@ class Certificates:
         if not self._known(attested.workload):
             # The pod may be newer than what was heard of the cluster.
             await context.abort(grpc.StatusCode.UNAVAILABLE, f"{attested.workload} is not known in the mesh yet")
-        return await self._sign(request.csr_der, attested.workload, "attest", context, attested.instance)
+        return await self._sign(request.csr_der, attested.workload, "attest", context, attested)
 
     async def _renew(self, body: bytes, context: Context) -> Svid:
         peer = self._authenticator.peer(context)
@@ -141,12 +141,15 @@ class Certificates:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, reason)
         return await self._sign(request.csr_der, peer.workload, "renew", context)
 
-    async def _sign(self, csr_der: bytes, workload: WorkloadId, how: str, context: Context, instance: str = "") -> Svid:
+    async def _sign(
+        self, csr_der: bytes, workload: WorkloadId, how: str, context: Context, attested: Attested | None = None
+    ) -> Svid:
         signed = self._authority.sign(csr_der, workload, self._lifetime, datetime.now(UTC))
         if isinstance(signed, BadCsr):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"csr_der: {signed.reason}")
         self._issued(how)
-        _log.info("certificate issued", workload=str(workload), instance=instance, how=how, not_after=signed.not_after.isoformat())
+        of = {"instance": attested.instance, "uid": attested.uid} if attested is not None else {}
+        _log.info("certificate issued", workload=str(workload), how=how, not_after=signed.not_after.isoformat(), **of)
         return Svid(
             spiffe_id=signed.spiffe_id,
             certificate_chain_pem=signed.chain_pem,

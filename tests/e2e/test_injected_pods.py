@@ -31,6 +31,7 @@ from controlplane.topology.document import parse_topology
 from tests.controlplane.kubernetes.test_attestation import known, token
 from tests.controlplane.kubernetes.test_running import kubeconfig
 from tests.harness.kubeapi import KubernetesApi, running_api
+from tests.harness.kubeobjects import pod
 from tests.harness.pods import Json, Node, Pod
 
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(bool(network.is_possible()), reason=network.is_possible() or "can run")]
@@ -78,10 +79,10 @@ class PodProcesses(Processes):
         account = place.service.name.name
         made = self._reviewed(place, account, command)
         node = Node(self._node, self._begun, lambda source: self._projected(source, place, account))
-        pod = Pod(made, node, place.namespace, place.address, place.directory / "pod")
-        self.pods[account] = pod
-        place.state.symlink_to(pod.volumes["picket-state"] / "sidecar")
-        pod.start()
+        begun = Pod(made, node, place.namespace, place.address, place.directory / "pod")
+        self.pods[account] = begun
+        place.state.symlink_to(begun.volumes["picket-state"] / "sidecar")
+        begun.start()
 
     def _reviewed(self, place: Placed, account: str, command: list[str]) -> Json:
         """The service's pod after the webhook."""
@@ -91,13 +92,13 @@ class PodProcesses(Processes):
         }  # fmt: skip
         if place.service.ports:
             container["readinessProbe"] = {"tcpSocket": {"port": place.service.ports[0].target}, "timeoutSeconds": 5}
-        pod: Json = {
+        asked: Json = {
             "metadata": {"name": place.namespace, "namespace": place.service.name.namespace},
             "spec": {"serviceAccountName": account, "terminationGracePeriodSeconds": 5, "containers": [container]},
         }
-        decided = decide(PodCreation("u", place.service.name.namespace, pod), self._rules)
+        decided = decide(PodCreation("u", place.service.name.namespace, asked), self._rules)
         assert isinstance(decided, Injected)
-        changed: Json = jsonpatch.apply_patch(copy.deepcopy(pod), list(decided.patch))
+        changed: Json = jsonpatch.apply_patch(copy.deepcopy(asked), list(decided.patch))
         return changed
 
     def _projected(self, source: Json, place: Placed, account: str) -> Mapping[str, bytes]:
@@ -106,7 +107,9 @@ class PodProcesses(Processes):
             return {TRUST_BUNDLE_KEY: (self.data / "ca" / "ca.pem").read_bytes()}
         asked = source["serviceAccountToken"]
         said = token(asked["audience"], time.time() + asked["expirationSeconds"], {"pod": place.namespace})
-        self._api.tokens[said] = known(f"system:serviceaccount:{place.service.name.namespace}:{account}")
+        namespace, name = place.service.name.namespace, place.namespace
+        self._api.put("pods", name, pod(name, "", account), namespace)
+        self._api.tokens[said] = known(f"system:serviceaccount:{namespace}:{account}", (name, f"uid-{namespace}/{name}"))
         return {asked["path"]: said.encode()}
 
     def _begun(self, name: str, command: list[str], environment: dict[str, str]) -> None:

@@ -24,7 +24,7 @@ from controlplane.store.sql import SqlStore
 from controlplane.topology.model import Kind, Port, Service, ServiceName, Topology
 from sidecar.ports import HEALTH_PORT, METRICS_PORT, PROBE_PORT
 from sidecar.settings import PROXY_ID
-from tests.controlplane.kubernetes.test_attestation import known, token
+from tests.controlplane.kubernetes.test_attestation import found, known, token
 from tests.harness.directories import short_directory
 from tests.harness.kubeapi import running_api
 from tests.harness.mesh import TRUST_DOMAIN, Mesh, running_mesh
@@ -196,7 +196,8 @@ async def test_a_pod_joins_by_its_token_alone(directory: Path, store: SqlStore) 
     with running_api() as api:
         good = token(expires=datetime.now(UTC).timestamp() + 600)
         api.tokens[good] = known()
-        async with Client(api.config()) as client, placed(directory, store, Mode.LEARN, TokenReviews(client, "picket")) as place:
+        reviews = TokenReviews(client := Client(api.config()), "picket", {"shop/cart-7c9": found()}.get)
+        async with client, placed(directory, store, Mode.LEARN, reviews) as place:
             init(place)
             (directory / "token").write_text(good)
             (directory / "bundle.pem").write_bytes(place.mesh.authority.bundle_pem)

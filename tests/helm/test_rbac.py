@@ -74,7 +74,7 @@ async def everything(api: KubernetesApi) -> None:
             ]
             said = token()
             api.tokens[said] = known()
-            await TokenReviews(client, "picket", clock=lambda: 1_900_000_000.0).attest(said)
+            await TokenReviews(client, "picket", lambda _: None, clock=lambda: 1_900_000_000.0).attest(said)
             roots = [authority.bundle_pem, b"others"]
             bundles = TrustBundles(client, lambda: roots[0])
             assert await bundles.keep("shop")

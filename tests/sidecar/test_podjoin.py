@@ -119,7 +119,7 @@ async def test_over_the_wire_the_token_goes_only_to_who_is_signed_by_the_roots_o
     class Platform:
         async def attest(self, token: str) -> Attested | NotAttested:
             asked.append(token)
-            return Attested(CART, "cart-7c9") if token == "good" else NotAttested("the cluster does not know it")
+            return Attested(CART, "cart-7c9", "0f-11") if token == "good" else NotAttested("the cluster does not know it")
 
     csr = (await asyncio.to_thread(new_key))[1]
     with opened_store(directory) as store:

@@ -118,7 +118,7 @@ async def until(met: Callable[[dict[str, Any]], bool], plane: Running) -> dict[s
 async def test_pods_join_by_their_tokens_and_what_exists_follows_the_cluster(directory: Path, api: KubernetesApi) -> None:
     now = datetime.now(UTC).timestamp()
     good = token(expires=now + 600)
-    api.tokens[good] = known()
+    api.tokens[good] = known(of=("cart-1", "uid-shop/cart-1"))
     async with launched(directory, api) as plane:
         plane.listening = json.loads(await plane.wait_for('"ready"'))["listening"]
         found = await services(plane)
@@ -137,9 +137,10 @@ async def test_pods_join_by_their_tokens_and_what_exists_follows_the_cluster(dir
         svid = await attested(plane, good)
         assert isinstance(svid, Svid)
         assert svid.spiffe_id == "spiffe://picket.local/ns/shop/sa/cart"
+        assert '"uid": "uid-shop/cart-1"' in await plane.wait_for("certificate issued")
         assert await attested(plane, token(expires=now - 1)) is grpc.StatusCode.PERMISSION_DENIED
         other = token(expires=now + 601)
-        api.tokens[other] = known("system:serviceaccount:shop:newer")
+        api.tokens[other] = known("system:serviceaccount:shop:newer", ("newer-1", "uid-shop/newer-1"))
         assert await attested(plane, other) is grpc.StatusCode.UNAVAILABLE
         api.put("serviceaccounts", "newer", {}, "shop")
         api.put("pods", "newer-1", pod("newer-1", "10.1.0.2", "newer"), "shop")
@@ -148,6 +149,11 @@ async def test_pods_join_by_their_tokens_and_what_exists_follows_the_cluster(dir
         api.delete("pods", "newer-1", "shop")
         await until(lambda found: "shop/newer" not in found, plane)
         assert await attested(plane, other) is grpc.StatusCode.UNAVAILABLE
+        api.delete("pods", "cart-1", "shop")
+        api.put("pods", "cart-1", pod("cart-1", "10.1.0.1"), "shop", uid="made-anew")
+        async with asyncio.timeout(30):
+            while await attested(plane, good) is not grpc.StatusCode.UNAVAILABLE:
+                pass
         plane.process.terminate()
         assert await plane.ended() == 0
     assert good not in "".join(plane.log)

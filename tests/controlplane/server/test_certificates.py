@@ -159,7 +159,7 @@ async def attested(directory: Path, store: SqlStore, answer: Attested | NotAttes
 
 async def test_a_platforms_word_brings_a_certificate_and_nobody_is_renewed_there(directory: Path, store: SqlStore) -> None:
     """The name is the platform's; the next certificate is had by the token again, so that a stolen one ends."""
-    got, asked, renewed, _ = await attested(directory, store, Attested(WEB, "web-7c9"))
+    got, asked, renewed, _ = await attested(directory, store, Attested(WEB, "web-7c9", "0f-11"))
     assert isinstance(got, Svid)
     assert got.spiffe_id == WEB.uri(TRUST_DOMAIN)
     assert asked == ["a.b.c"]
@@ -171,7 +171,7 @@ async def test_a_platforms_word_brings_a_certificate_and_nobody_is_renewed_there
     [
         (NotAttested("not bound to a pod"), grpc.StatusCode.PERMISSION_DENIED),
         (Undecided("try again"), grpc.StatusCode.UNAVAILABLE),
-        (Attested(WorkloadId("shop", "newer"), "newer-1"), grpc.StatusCode.UNAVAILABLE),
+        (Attested(WorkloadId("shop", "newer"), "newer-1", "0f-12"), grpc.StatusCode.UNAVAILABLE),
     ],
 )
 async def test_without_the_platforms_word_or_a_place_in_the_mesh_there_is_no_certificate(
