@@ -62,6 +62,7 @@ from controlplane.workflow.accounts import Accounts
 from controlplane.workflow.admission import Admission
 from controlplane.workflow.agreement import Agreement
 from controlplane.workflow.breakglass import BreakGlass
+from controlplane.workflow.catchingup import CatchingUp
 from controlplane.workflow.images import SourceImages
 from controlplane.workflow.incidents import Incidents
 from controlplane.workflow.labelled import LabelledModes
@@ -293,6 +294,7 @@ class ControlPlane:
             "recorder": asyncio.create_task(self._recorder.run()),
             "sidecar states": asyncio.create_task(self._states.run()),
             "snapshots": asyncio.create_task(self._cache.run()),
+            "catching up": asyncio.create_task(CatchingUp(self._publisher).run()),
             "images": asyncio.create_task(self._images.run()),
             "retention": asyncio.create_task(self._retention.run()),
             "incidents": asyncio.create_task(Incidents(self._store, self._publisher, now_ms, self._sinks.grouped).run()),

@@ -100,21 +100,26 @@ def load_in_force(store: Store, policy: Policy, topology: Topology, declared: To
 
     One whose service has another mode by now, such as quarantine, counts no more, nor one of a revision that began from another.
     """
-    running: dict[WorkloadId, Rollout] = {}
-    revision: int | None = None
-    for rollout in store.rollouts(_MAX_ROLLOUTS, running=True):
-        service = topology.services.get(rollout.service)
-        if service is None or rollout.stage is Stage.ALL:
-            continue
-        if policy.revision == rollout.base if rollout.revision is not None else policy.mode(rollout.service) is rollout.before:
-            running[service.workload], revision = rollout, rollout.revision
+    running = _under_way(store, policy, topology)
     if not running:
         return InForce(policy, topology)
+    revision = next(iter(running.values())).revision
     if revision is not None:
         trial = load_revision(store, revision, policy)
         return InForce(policy, topology, running, trial, with_approved_hosts(declared, trial))
     modes = {**policy.modes, **{rollout.service: Mode.ENFORCE for rollout in running.values()}}
     return InForce(policy, topology, running, replace(policy, modes=modes))
+
+
+def _under_way(store: Store, policy: Policy, topology: Topology) -> dict[WorkloadId, Rollout]:
+    running: dict[WorkloadId, Rollout] = {}
+    for rollout in store.rollouts(_MAX_ROLLOUTS, running=True):
+        service = topology.services.get(rollout.service)
+        if service is None or rollout.stage is Stage.ALL:
+            continue
+        if policy.revision == rollout.base if rollout.revision is not None else policy.mode(rollout.service) is rollout.before:
+            running[service.workload] = rollout
+    return running
 
 
 class Publisher:
@@ -206,6 +211,18 @@ class Publisher:
             after = self._in_force = load_in_force(self._store, policy, same, self._declared)
             self._changed(_change(before, after))
             return policy
+
+    def is_current(self) -> bool:
+        """Whether the store holds what is in force here. A change is read back after its commit, and that may fail.
+
+        Raises:
+            StoreError: the database refused.
+        """
+        now, store = self._in_force, self._store
+        policy = now.policy
+        if store.active_revision() != policy.revision or store.modes() != policy.modes:
+            return False
+        return _under_way(store, policy, now.topology) == now.rollouts
 
     def declare(self, topology: Topology) -> None:
         """Something else exists from now on; whom it concerns is told."""
