@@ -49,17 +49,18 @@ lint: $(READY) ## Linters, types, import contracts, generated code
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(MAKE) --no-print-directory protos OUT=build/protos
-	@diff -r -x '__pycache__' -x '*.proto' -x '__init__.py' build/protos/protos/picket protos/picket \
-	  || { echo "generated code differs from protos/: run make protos"; exit 1; }
+	@for made in picket spiffe; do \
+	  diff -r -x '__pycache__' -x '*.proto' -x '__init__.py' -x svids.py -x endpoint.py -x client.py build/protos/protos/$$made protos/$$made \
+	  || { echo "generated code differs from protos/: run make protos"; exit 1; }; done
 
 format: $(READY) ## Let ruff mend what it can
 	@$(BIN)/ruff check --fix .
 
 OUT ?= .
-protos: $(READY) ## Generate Python from protos/picket/v1
+protos: $(READY) ## Generate Python from protos/*/*.proto
 	@mkdir -p $(OUT)
 	@$(BIN)/python -m grpc_tools.protoc -I . --python_out=$(OUT) --mypy_out=quiet:$(OUT) \
-	  --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy protos/picket/v1/*.proto
+	  --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy protos/picket/v1/*.proto protos/spiffe/*.proto
 
 lock: $(READY) ## Pin the newest versions that pyproject.toml allows
 	@$(BIN)/python -m pip install --quiet uv

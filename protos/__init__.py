@@ -1,0 +1,1 @@
+"""The messages on the wire: generated code, and what both sides need to read them."""

@@ -23,7 +23,7 @@ from sidecar.certifier import GrpcCertifier
 from sidecar.configuration import Configuration
 from sidecar.draining import Draining
 from sidecar.envoy import Envoy, EnvoyError, find_envoy
-from sidecar.identity import Identity, IdentityError
+from sidecar.identity import Identity, IdentityError, IdentitySource
 from sidecar.keeper import IdentityKeeper
 from sidecar.pages import PagesError
 from sidecar.prepared import Prepared
@@ -95,7 +95,7 @@ class Agent:
         self._reports = Reports(self._spool)
         prober = Prober(join, settings.instance, loopback=not redirected) if settings.proofs else None
         self._uplink = Uplink(join, Configuration(self._relay_server), self._reports, self._info, prober)
-        self._keeper = IdentityKeeper(paths.identity, join, GrpcCertifier(join), self._identified, join_file=settings.join_file)
+        self._identity = self._source()
         self._envoy = Envoy(
             program,
             paths,
@@ -124,6 +124,15 @@ class Agent:
             self._redirect = Redirect(rules(excluded, outbound_udp=settings.outbound_udp))
         self._application: process.Child | None = None
 
+    def _source(self) -> IdentitySource:
+        settings = self._settings
+        join, path = settings.join, settings.paths.identity
+        if join.workload_api is None:
+            return IdentityKeeper(path, join, GrpcCertifier(join), self._identified, join_file=settings.join_file)
+        from sidecar.workloadapi import WorkloadApi  # noqa: PLC0415  # a sidecar of Picket's own authority is smaller without
+
+        return WorkloadApi(path, join, self._identified)
+
     async def run(self, stop: asyncio.Event) -> int:
         """Run until ``stop`` or until the application ends. Returns the exit code: the application's, where there is one.
 
@@ -131,7 +140,7 @@ class Agent:
             StartError: it cannot start, or can never get an identity.
         """
         try:
-            restored = self._keeper.restore()
+            restored = self._identity.restore()
             await self._relay_server.start()
             if self._redirect is not None:
                 await asyncio.to_thread(self._redirect.apply)
@@ -141,7 +150,7 @@ class Agent:
                 await self._pod.start()
             _log.info(
                 "starting node=%s capture=%s identity=%s configuration=%s", self._settings.node_id, self._settings.capture,
-                "disk" if restored else "to be enrolled", "disk" if self._relay.last_good else "from the control plane",
+                "disk" if restored else "to be had", "disk" if self._relay.last_good else "from the control plane",
             )  # fmt: skip
             return await self._serve(stop)
         except (RelayServerError, PagesError, EnvoyError, CaptureError, IdentityError, process.ProcessError) as error:
@@ -151,7 +160,7 @@ class Agent:
 
     async def _serve(self, stop: asyncio.Event) -> int:
         background = {
-            asyncio.create_task(self._keeper.run()),
+            asyncio.create_task(self._identity.run()),
             asyncio.create_task(self._envoy.run()),
             asyncio.create_task(self._uplink.run()),
             asyncio.create_task(self._kept.run()),
@@ -262,7 +271,7 @@ class Agent:
         )
 
     def _not_after_seconds(self) -> int:
-        return 0 if self._keeper.current is None else self._keeper.current.not_after_seconds
+        return 0 if self._identity.current is None else self._identity.current.not_after_seconds
 
 
 def _bootstrap(settings: Settings) -> bytes:

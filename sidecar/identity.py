@@ -11,6 +11,7 @@ import os
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -46,6 +47,18 @@ class Identity:
     def renewal_seconds(self, since_seconds: float, jitter: float) -> float:
         """When to renew, as Unix seconds: 50 to 66 % (by a ``jitter`` of 0 to 1) of the way from ``since_seconds`` to the end."""
         return since_seconds + (self.not_after_seconds - since_seconds) * (_EARLIEST + (_LATEST - _EARLIEST) * jitter)
+
+
+class IdentitySource(Protocol):
+    """Who has the sidecar's identity at hand, and tells of each that follows: `keeper` or `workloadapi`."""
+
+    current: Identity | None
+
+    def restore(self) -> bool:
+        """Take what is on disk. Whether it is valid."""
+
+    async def run(self) -> None:
+        """Have one, and another in time, for ever. Raises `IdentityError` where there never can be one."""
 
 
 class _File(msgspec.Struct):

@@ -6,16 +6,12 @@ The key never leaves this machine.
 from __future__ import annotations
 
 import base64
-import subprocess
-import sys
-from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
+from sidecar.apart import ApartError, run_apart
 from sidecar.identity import Identity, IdentityError
-
-KEY_TIMEOUT_SECONDS = 30.0
 
 
 class Issued(msgspec.Struct, frozen=True):
@@ -62,18 +58,10 @@ def new_key() -> tuple[str, bytes]:
     Raises:
         IdentityError: the process failed.
     """
-    program = Path(__file__).with_name("keys.py")
     try:
-        # -P: the program's own directory must not hide other packages' names.
-        made = subprocess.run(
-            [sys.executable, "-P", str(program)],
-            stdin=subprocess.DEVNULL, capture_output=True, timeout=KEY_TIMEOUT_SECONDS, check=True,
-        )  # fmt: skip
-        read = msgspec.json.decode(made.stdout, type=dict[str, str])
+        read = msgspec.json.decode(run_apart("keys"), type=dict[str, str])
         return read["key_pem"], base64.b64decode(read["csr"], validate=True)
-    except subprocess.CalledProcessError as error:
-        raise IdentityError(f"no key could be made: {error.stderr.decode('utf-8', 'replace').strip()[-300:]}") from error
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise IdentityError(f"no key could be made: {type(error).__name__}") from error
+    except ApartError as error:
+        raise IdentityError(f"no key could be made: {error}") from error
     except (msgspec.DecodeError, KeyError, ValueError) as error:
         raise IdentityError("no key could be made: the key program wrote something else") from error

@@ -26,12 +26,21 @@ class SettingsError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class WorkloadApiAddress:
+    """Where an identity is had that is not Picket's own: gRPC's target, and which of several that are this workload."""
+
+    target: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Join:
     """Where the control plane is, whom to believe there, and who this sidecar is to become.
 
     ``control_plane`` (mTLS) and ``enrollment`` (server TLS) are ``host:port`` or ``unix:/path``. ``bundle_pem`` holds the
     roots that sign the control plane's certificate, which must be valid for ``server_name``. A pod's sidecar has a ``token_file``
-    in place of the token, and the ``bundle_file`` that the roots come from.
+    in place of the token, and the ``bundle_file`` that the roots come from. With a ``workload_api`` there is neither, nor an
+    ``enrollment``: identity and roots come from there.
     """
 
     control_plane: str
@@ -44,6 +53,7 @@ class Join:
     insecure: bool
     token_file: Path | None = None
     bundle_file: Path | None = None
+    workload_api: WorkloadApiAddress | None = None
 
     @property
     def spiffe_id(self) -> str:
@@ -98,8 +108,9 @@ def read_join(path: Path) -> tuple[Join, str]:
 
 def check_join(join: Join, where: str) -> None:
     """See that everything in it can be used; ``where`` is what errors begin with. Raises `SettingsError`."""
-    for name in ("control_plane", "enrollment"):
-        check_target(getattr(join, name), f"{where}: {name}")
+    check_target(join.control_plane, f"{where}: control_plane")
+    if join.workload_api is None:
+        check_target(join.enrollment, f"{where}: enrollment")
     if not WORKLOAD.fullmatch(join.workload):
         raise SettingsError(f"{where}: workload: {join.workload[:130]!r} is not namespace/account")
     if not _TRUST_DOMAIN.fullmatch(join.trust_domain):

@@ -13,7 +13,8 @@ from sidecar import VERSION
 from sidecar.join import Join, SettingsError, read_join
 from sidecar.podjoin import pod_join
 from sidecar.programs import find_program
-from sidecar.settings import CAPTURES, OUTBOUND_UDP, REDIRECT_BY, Settings, build_settings
+from sidecar.settings import CAPTURES, IDENTITIES, OUTBOUND_UDP, REDIRECT_BY, Settings, build_settings
+from sidecar.spiffejoin import spiffe_join
 
 ENVIRONMENT_PREFIX = "PICKET_SIDECAR_"
 _DESCRIPTION = """\
@@ -44,11 +45,11 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[Set
     command = tuple(arguments[split + 1 :])
     if split < len(arguments):
         command = _resolved(command, environment)
-    if given.join is None and given.token_file is None:
+    if given.join is None and given.token_file is None and given.identity == "picket":
         raise SettingsError("--join is missing, or in a pod --token-file; see --help")
     if given.state is None:
         raise SettingsError("--state is missing; see --help")
-    join, warning = _join(given)
+    join, warning = _join(given, environment)
     if os.geteuid() == 0 and command and given.app_user is None:
         raise SettingsError(
             "--app-user is missing: run by root, the application could read the sidecar's key and go around the redirect; give it "
@@ -81,8 +82,25 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[Set
     return settings, warning
 
 
-def _join(given: argparse.Namespace) -> tuple[Join, str]:
-    """How to join, and a warning: by a join file, or in a pod by its service account."""
+def _join(given: argparse.Namespace, environment: Mapping[str, str]) -> tuple[Join, str]:
+    """How to join, and a warning: by a join file, in a pod by its service account, or as the Workload API says."""
+    if given.identity not in IDENTITIES:
+        raise SettingsError(f"--identity: {' or '.join(IDENTITIES)}")
+    if given.identity == "workload-api":
+        if given.join is not None or given.token_file is not None or given.insecure:
+            raise SettingsError("--identity workload-api: goes neither with --join nor with --token-file nor with --insecure")
+        join = spiffe_join(
+            address=given.workload_api,
+            hint=given.svid_hint,
+            control_plane=given.control_plane,
+            workload=given.workload,
+            trust_domain=given.trust_domain,
+            server_name=given.server_name,
+            environment=environment,
+        )
+        return join, ""
+    if given.workload_api or given.svid_hint:
+        raise SettingsError("--workload-api and --svid-hint: go with --identity workload-api")
     if given.token_file is None:
         return read_join(given.join)
     if given.join is not None or given.insecure:
@@ -116,14 +134,19 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     )  # fmt: skip
     options: list[tuple[str, dict[str, object]]] = [
         ("--join", {"metavar": "FILE", "type": Path, "help": "join file, made with `picket token NAMESPACE/ACCOUNT`"}),
+        ("--identity", {"choices": IDENTITIES, "default": "picket",
+                        "help": "whose identity it has: picket's own authority's, or of the SPIFFE workload-api (SPIRE)"}),
+        ("--workload-api", {"metavar": "ADDRESS", "help": "with workload-api: its socket, unix:/path (SPIFFE_ENDPOINT_SOCKET)"}),
+        ("--svid-hint", {"metavar": "HINT", "default": "", "help": "with workload-api: which of several of this workload"}),
         ("--token-file", {"metavar": "FILE", "type": Path,
                           "help": "in a pod, instead of --join: its service-account token for the control plane's audience"}),
         ("--bundle-file", {"metavar": "FILE", "type": Path, "help": "with --token-file: the mesh's root certificates (PEM)"}),
         ("--enrollment", {"metavar": "TARGET", "help": "with --token-file: where certificates are had, host:port"}),
-        ("--workload", {"metavar": "NAMESPACE/ACCOUNT", "help": "with --token-file: the pod's namespace and service account"}),
-        ("--trust-domain", {"metavar": "NAME", "default": "picket.local", "help": "with --token-file: the mesh's (picket.local)"}),
+        ("--workload", {"metavar": "NAMESPACE/ACCOUNT", "help": "without a join file: whose sidecar this is"}),
+        ("--trust-domain", {"metavar": "NAME", "default": "picket.local",
+                             "help": "without a join file: the mesh's (picket.local)"}),
         ("--server-name", {"metavar": "NAME", "default": "picket-controlplane",
-                           "help": "with --token-file: the name in the control plane's certificate (picket-controlplane)"}),
+                           "help": "without a join file: the name in the control plane's certificate (picket-controlplane)"}),
         ("--state", {"metavar": "DIR", "type": Path, "help": "directory for the key, the last configuration and unsent reports"}),
         ("--capture", {"choices": CAPTURES, "default": "redirect", "help": "redirect (nftables, as root) or explicit listeners"}),
         ("--redirect-by", {"choices": REDIRECT_BY, "default": "agent",

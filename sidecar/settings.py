@@ -16,6 +16,8 @@ PROXY_ID = 1337
 CAPTURES = ("redirect", "explicit")
 #: Who makes the rules of the redirect: the agent itself, or `picket-sidecar init` before it.
 REDIRECT_BY = ("agent", "init")
+#: Whose identity the sidecar has: Picket's own authority's, or the SPIFFE Workload API's (SPIRE's).
+IDENTITIES = ("picket", "workload-api")
 #: What becomes of the application's datagrams, which Envoy never sees: all pass, or only DNS does.
 OUTBOUND_UDP = ("pass", "dns")
 _INSTANCE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -235,7 +237,7 @@ def _check_channel(join_file: Path | None, join: Join, target: str, *, insecure:
         for address in (target, join.enrollment):
             if not is_local(address):
                 raise SettingsError(f"--insecure: {address} is not on this machine; a plaintext control channel stays on loopback")
-    elif "BEGIN CERTIFICATE" not in join.bundle_pem:
+    elif join.workload_api is None and "BEGIN CERTIFICATE" not in join.bundle_pem:
         raise SettingsError(f"--join: {join_file}: bundle_pem: the control plane's root certificates are missing")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from controlplane.identity.authority import Svid, load_or_create
 from controlplane.identity.spiffe import WorkloadId
-from sidecar import issuing
+from sidecar import apart
 from sidecar.identity import IdentityError
 from sidecar.issuing import new_key
 
@@ -26,7 +26,7 @@ def test_a_new_key_comes_with_a_request_that_it_signed_and_that_names_nobody(tmp
 @pytest.mark.parametrize("program", ["import sys; sys.exit('no entropy')", "print('nonsense')", "print('{}')", "print('[]')"])
 def test_a_key_program_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     (tmp_path / "keys.py").write_text(program)
-    monkeypatch.setattr(issuing, "__file__", str(tmp_path / "issuing.py"))
+    monkeypatch.setattr(apart, "__file__", str(tmp_path / "apart.py"))
     with pytest.raises(IdentityError, match=r"no key could be made: (no entropy|the key program wrote something else)"):
         new_key()
 
