@@ -113,7 +113,7 @@ class Agent:
         self._prepared: Prepared | None = None
         self._pod: Pod | None = None
         self._stopping = False
-        self._draining = Draining(Admin(paths.admin_socket))
+        self._draining = Draining(Admin(paths.admin_socket), lambda: 0 if self._pod is None else self._pod.hooks_running)
         if redirected and settings.redirect_by == "init":
             self._prepared = Prepared()
             from sidecar.pod import Pod, figures  # noqa: PLC0415  # a sidecar outside a pod is smaller without

@@ -1,23 +1,28 @@
-"""Performs the probes of a pod's containers in the kubelet's place: toward the pod's own address, and nowhere else.
+"""Performs the probes and HTTP hooks of a pod's containers in the kubelet's place: toward the pod's own address, nowhere else.
 
 The kubelet comes without an identity, and would be refused where a service is enforced. What it asks the agent for is looked
-up among the declared probes; nothing of its request goes further. The agent's connections are marked as Envoy's way to the
+up among the declared ones; nothing of its request goes further. The agent's connections are marked as Envoy's way to the
 application, so that the redirect lets them pass.
+
+Kubelet takes any answer to a hook for success, whatever its status, and a broken connection for failure: so it gets none where
+the application gave none. https://kubernetes.io/docs/concepts/containers/container-lifecycle-hooks/
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
+import msgspec
 
-from sidecar.appprobes import Grpc, HttpGet, Probe
+from sidecar.appprobes import HOOK_PREFIX, Grpc, HttpGet, Probe
 from sidecar.capture import INWARD_SOURCE
-from sidecar.pages import NOT_FOUND, Page
+from sidecar.pages import NO_ANSWER, NOT_FOUND, Page
 from sidecar.race import first
 
 #: So many at once; the kubelet asks for one after the other.
@@ -25,13 +30,16 @@ MAX_RUNNING = 16
 MAX_HEAD_BYTES = 16 * 1024
 _COPY_BYTES = 4096
 #: As the kubelet names itself, for applications that keep such requests out of their logs.
-_USER_AGENT = "kube-probe/picket"
+_USER_AGENT, _HOOK_AGENT = "kube-probe/picket", "kube-lifecycle/picket"
+#: What OpenSSL calls it when a server answers TLS in plain text.
+_NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"})
 #: HealthCheckResponse.status = SERVING, as protobuf writes it. https://github.com/grpc/grpc/blob/master/doc/health-checking.md
 _SERVING = b"\x08\x01"
+_log = logging.getLogger("picket.hooks")
 
 
 class AppHealth:
-    """Answers for the declared probes."""
+    """Answers for the declared probes and hooks."""
 
     def __init__(self, probes: Mapping[str, Probe], addresses: Sequence[str], directory: Path) -> None:
         """``addresses`` are the pod's own, tried in this order; ``directory`` may hold a socket for a moment."""
@@ -39,11 +47,14 @@ class AppHealth:
         self._addresses = addresses
         self._directory = directory
         self._running = asyncio.Semaphore(MAX_RUNNING)
+        self.hooks_running = 0
         self._number = 0
 
     async def answer(self, path: str) -> Page:
-        """The status of an HTTP probe as the application gave it; of the others 200 or 503."""
+        """The status of an HTTP probe or hook as the application gave it; of others 200 or 503. Of a failed hook nothing."""
         probe = self._probes.get(path)
+        if path.startswith(HOOK_PREFIX):
+            return NO_ANSWER if probe is None or probe.http_get is None else await self._hook(path, probe.http_get, probe)
         if probe is None:
             return NOT_FOUND
         if self._running.locked():
@@ -59,6 +70,31 @@ class AppHealth:
             except grpc.aio.AioRpcError as error:
                 return Page(503, f"{error.code().name}\n".encode())
 
+    async def _hook(self, path: str, asked: HttpGet, probe: Probe) -> Page:
+        """Kubelet asks once, and waits."""
+        if self.hooks_running >= MAX_RUNNING:
+            return NO_ANSWER
+        container, which, _ = path.removeprefix(HOOK_PREFIX).split("/")
+        self.hooks_running += 1
+        try:
+            async with asyncio.timeout(probe.timeout_seconds):
+                return await self._called(asked)
+        except (TimeoutError, OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+            _log.warning("hook failed container=%s hook=%s reason=%r", container, which, f"{type(error).__name__}: {error}")
+            return NO_ANSWER
+        finally:
+            self.hooks_running -= 1
+
+    async def _called(self, asked: HttpGet) -> Page:
+        """As the kubelet does it: where HTTPS is asked for and the server speaks none, by HTTP and without credentials."""
+        try:
+            return await self._http(asked, _HOOK_AGENT)
+        except OSError as error:
+            if asked.scheme != "HTTPS" or getattr(error, "reason", "") not in _NOT_TLS:
+                raise
+        headers = tuple(header for header in asked.http_headers if header.name.lower() != "authorization")
+        return await self._http(msgspec.structs.replace(asked, scheme="HTTP", http_headers=headers), _HOOK_AGENT)
+
     async def _perform(self, probe: Probe) -> Page:
         if probe.http_get is not None:
             return await self._http(probe.http_get)
@@ -69,10 +105,10 @@ class AppHealth:
         writer.close()
         return Page(200, b"connected\n")
 
-    async def _http(self, asked: HttpGet) -> Page:
+    async def _http(self, asked: HttpGet, agent: str = _USER_AGENT) -> Page:
         reader, writer, address = await self._connected(asked.port, tls=asked.scheme == "HTTPS")
         try:
-            writer.write(_request(asked, address))
+            writer.write(_request(asked, address, agent))
             await writer.drain()
             words = (await reader.readuntil(b"\n")).split(None, 2)
         finally:
@@ -136,9 +172,9 @@ class AppHealth:
         raise refused
 
 
-def _request(asked: HttpGet, address: str) -> bytes:
+def _request(asked: HttpGet, address: str, agent: str) -> bytes:
     given = {header.name.lower() for header in asked.http_headers}
-    defaults = {"Host": f"{_bracketed(address)}:{asked.port}", "User-Agent": _USER_AGENT, "Accept": "*/*", "Connection": "close"}
+    defaults = {"Host": f"{_bracketed(address)}:{asked.port}", "User-Agent": agent, "Accept": "*/*", "Connection": "close"}
     headers = [(header.name, header.value) for header in asked.http_headers]
     headers += [(name, value) for name, value in defaults.items() if name.lower() not in given]
     lines = [f"GET /{asked.path.removeprefix('/')} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]

@@ -1,4 +1,7 @@
-"""The probes of a pod's containers that the kubelet now asks of the agent: read from a setting, checked. Performs none.
+"""The probes and HTTP hooks of a pod's containers that the kubelet now asks of the agent: read from a setting, checked.
+
+Performs none. A hook's path ends in a word that only the kubelet and whoever may read the pod have: it does something, where a
+probe only looks.
 
 The handlers have Kubernetes' own names, so that a probe is carried over as it stood:
 https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#Probe
@@ -18,8 +21,10 @@ MAX_BYTES = 256 * 1024
 MAX_PROBES = 256
 MAX_HEADERS = 32
 MAX_TIMEOUT_SECONDS = 3600
-#: A path that the kubelet asks for: whose probe, and which.
+#: A path that the kubelet asks for: whose probe or hook, and which.
 _PATH = re.compile(r"/app-health/[A-Za-z0-9._-]{1,253}/(livez|readyz|startupz)")
+HOOK_PREFIX = "/app-lifecycle/"
+_HOOK_PATH = re.compile(HOOK_PREFIX + r"[A-Za-z0-9._-]{1,253}/(poststart|prestop)/[0-9a-f]{32}")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
 _VALUE = re.compile(r"[\x20-\x7e\t]{0,4096}")
 _TARGET = re.compile(r"[\x21-\x7e]{1,4096}")
@@ -57,7 +62,7 @@ class Grpc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Probe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """One of the three, and how long an answer may take, in seconds."""
+    """One of the three, and how long an answer may take, in seconds. A hook is a request."""
 
     http_get: HttpGet | None = None
     tcp_socket: TcpSocket | None = None
@@ -93,8 +98,10 @@ def read_probes(text: str) -> Mapping[str, Probe]:
 
 def _check(path: str, probe: Probe) -> None:
     where = f"--app-probes: {path[:100]}"
-    if not _PATH.fullmatch(path):
-        raise SettingsError(f"{where}: /app-health/CONTAINER/ and then livez, readyz or startupz is wanted")
+    if not _PATH.fullmatch(path) and not _HOOK_PATH.fullmatch(path):
+        raise SettingsError(f"{where}: /app-health/CONTAINER/ and then livez, readyz or startupz is wanted, or a hook's path")
+    if path.startswith(HOOK_PREFIX) and probe.http_get is None:
+        raise SettingsError(f"{where}: httpGet is wanted")
     handlers = [each for each in (probe.http_get, probe.tcp_socket, probe.grpc) if each is not None]
     if len(handlers) != 1:
         raise SettingsError(f"{where}: one of httpGet, tcpSocket and grpc is wanted")

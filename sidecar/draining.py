@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from collections.abc import Callable
 
 from sidecar.admin import Admin, AdminError
 
@@ -16,8 +17,10 @@ _log = logging.getLogger("picket.envoy")
 class Draining:
     """The end of one Envoy's work."""
 
-    def __init__(self, admin: Admin) -> None:
+    def __init__(self, admin: Admin, hooks_running: Callable[[], int] = lambda: 0) -> None:
+        """``hooks_running``: the application's hooks before its end that are under way; the agent has to answer for them."""
         self._admin = admin
+        self._hooks_running = hooks_running
 
     async def begin(self) -> None:
         """Take no new inbound connections after a while, and ask those that are open to end."""
@@ -31,11 +34,15 @@ class Draining:
                 _log.warning("envoy not drained asked=%s status=%d", path, answer.status)
 
     async def finished(self, seconds: float, least_seconds: float = 0.0) -> bool:
-        """Wait until no HTTP request is under way, for ``least_seconds`` in any case. Whether that was so within ``seconds``."""
+        """Wait until no HTTP request and no hook is under way, for ``least_seconds`` in any case.
+
+        Whether that was so within ``seconds``.
+        """
         loop = asyncio.get_running_loop()
         began = loop.time()
         while loop.time() - began < seconds:
-            if loop.time() - began >= least_seconds and not await self.requests_active():
+            quiet = loop.time() - began >= least_seconds and not self._hooks_running()
+            if quiet and not await self.requests_active():
                 return True
             await asyncio.sleep(POLL_SECONDS)
         return False

@@ -167,7 +167,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
                               "help": "how long COMMAND waits for Envoy's configuration (30)"}),
         ("--drain-seconds", {"metavar": "S", "type": float, "default": 5.0, "help": "how long requests may finish at the end (5)"}),
         ("--app-probes", {"metavar": "JSON", "default": "",
-                          "help": "with --redirect-by init: the probes of the pod, by the path that the kubelet asks for"}),
+                          "help": "with --redirect-by init: probes and hooks of the pod, by the path that the kubelet asks for"}),
     ]  # fmt: skip
     add_options(parser, options, environment)
     parser.add_argument(

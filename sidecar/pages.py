@@ -25,7 +25,7 @@ class PagesError(Exception):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """An HTTP answer."""
+    """An HTTP answer; `NO_ANSWER` is none at all."""
 
     status: int
     body: bytes = b""
@@ -33,6 +33,8 @@ class Page(msgspec.Struct, frozen=True):
 
 
 NOT_FOUND = Page(404, b"not found\n")
+#: The connection is broken off.
+NO_ANSWER = Page(0)
 
 
 class Pages:
@@ -78,6 +80,9 @@ class Pages:
             async with asyncio.timeout(HEAD_TIMEOUT_SECONDS):
                 head = await reader.readuntil(b"\r\n\r\n")
             page = await self._page(head)
+            if page is NO_ANSWER:
+                writer.transport.abort()
+                return
             if page.status >= 400:
                 _log.debug("answered port=%d status=%d", self._port, page.status)
             writer.write(_written(page))

@@ -20,12 +20,17 @@ class Pod:
 
     def __init__(self, settings: Settings, figures: Iterable[Figure], stopping: Callable[[], bool]) -> None:
         health = Health(Admin(settings.paths.admin_socket), stopping, figures)
-        application = AppHealth(settings.app_probes, [address for _, address in own_addresses()], settings.paths.root)
+        self._application = AppHealth(settings.app_probes, [address for _, address in own_addresses()], settings.paths.root)
         self._ports = (
-            Pages(PROBE_PORT, application.answer),
+            Pages(PROBE_PORT, self._application.answer),
             Pages(HEALTH_PORT, health.health),
             Pages(METRICS_PORT, health.metrics),
         )
+
+    @property
+    def hooks_running(self) -> int:
+        """The application's hooks that it has not answered yet."""
+        return self._application.hooks_running
 
     async def start(self) -> None:
         """Listen. Raises `pages.PagesError`."""

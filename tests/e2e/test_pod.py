@@ -34,7 +34,9 @@ from tests.sidecar.uplinks import opened_store
 from tests.sidecar.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(bool(missing()), reason=missing() or "can run")]
+HOOK = f"/app-lifecycle/cart/prestop/{'0a' * 16}"
 PROBES = {
+    HOOK: {"httpGet": {"port": PORT, "path": "/stop"}, "timeoutSeconds": 60},
     "/app-health/cart/readyz": {"httpGet": {"port": PORT, "path": "/ok"}, "timeoutSeconds": 5},
     "/app-health/cart/livez": {"tcpSocket": {"port": PORT + 1}, "timeoutSeconds": 5},
 }
@@ -189,6 +191,38 @@ async def test_the_kubelets_probes_pass_where_everything_else_is_denied(director
             assert await sidecar.end() == 0
         assert "the redirect stays" not in sidecar.log
         assert (await place.ask(PORT, "/ok"))[0] == 0  # the rules stay, and lead nowhere
+
+
+#: Says by a file that it was asked to stop, and takes a second for it.
+SLOW = """
+import http.server, pathlib, sys, time
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        pathlib.Path(sys.argv[2]).touch()
+        time.sleep(1)
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+http.server.ThreadingHTTPServer(("0.0.0.0", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+async def test_a_hook_is_made_under_default_deny_also_while_the_sidecar_drains(directory: Path, store: SqlStore) -> None:
+    async with placed(directory, store, Mode.ENFORCE) as place:
+        init(place)
+        asked = directory / "run" / "asked"
+        async with running_pod(place, app=[sys.executable, "-c", SLOW, str(PORT), str(asked)]) as sidecar:
+            await sidecar.says("ready")
+            await place.answers(HEALTH_PORT, "/healthz/ready", 200)
+            assert (await place.ask(PORT, "/stop"))[0] == 0
+            assert (await place.ask(PROBE_PORT, HOOK[:-1] + "b"))[0] == 0
+            assert not asked.exists()
+            hook = asyncio.create_task(place.ask(PROBE_PORT, HOOK))
+            await until(asked.exists)
+            assert await sidecar.end() == 0
+            assert await hook == (200, "the application answered 200\n")
 
 
 async def test_a_pod_joins_by_its_token_alone(directory: Path, store: SqlStore) -> None:

@@ -19,10 +19,12 @@ from controlplane.identity.spiffe import WorkloadId
 from sidecar import apphealth
 from sidecar.apphealth import AppHealth
 from sidecar.appprobes import Grpc, Header, HttpGet, Probe, TcpSocket
+from sidecar.pages import NO_ANSWER
 from tests.harness.directories import short_directory
 from tests.harness.mesh import new_key
 
 READY = "/app-health/web/readyz"
+STOP = f"/app-lifecycle/web/prestop/{'0a' * 16}"
 
 
 @asynccontextmanager
@@ -173,3 +175,75 @@ async def test_an_application_that_does_not_answer_in_time_is_not_healthy() -> N
         answer = await asking_for(Probe(http_get=HttpGet(port), timeout_seconds=1)).answer(READY)
         await ended.wait()
     assert answer.body == b"no answer within 1 s\n"
+
+
+def hook(handler: HttpGet, seconds: int = 60) -> AppHealth:
+    return AppHealth({STOP: Probe(http_get=handler, timeout_seconds=seconds)}, ("127.0.0.1",), Path("/nowhere"))
+
+
+@pytest.mark.parametrize("status", [200, 302, 500])
+async def test_a_hook_is_a_request_of_its_own_and_any_answer_is_passed_on(status: int) -> None:
+    async with application(f"HTTP/1.1 {status} Word\r\n\r\n".encode()) as (port, asked):
+        calling = hook(HttpGet(port, "/drain?x=1", http_headers=(Header("Host", "shop"), Header("X-Drain", "now"))))
+        assert (await calling.answer(STOP)).status == status
+        assert calling.hooks_running == 0
+    (request,) = asked
+    assert request == (
+        b"127.0.0.6 GET /drain?x=1 HTTP/1.1\r\nHost: shop\r\nX-Drain: now\r\nUser-Agent: kube-lifecycle/picket\r\nAccept: */*\r\n"
+        b"Connection: close\r\n\r\n"
+    )
+
+
+async def test_a_hook_that_failed_has_no_answer_for_any_would_be_success(caplog: pytest.LogCaptureFixture) -> None:
+    """The word of its path is in no log: whoever has it can call the hook."""
+    assert await hook(HttpGet(1)).answer(STOP) is NO_ANSWER
+    async with application(b"") as (port, _):
+        assert await hook(HttpGet(port)).answer(STOP) is NO_ANSWER
+    async with application(b"HTTP/1.1 200 OK\r\n\r\n") as (port, asked):
+        for path in (STOP[:-1] + "b", STOP.replace("web", "db"), "/app-lifecycle/", STOP + "/x"):
+            assert await hook(HttpGet(port)).answer(path) is NO_ANSWER
+        assert asked == []
+    told = [record.getMessage().partition(" reason")[0] for record in caplog.records]
+    assert told == ["hook failed container=web hook=prestop"] * 2
+    assert "0a0a" not in caplog.text
+
+
+async def test_a_hook_over_https_is_done_over_http_where_the_server_speaks_that_without_credentials() -> None:
+    """As kubelet does it, for hooks from when it did not heed the scheme."""
+    headers = (Header("Authorization", "Bearer x"), Header("X-Key", "1"))
+    asked: list[bytes] = []
+
+    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.read(4096))
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n" if asked[-1].startswith(b"GET") else b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(plain, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        assert (await hook(HttpGet(port, scheme="HTTPS", http_headers=headers)).answer(STOP)).status == 200
+    assert len(asked) == 2
+    assert b"X-Key: 1" in asked[-1]
+    assert b"Authorization" not in asked[-1]
+
+
+async def test_a_hook_may_take_its_time_and_is_counted_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow one takes no probe's place; of hooks, too, only so many are under way."""
+    monkeypatch.setattr(apphealth, "MAX_RUNNING", 1)
+    asked, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await goes_on.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(slow, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        calling = hook(HttpGet(port))
+        first = asyncio.ensure_future(calling.answer(STOP))
+        await asked.wait()
+        assert calling.hooks_running == 1
+        assert await calling.answer(STOP) is NO_ANSWER
+        goes_on.set()
+        assert (await first).status == 200
+        assert calling.hooks_running == 0

@@ -14,6 +14,7 @@ from sidecar.join import SettingsError
 from sidecar.ports import OWN_PORTS
 
 READY = "/app-health/web/readyz"
+STOP = f"/app-lifecycle/web/prestop/{'0a' * 16}"
 
 
 def test_probes_are_read_as_kubernetes_writes_them() -> None:
@@ -39,6 +40,7 @@ def test_probes_are_read_as_kubernetes_writes_them() -> None:
         "/app-health/db/startupz": Probe(grpc=Grpc(9000, None)),
     }
     assert [probe.needs_tls for probe in read.values()] == [True, False, False]
+    assert read_probes(json.dumps({STOP: {"httpGet": {"port": 80}}})) == {STOP: Probe(http_get=HttpGet(80))}
     assert read_probes("") == {}
 
 
@@ -53,6 +55,8 @@ def one(**probe: object) -> str:
         ("{", "--app-probes"),
         (json.dumps({"/etc/passwd": {"tcpSocket": {"port": 1}}}), "/app-health/CONTAINER/"),
         (json.dumps({READY + "/x": {"tcpSocket": {"port": 1}}}), "/app-health/CONTAINER/"),
+        (json.dumps({STOP[:-1]: {"httpGet": {"port": 1}}}), "or a hook's path"),
+        (json.dumps({STOP: {"tcpSocket": {"port": 1}}}), "httpGet is wanted"),
         (one(), "one of httpGet"),
         (one(tcpSocket={"port": 1}, grpc={"port": 2}), "one of httpGet"),
         (one(exec={"command": ["true"]}), "exec"),

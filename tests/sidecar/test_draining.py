@@ -64,3 +64,14 @@ async def test_an_envoy_that_is_gone_has_nothing_under_way(tmp_path: Path, caplo
     assert "envoy not drained" in caplog.text
     assert await made.requests_active() == 0
     assert await made.finished(60)
+
+
+async def test_hooks_that_are_under_way_are_waited_for_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kubelet waits for their answer, and the agent is who gives it."""
+    monkeypatch.setattr(draining, "POLL_SECONDS", 0.0)
+    left = [1, 1, 0]
+    async with envoy_with(tmp_path, [0]):
+        made = Draining(Admin(tmp_path / "admin.sock"), lambda: left.pop(0))
+        assert await made.finished(60)
+        assert left == []
+        assert not await Draining(Admin(tmp_path / "admin.sock"), lambda: 1).finished(0.01)

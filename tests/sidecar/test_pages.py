@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from sidecar import pages
-from sidecar.pages import Page, Pages, PagesError
+from sidecar.pages import NO_ANSWER, Page, Pages, PagesError
 from tests.sidecar.asking import ask, get
 
 
@@ -98,3 +98,11 @@ async def test_what_is_under_way_ends_when_it_stops() -> None:
         waiting = asyncio.ensure_future(get(port, "/"))
         await asked.wait()
     assert await waiting == (0, b"")
+
+
+async def test_no_answer_is_a_connection_that_is_broken_off() -> None:
+    async def none(_: str) -> Page:
+        return NO_ANSWER
+
+    async with serving(none) as port:
+        assert await get(port, "/") == (0, b"")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from controlplane.kubernetes.injection import containers, exclusions, probes
+from controlplane.kubernetes.injection import containers, exclusions, hooks, probes
 from controlplane.kubernetes.injection.exclusions import BadExclusion, Exclusions
 from controlplane.kubernetes.injection.ports import OWN_PORTS, PROXY_ID
 from controlplane.kubernetes.injection.review import Json, PodCreation
@@ -54,7 +54,7 @@ def decide(creation: PodCreation, rules: Rules) -> Injected | Skipped | Refused:
         return Skipped(reason)
     if (reason := _why_refused(spec)) is not None:
         return Refused(reason)
-    warnings = list(_warnings(spec))
+    warnings = list(_warnings(spec, rules))
     excluded = Exclusions()
     if keys := exclusions.asked(annotations):
         if creation.namespace in rules.exclusions_allowed:
@@ -64,7 +64,7 @@ def decide(creation: PodCreation, rules: Rules) -> Injected | Skipped | Refused:
             excluded = read
         else:
             warnings.append(f"picket: {', '.join(keys)}: not heeded, no administrator allowed it in namespace {creation.namespace}")
-    patch = _patch(creation.namespace, metadata, spec, excluded, rules)
+    patch = _patch(creation, metadata, spec, excluded, rules)
     return patch if isinstance(patch, Refused) else Injected(patch, tuple(warnings))
 
 
@@ -106,12 +106,9 @@ def _users(spec: Json) -> Iterator[tuple[str, Json]]:
             yield where, context
 
 
-def _warnings(spec: Json) -> Iterator[str]:
+def _warnings(spec: Json, rules: Rules) -> Iterator[str]:
     for container in _application(spec):
-        hooks = container.get("lifecycle")
-        for hook in hooks.values() if isinstance(hooks, dict) else ():
-            if isinstance(hook, dict) and ("httpGet" in hook or "tcpSocket" in hook):
-                yield f"picket: container {container['name']}: an HTTP hook will be refused where enforced; make it an exec hook"
+        yield from hooks.warnings(container, native=rules.native)
         context = container.get("securityContext")
         match context:
             case {"privileged": True}:
@@ -131,22 +128,21 @@ def _application(spec: Json) -> Iterator[Json]:
         yield from (container for container in spec.get(key) or () if container["name"] not in _OWN_CONTAINERS)
 
 
-def _patch(namespace: str, metadata: Json, spec: Json, excluded: Exclusions, rules: Rules) -> tuple[Json, ...] | Refused:
+def _patch(creation: PodCreation, metadata: Json, spec: Json, excluded: Exclusions, rules: Rules) -> tuple[Json, ...] | Refused:
     """The changes, by whole fields: ``add`` of a member that is there replaces it (RFC 6902, 4.1)."""
     init = [container for container in spec.get("initContainers") or () if container["name"] not in _OWN_CONTAINERS]
     application = [container for container in spec["containers"] if container["name"] not in _OWN_CONTAINERS]
     before = probes.read_record(_recorded(spec))
-    init, init_probes = probes.rewritten(init, before)
-    application, application_probes = probes.rewritten(application, before)
-    record = init_probes | application_probes
+    record: dict[str, Json] = {}
+    init, application = (_led(listed, before, creation.uid, record) for listed in (init, application))
     written = probes.write_record(record) if record else ""
     if len(record) > probes.MAX_PROBES or len(written.encode()) > probes.MAX_RECORD_BYTES:
         return Refused(
-            f"more than {probes.MAX_PROBES} probes, or {probes.MAX_RECORD_BYTES} bytes of them; use exec probes for some"
+            f"more than {probes.MAX_PROBES} probes and hooks, or {probes.MAX_RECORD_BYTES} bytes of them; use exec for some"
         )
     grace = spec.get("terminationGracePeriodSeconds")
     grace_seconds = grace if isinstance(grace, int) and grace >= 0 else containers.DEFAULT_GRACE_SECONDS
-    workload, digest = f"{namespace}/{spec.get('serviceAccountName') or 'default'}", containers.digest_of(application)
+    workload, digest = f"{creation.namespace}/{spec.get('serviceAccountName') or 'default'}", containers.digest_of(application)
     made = _defaulted(containers.sidecar(rules, workload, written, digest, grace_seconds), spec)
     step = _defaulted(containers.init_container(rules, excluded), spec)
     kept_volumes = (volume for volume in spec.get("volumes") or () if volume["name"] not in _OWN_VOLUMES)
@@ -171,6 +167,14 @@ def _patch(namespace: str, metadata: Json, spec: Json, excluded: Exclusions, rul
     return tuple(changes)
 
 
+def _led(application: Iterable[Json], before: Mapping[str, Json], uid: str, record: dict[str, Json]) -> list[Json]:
+    """Containers with what kubelet asks of them led to the agent; what the agent then has to ask goes into ``record``."""
+    probed, asked = probes.rewritten(application, before)
+    hooked, called = hooks.rewritten(probed, before, uid)
+    record |= asked | called
+    return hooked
+
+
 def _defaulted(own: Json, spec: Json) -> Json:
     """A container of ours with what admission plugins gave it meanwhile: resources that we name none of, and to pull always.
 
@@ -187,7 +191,7 @@ def _defaulted(own: Json, spec: Json) -> Json:
 
 
 def _recorded(spec: Json) -> object:
-    """What an earlier pass wrote down of the application's probes."""
+    """What an earlier pass wrote down of the application's probes and hooks."""
     for variable in _items(_there(spec, containers.SIDECAR).get("env")):
         if variable.get("name") == probes.VARIABLE:
             return variable.get("value")

@@ -16,7 +16,7 @@ from controlplane.kubernetes.injection.ports import OWN_PORTS, PROBE_PORT
 from controlplane.kubernetes.injection.review import Json
 
 PREFIX = "/app-health"
-#: The sidecar's environment variable with the probes that it makes: a JSON object from path to probe.
+#: The sidecar's environment variable with the probes and hooks that it makes: a JSON object from path to probe.
 VARIABLE = "PICKET_SIDECAR_APP_PROBES"
 KINDS: Mapping[str, str] = {"livenessProbe": "livez", "readinessProbe": "readyz", "startupProbe": "startupz"}
 #: What the agent takes, and the system: one variable has at most 128 KiB.
@@ -32,9 +32,9 @@ _NUMBERED = ("httpGet", "grpc", "tcpSocket")
 
 
 def read_record(text: object) -> dict[str, Json]:
-    """The probes that an earlier pass recorded in a pod; nothing where it is none of ours.
+    """The probes and hooks that an earlier pass recorded in a pod; nothing where it is none of ours.
 
-    It may have been written by whoever made the pod. That is no way around anything: only what `_kept` takes is taken.
+    It may have been written by whoever made the pod. That is no way around anything: only what `kept` takes is taken.
     """
     if not isinstance(text, str) or len(text) > MAX_RECORD_BYTES:
         return {}
@@ -44,7 +44,7 @@ def read_record(text: object) -> dict[str, Json]:
         return {}
     if not isinstance(found, dict):
         return {}
-    return {path: kept for path, probe in found.items() if isinstance(probe, dict) and (kept := _kept(probe, None)) is not None}
+    return {path: entry for path, probe in found.items() if isinstance(probe, dict) and (entry := kept(probe, None)) is not None}
 
 
 def write_record(record: Mapping[str, Json]) -> str:
@@ -63,10 +63,10 @@ def rewritten(containers: Iterable[Json], before: Mapping[str, Json]) -> tuple[l
         new = dict(container)
         for key, path, probe in _probes(container):
             own = _is_ours(probe, path)
-            kept = before.get(path) if own else _kept(probe, container.get("ports"))
-            if kept is None:
+            entry = before.get(path) if own else kept(probe, container.get("ports"))
+            if entry is None:
                 continue
-            record[path] = kept
+            record[path] = entry
             if not own:
                 others = {name: value for name, value in probe.items() if name not in _HANDLERS}
                 new[key] = {"httpGet": {"path": path, "port": PROBE_PORT, "scheme": "HTTP"}, **others}
@@ -87,7 +87,7 @@ def _is_ours(probe: Json, path: str) -> bool:
     return isinstance(handler, dict) and handler.get("port") == PROBE_PORT and handler.get("path") == path
 
 
-def _kept(probe: Json, ports: object) -> Json | None:
+def kept(probe: Json, ports: object) -> Json | None:
     """What the agent needs of a probe, with its port as a number; ``None`` for one that stays with kubelet.
 
     That is a probe by exec, one of another host (kubelet dials that itself), one whose port Kubernetes will refuse, and one
@@ -126,10 +126,10 @@ def _http(handler: Json) -> Json | None:
                 headers.append({"name": name, "value": value})
             case _:
                 return None
-    kept: Json = {"path": path, "scheme": "HTTPS" if handler.get("scheme") == "HTTPS" else "HTTP"}
+    made: Json = {"path": path, "scheme": "HTTPS" if handler.get("scheme") == "HTTPS" else "HTTP"}
     if len(headers) > _MAX_HEADERS:
         return None
-    return {**kept, "httpHeaders": headers} if headers else kept
+    return {**made, "httpHeaders": headers} if headers else made
 
 
 def _number(port: object, ports: object) -> int | None:

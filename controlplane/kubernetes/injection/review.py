@@ -27,7 +27,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class PodCreation:
-    """A pod that is about to be. ``uid`` is the review's, by which the answer is matched."""
+    """A pod that is about to be. ``uid`` is the review's, random, by which the answer is matched; nobody else is told it."""
 
     uid: str
     namespace: str

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.kubernetes.injection import containers, ports, probes
+from controlplane.kubernetes.injection import containers, hooks, ports, probes
 from controlplane.kubernetes.injection.probes import KINDS, rewritten, write_record
 from controlplane.kubernetes.injection.rules import Rules
 from sidecar import drain, health, init, options, settings
@@ -94,4 +94,12 @@ def test_the_sidecar_joins_by_what_it_is_given(rules: Rules, tmp_path: Path) -> 
 def test_whatever_is_recorded_of_probes_the_agent_takes(asked: dict[str, object]) -> None:
     """A pod whose sidecar refuses its own settings would never start."""
     _, record = rewritten([{"name": "web", "ports": [{"name": "http", "containerPort": 8080}], **asked}], {})
+    assert set(read_probes(write_record(record) if record else "")) == set(record)
+
+
+@given(st.dictionaries(st.sampled_from(list(hooks.KINDS)), st.fixed_dictionaries({"httpGet": HTTP}), max_size=2), st.text())
+def test_whatever_is_recorded_of_hooks_the_agent_takes(asked: dict[str, object], uid: str) -> None:
+    """The same for what is done at a container's beginning and end."""
+    web = {"name": "web", "ports": [{"name": "http", "containerPort": 8080}], "lifecycle": asked}
+    _, record = hooks.rewritten([web], {}, uid)
     assert set(read_probes(write_record(record) if record else "")) == set(record)

@@ -33,6 +33,11 @@ HANDLERS = (
     | st.fixed_dictionaries({"grpc": st.fixed_dictionaries({"port": PORTS}, optional={"service": NAMES})}, optional=MORE)
     | st.fixed_dictionaries({"exec": st.fixed_dictionaries({"command": st.lists(NAMES, max_size=2)})}, optional=MORE)
 )
+HOOKS = (
+    st.fixed_dictionaries({"httpGet": HTTP})
+    | st.fixed_dictionaries({"exec": st.fixed_dictionaries({"command": st.lists(NAMES, max_size=2)})})
+    | st.just({"sleep": {"seconds": 1}})
+)
 CONTEXT = st.fixed_dictionaries(
     {},
     optional={
@@ -44,6 +49,7 @@ OPTIONAL: dict[Any, st.SearchStrategy[Any]] = {
     "livenessProbe": HANDLERS,
     "readinessProbe": HANDLERS,
     "startupProbe": HANDLERS,
+    "lifecycle": st.fixed_dictionaries({}, optional={"postStart": HOOKS, "preStop": HOOKS}),
     "securityContext": CONTEXT,
     "ports": st.just([{"name": "http", "containerPort": 8080}])
     | st.lists(st.fixed_dictionaries({"containerPort": PORTS}), max_size=3),
@@ -86,17 +92,17 @@ def pods(draw: st.DrawFn) -> dict[str, Any]:
 @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(pods(), st.sampled_from([RULES, LEGACY, dataclasses.replace(RULES, pull_secrets=("registry",))]))
 def test_a_patched_pod_is_valid_and_stays_as_it_is(pod: dict[str, Any], rules: Rules) -> None:
-    """And of the application nothing but its probes is changed."""
+    """And of the application nothing but its probes and hooks is changed."""
     before = copy.deepcopy(pod)
     decided = decide(PodCreation("u", "shop", pod), rules)
     assert isinstance(decided, Injected)
     assert pod == before
     changed = jsonpatch.apply_patch(copy.deepcopy(pod), list(decided.patch))
     kubernetes_validate.validate(changed, "1.37", strict=True)
-    again = decide(PodCreation("u", "shop", changed), rules)
+    again = decide(PodCreation("another", "shop", changed), rules)
     assert isinstance(again, Injected)
     assert again.patch == ()
-    probes = {"livenessProbe", "readinessProbe", "startupProbe"}
+    probes = {"livenessProbe", "readinessProbe", "startupProbe", "lifecycle"}
     for key in ("initContainers", "containers"):
         kept = [item for item in changed["spec"].get(key, []) if not item["name"].startswith("picket-")]
         assert [{name: value for name, value in item.items() if name not in probes} for item in kept] == [

@@ -183,17 +183,6 @@ def test_who_could_undo_the_redirect_is_named() -> None:
     ]
 
 
-def test_a_hook_that_kubelet_would_be_refused_for_is_named() -> None:
-    """Only probes are made by the agent."""
-    asked = creation("job")
-    hooks = {"postStart": {"httpGet": {"port": 80}}, "preStop": {"exec": {"command": ["x"]}}}
-    asked.pod["spec"]["containers"][0]["lifecycle"] = hooks
-    decided = decide(asked, RULES)
-    assert isinstance(decided, Injected)
-    assert len(decided.warnings) == 1
-    assert "HTTP hook" in decided.warnings[0]
-
-
 def test_what_comes_under_pickets_names_is_replaced() -> None:
     """A pod cannot bring a sidecar, a token or a state of its own making."""
     asked = creation("deployment-http")
