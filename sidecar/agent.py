@@ -107,7 +107,7 @@ class Agent:
         )
         self._reporter = Reporter(
             paths.access_log, self._spool, workload=join.workload, reopen=self._envoy.reopen_logs,
-            interval_seconds=settings.report_interval_seconds,
+            failed_writes=self._envoy.failed_writes, interval_seconds=settings.report_interval_seconds,
         )  # fmt: skip
         self._redirect: Redirect | None = None
         self._prepared: Prepared | None = None

@@ -14,12 +14,13 @@ MAX_CONNECTIONS = 50_000
 #: The size of a compiled regular expression that Envoy accepts: path templates, and names that are kept out.
 MAX_EXPRESSION_STEPS = 200_000
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-#: What readiness, draining and a person at the admin interface need; all other statistics only cost memory.
+#: What readiness, draining, the count of lost log lines and a person at the admin interface need; others only cost memory.
 _KEPT_STATISTICS: tuple[dict[str, object], ...] = (
     {"prefix": "server."},
     {"prefix": "listener_manager."},
     {"prefix": "cluster_manager."},
     {"prefix": "control_plane."},
+    {"prefix": "filesystem."},
     {"suffix": "downstream_cx_active"},
     {"suffix": "downstream_cx_total"},
     {"suffix": "downstream_rq_active"},

@@ -6,6 +6,7 @@ import asyncio
 import importlib.util
 import logging
 import os
+import re
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +27,7 @@ MAX_OUTPUT_BYTES = 4 * 1024 * 1024
 OUTPUT_CHECK_SECONDS = 10.0
 _COPY_BYTES = 1024 * 1024
 _READY_POLL_SECONDS = 0.05
+_FAILED_WRITES = re.compile(rb"^filesystem\.write_failed: ([0-9]{1,18})$", re.MULTILINE)
 _log = logging.getLogger("picket.envoy")
 
 
@@ -155,6 +157,20 @@ class Envoy:
         answer = await self._admin.post("/reopen_logs")
         if answer.status != 200:
             raise AdminError(f"/reopen_logs: status {answer.status}")
+
+    async def failed_writes(self) -> int:
+        """How often it could not write to its access log since it started; each time at least one line was lost.
+
+        https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/stats
+
+        Raises:
+            AdminError: it is not there, or does not say.
+        """
+        answer = await self._admin.get("/stats?filter=filesystem.write_failed")
+        found = _FAILED_WRITES.search(answer.body)
+        if answer.status != 200 or found is None:
+            raise AdminError(f"/stats: no count of failed writes, status {answer.status}")
+        return int(found[1])
 
     async def stop(self) -> None:
         """End it; `run` returns."""

@@ -29,6 +29,8 @@ MAX_EAGER_BATCHES = 16
 SIGN_SECONDS = 600.0
 #: How often Envoy is asked again to open its log anew, and a log that cannot be read is tried again.
 RETRY_SECONDS = 1.0
+#: How often Envoy is asked whether it could write: a disk that is full costs lines of which the log itself knows nothing.
+WRITES_SECONDS = 10.0
 #: Lines that say nothing (flows that another sidecar reports) need not be read again after a restart either.
 _SILENT_BYTES = 1024 * 1024
 _log = logging.getLogger("picket.accesslog")
@@ -51,6 +53,7 @@ class Reporter:
         *,
         workload: str,
         reopen: Callable[[], Awaitable[object]],
+        failed_writes: Callable[[], Awaitable[int]],
         interval_seconds: float,
         cut_bytes: int = CUT_BYTES,
     ) -> None:
@@ -61,11 +64,15 @@ class Reporter:
             spool: where reports go.
             workload: ``namespace/name`` of this sidecar; lines that speak for another count as lost.
             reopen: has Envoy open its log anew (``POST /reopen_logs``); may raise `AdminError`.
+            failed_writes: how often Envoy could not write to its log since it started; may raise `AdminError`.
             interval_seconds: how long counts are summed before they are kept.
             cut_bytes: the size at which the log is cut.
         """
         self._spool = spool
         self._reopen = reopen
+        self._failed_writes = failed_writes
+        self._failed = 0
+        self._looked_at = float("-inf")
         self._interval_seconds = interval_seconds
         cursor, lost = _read_cursor(spool.cursor)
         self._kept = cursor.position
@@ -109,6 +116,7 @@ class Reporter:
         was_read = self._read()
         await self._keep_if_due()
         await self._cut_if_due()
+        await self._count_unwritten()
         return was_read
 
     def _read(self) -> bool:
@@ -161,6 +169,22 @@ class Reporter:
             await self._reopen()
         except AdminError as error:
             _log.warning("Envoy does not open its access log anew, asking again reason=%r", str(error))
+
+    async def _count_unwritten(self) -> None:
+        """What Envoy could not write counts as lost: how many lines that were nobody knows, so each write counts as one."""
+        now = asyncio.get_running_loop().time()
+        if now - self._looked_at < WRITES_SECONDS:
+            return
+        self._looked_at = now
+        try:
+            failed = await self._failed_writes()
+        except AdminError:
+            return  # an Envoy that is not there writes nothing
+        lost = failed - self._failed if failed >= self._failed else failed  # another Envoy counts from 0
+        self._failed = failed
+        if lost:
+            self._window.lost += lost
+            _log.error("Envoy cannot write its access log, what it does is not reported writes=%d; is the disk full?", lost)
 
 
 def _read_cursor(cursor: bytes) -> tuple[_Cursor, int]:

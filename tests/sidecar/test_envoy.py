@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from sidecar import envoy
@@ -101,6 +104,49 @@ async def test_it_runs_as_the_proxys_user_with_nothing_secret_or_borrowed(
         assert b'"DRAINING"' in (await admin.get("/server_info")).body
         await made.reopen_logs()
     assert not paths.admin_socket.exists()
+
+
+def listening(port: int) -> bytes:
+    """The bootstrap that a sidecar's Envoy gets, with a listener that refuses all and logs it."""
+    log = {
+        "name": "log",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+            "path": "access.log",
+        },
+    }
+    proxy = {
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        "stat_prefix": "refused", "cluster": "agent", "access_log": [log],
+    }  # fmt: skip
+    document: dict[str, Any] = msgspec.json.decode(BOOTSTRAP)
+    del document["dynamic_resources"]
+    document["static_resources"]["listeners"] = [
+        {
+            "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
+            "filter_chains": [{"filters": [{"name": "tcp", "typed_config": proxy}]}],
+        }
+    ]
+    return msgspec.json.encode(document)
+
+
+async def test_it_says_how_often_its_log_could_not_be_written(paths: StatePaths) -> None:
+    """As on a disk that is full. Under the sidecar's own bootstrap, which keeps few statistics."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    paths.envoy.mkdir(parents=True)
+    paths.access_log.symlink_to("/dev/full")
+    async with running(paths, find_envoy(None), listening(port)) as made:
+        with pytest.raises(AdminError):
+            await made.failed_writes()
+        async with asyncio.timeout(30):
+            await made.ready()
+        assert await made.failed_writes() == 0
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.close()
+        async with asyncio.timeout(30):
+            while not await made.failed_writes():  # noqa: ASYNC110  # another process knows
+                await asyncio.sleep(0.05)
 
 
 async def test_it_is_not_ready_before_it_was_told_of_its_listeners(paths: StatePaths) -> None:

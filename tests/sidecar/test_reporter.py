@@ -35,6 +35,7 @@ class Log:
         self.path = path
         self.asked = 0
         self.refusals = 0
+        self.failed: int | None = 0
         self._file: IO[bytes] = path.open("ab")
 
     def write(self, *lines: bytes) -> None:
@@ -46,6 +47,11 @@ class Log:
         if self.asked <= self.refusals:
             raise AdminError("/reopen_logs: no answer from Envoy")
         self.reopen_now()
+
+    async def failed_writes(self) -> int:
+        if self.failed is None:
+            raise AdminError("/stats: no answer from Envoy")
+        return self.failed
 
     def reopen_now(self) -> None:
         self._file.close()
@@ -68,8 +74,9 @@ def open_spool(directory: Path) -> Spool:
 
 def reporter_of(log: Log, spool: Spool, *, interval_seconds: float = AN_HOUR, cut_bytes: int = 10**9) -> Reporter:
     return Reporter(
-        log.path, spool, workload="shop/cart", reopen=log.reopen, interval_seconds=interval_seconds, cut_bytes=cut_bytes
-    )
+        log.path, spool, workload="shop/cart", reopen=log.reopen, failed_writes=log.failed_writes,
+        interval_seconds=interval_seconds, cut_bytes=cut_bytes,
+    )  # fmt: skip
 
 
 def observations(spool: Spool) -> list[Observation]:
@@ -126,6 +133,22 @@ async def test_a_quiet_log_fills_no_spool(tmp_path: Path, log: Log) -> None:
     running.cancel()
     await reporter.finish()
     assert spool.waiting_batches == 1
+
+
+async def test_what_envoy_could_not_write_is_told_as_lost(tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full costs lines that the log knows nothing of: the sidecar is blind, not quiet. A new Envoy counts anew."""
+    monkeypatch.setattr(module, "WRITES_SECONDS", 0.01)
+    spool = open_spool(tmp_path)
+    reporter = reporter_of(log, spool, interval_seconds=0.01)
+    running = asyncio.create_task(reporter.run())
+    for said, batches in ((2, 1), (None, 1), (1, 2), (3, 3)):
+        log.failed = said
+        async with asyncio.timeout(30):
+            await spool.wait_for(batches - 1)
+        await asyncio.sleep(0.05)
+    running.cancel()
+    await reporter.finish()
+    assert [received(body).lost for _, body in spool.after(0, 99)] == [2, 1, 2]
 
 
 async def test_a_sidecar_that_sees_nothing_says_so_now_and_then(tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
