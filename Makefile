@@ -7,12 +7,15 @@ READY := $(VENV)/.ready
 PYTHON ?=
 ARGS ?=
 WORKERS ?= 2
+# Where `make kubernetes` keeps what it builds; where that is, the tests use it.
+KUBERNETES ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/picket/kubernetes
+export KUBEBUILDER_ASSETS ?= $(wildcard $(KUBERNETES))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit e2e pictures bench lint format lock lock-image protos clean
+.PHONY: help setup demo test unit e2e kubernetes pictures bench lint format lock lock-image protos clean
 
 help: ## What can be made
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Make .venv with everything in requirements.lock
 
@@ -34,6 +37,11 @@ unit: $(READY) ## Only the tests that do not start whole systems
 
 e2e: $(READY) ## Only the tests that do
 	@$(BIN)/python -m pytest -m e2e $(ARGS)
+
+kubernetes: ## Build a real Kubernetes for tests/cluster, once, by Go (10 minutes); make test then runs on it
+	@.ci/debian-packages buildah:buildah debootstrap:debootstrap wget:wget runc:runc conntrack:conntrack \
+	  containernetworking-plugins:/usr/lib/cni/ptp
+	@tests/cluster/programs/build "$(KUBERNETES)"
 
 pictures: $(READY) ## Take the README's pictures of the console anew, by a run of the browser tests
 	@.ci/debian-packages chromium:chromium
