@@ -211,12 +211,16 @@ class Sidecars(msgspec.Struct, frozen=True):
 
 
 class UnmeshedReplica(msgspec.Struct, frozen=True):
-    """A replica that should have a sidecar and has none. ``owner`` is what it was made for, such as ``Deployment/cart``."""
+    """A replica that should have a sidecar and has none.
+
+    ``owner`` is what it was made for, such as ``Deployment/cart``; ``workload`` is whose sidecar it would have.
+    """
 
     namespace: str
     replica: str
     owner: str
     reason: str
+    workload: str
 
 
 class Unmeshed(msgspec.Struct, frozen=True):

@@ -38,7 +38,9 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
     def missing() -> flask.Response:
         read_query(Nothing)
         found = services.gaps()
-        replicas = [schemas.UnmeshedReplica(each.namespace, each.replica, each.owner, each.reason) for each in found.replicas]
+        replicas = [
+            schemas.UnmeshedReplica(each.namespace, each.replica, each.owner, each.reason, each.workload) for each in found.replicas
+        ]
         return write(schemas.Unmeshed(replicas, list(found.notes)))
 
     @routes.get("/sidecars/<path:name>/config")

@@ -130,7 +130,7 @@ def _unmeshed(held: objects.Objects, wanted: frozenset[str]) -> Iterator[Unmeshe
     """Pods without a sidecar where the namespace wants them to have one."""
     for _, pod in sorted(held.pods.items()):
         if pod.metadata.namespace in wanted and not is_finished(pod) and not is_injected(pod):
-            yield Unmeshed(pod.metadata.namespace, pod.metadata.name, owner_of(pod), why_unmeshed(pod))
+            yield Unmeshed(pod.metadata.namespace, pod.metadata.name, owner_of(pod), why_unmeshed(pod), account_of(pod))
 
 
 def _fronts(held: objects.Objects) -> Iterator[_Front]:

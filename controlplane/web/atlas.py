@@ -62,13 +62,17 @@ class Radius:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A view of the map with what it was made from. ``radius`` is that of the proposal, where one is looked at."""
+    """A view of the map with what it was made from. ``radius`` is that of the proposal, where one is looked at.
+
+    ``unmeshed`` are how many pods of each workload should have a sidecar and have none.
+    """
 
     atlas: Atlas
     radius: Radius
     charted: Sequence[ChartedEdge]
     policy: Policy
     topology: Topology
+    unmeshed: Mapping[str, int]
 
 
 def see(api: ApiServices, query: MapQuery) -> Seen:
@@ -93,7 +97,7 @@ def see(api: ApiServices, query: MapQuery) -> Seen:
     view = View(_read("find", query.find), _read("hide", query.hide), focus if focus in names else "", query.hops, opened)
     modes = {str(name): now.policy.mode(name) for name in now.topology.services}
     found = look([node_of(name, kinds) for name in sorted(names)], links, modes, view)
-    return Seen(found, radius, charted, now.policy, now.topology)
+    return Seen(found, radius, charted, now.policy, now.topology, api.gaps().by_workload())
 
 
 def _radius(api: ApiServices, query: MapQuery, now_ms: int) -> Radius:

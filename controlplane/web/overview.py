@@ -23,6 +23,8 @@ from controlplane.web.sidecars import STATES
 NEAR_EXPIRY_MS = 5 * 60_000
 #: More are told as so many or more.
 MAX_LISTED = 100
+#: Of those whose pods lack a sidecar the first are named; the page of sidecars names more.
+MAX_OWNED = 10
 
 
 def blueprint(console: Console) -> flask.Blueprint:
@@ -49,6 +51,7 @@ def blueprint(console: Console) -> flask.Blueprint:
         states = Counter(sidecar.state for sidecar in sidecars)
         states["blind"] = sum(sidecar.blind_since_ms is not None for sidecar in sidecars)
         proofs = sorted(api.store.newest_proofs(), key=lambda proof: proof.target)
+        gaps = api.gaps()
         failed = [proof for proof in proofs if proof.status is Status.FAILED]
         return flask.render_template(
             "overview.html", modes=[(mode, modes[mode]) for mode in Mode], sidecars=sidecars, looks=looks, expiring=expiring,
@@ -57,7 +60,7 @@ def blueprint(console: Console) -> flask.Blueprint:
             drawn=drawn, bars=list(bars.bars(drawn, _address)), box=(bars.WIDTH, bars.HEIGHT),
             incidents=api.store.incidents(MAX_LISTED, is_open=True),
             rollouts=api.store.rollouts(MAX_LISTED, running=True),
-            bound=MAX_LISTED, proved=shapes.proved(proofs), failed=failed,
+            bound=MAX_LISTED, proved=shapes.proved(proofs), failed=failed, gaps=gaps, owned=gaps.by_owner(), most_owned=MAX_OWNED,
         )  # fmt: skip
 
     return routes

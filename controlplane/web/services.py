@@ -95,7 +95,7 @@ def blueprint(console: Console) -> flask.Blueprint:
             held=[edge for edge in api.review.leases.held(learned) if edge.service == service.name],
             violations=sorted({v.id: v for v in violations}.values(), key=lambda v: -v.last_seen_ms), running=running,
             sidecars=[shapes.sidecar(row) for row in api.store.sidecars() if row.workload == str(service.workload)],
-            query=query, explained=explanation, mistake=mistake,
+            query=query, explained=explanation, mistake=mistake, unmeshed=api.gaps().by_owner(str(service.workload)),
         )  # fmt: skip
         return page, HTTPStatus.UNPROCESSABLE_ENTITY if mistake else HTTPStatus.OK
 

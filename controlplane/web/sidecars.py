@@ -1,4 +1,4 @@
-"""Sidecars: each one's state, what it refused, what it reports, and since when not; by name and state. Read only."""
+"""Sidecars: each one's state, what it refused, what it reports, and since when not; and which pods have none. Read only."""
 
 from __future__ import annotations
 
@@ -50,9 +50,10 @@ def blueprint(console: Console) -> flask.Blueprint:
         shown = matching[:PAGE]
         given = {name: value for name, value in flask.request.args.items() if value and name != "after"}
         after = f"{shown[-1].workload} {shown[-1].instance}" if len(matching) > PAGE else None
+        gaps = console.api.gaps()
         return flask.render_template(
             "sidecars.html", query=query, sidecars=shown, counts=counts, states=STATES, total=len(everybody), given=given,
-            after=after, revision=console.api.publisher.policy.revision,
+            after=after, revision=console.api.publisher.policy.revision, gaps=gaps, owned=gaps.by_owner(), listed=PAGE,
         )  # fmt: skip
 
     return routes

@@ -32,11 +32,12 @@ import { colour, style } from "./mapstyle.js";
   const SIGNS = { denied: "✕ ", "would-deny": "? ", learned: "", approved: "", stale: "" };
 
   function nodeElement(node, places) {
-    const below = node.kind === "namespace" ? "namespace" : [node.namespace, node.mode || node.kind].filter(Boolean).join(" · ");
+    const what = node.kind === "namespace" ? ["namespace"] : [node.namespace, node.mode || node.kind];
+    const below = [...what, node.unmeshed && `! ${node.unmeshed}`].filter(Boolean).join(" · ");
     return {
       group: "nodes",
       data: { ...node, shown: `${node.label}\n${below}` },
-      classes: `${node.kind} ${node.mode} ${node.hit ? "hit" : "miss"} ${node.reach ? "reached" : ""}`,
+      classes: `${node.kind} ${node.mode} ${node.hit ? "hit" : "miss"} ${node.reach ? "reached" : ""} ${node.unmeshed ? "unmeshed" : ""}`,
       position: places[node.id] || { x: node.x, y: node.y },
     };
   }
@@ -82,6 +83,7 @@ import { colour, style } from "./mapstyle.js";
       const incoming = element.incomers("edge").length, outgoing = element.outgoers("edge").length;
       const what = [data.kind, data.mode && `in mode ${data.mode}`, data.members > 1 && `${data.members} names`].filter(Boolean).join(", ");
       put("p", `${what}; called by ${incoming}, calls ${outgoing}.`, about);
+      if (data.unmeshed) put("p", `${data.unmeshed} ${data.unmeshed === 1 ? "pod has" : "pods have"} no sidecar and should: ${data.page ? "its page" : "the page of sidecars"} says why.`, about);
       if (data.reach) put("p", `The proposal ${data.reach}.`, about);
       if (data.page) put("a", "Its page", put("p", "", about), `/services/${data.id}`);
       const address = further(data);

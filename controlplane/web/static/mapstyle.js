@@ -23,6 +23,7 @@ export function style(isLarge, isSought) {
     { selector: "node.address", style: { shape: "ellipse", "border-style": "dashed" } },
     { selector: "node.datastore", style: { shape: "barrel" } },
     { selector: "node.gateway", style: { shape: "hexagon" } },
+    { selector: "node.unmeshed", style: { "background-color": colour("tint"), "font-weight": "bold" } },
     { selector: "node.namespace", style: { "border-width": 4, "border-style": "double", "font-weight": "bold" } },
     { selector: "edge", style: {
       "curve-style": isLarge ? "straight" : "bezier", "target-arrow-shape": "triangle", "arrow-scale": 1.1,

@@ -36,9 +36,19 @@ def test_a_sidecar_tells_all_that_is_known_of_it(plane: Plane, api: FlaskClient)
 
 def test_what_should_have_a_sidecar_and_has_none_is_told_with_the_reason(plane: Plane, api: FlaskClient) -> None:
     assert api.get("/api/v1/sidecars/missing").get_json() == {"replicas": [], "notes": []}
-    plane.gaps = Gaps((Unmeshed("shop", "cart-1", "Deployment/cart", "it was there before"),), ("shop/default: shared",))
+    plane.gaps = Gaps(
+        (Unmeshed("shop", "cart-1", "Deployment/cart", "it was there before", "shop/cart"),), ("shop/default: shared",)
+    )
     assert api.get("/api/v1/sidecars/missing").get_json() == {
-        "replicas": [{"namespace": "shop", "replica": "cart-1", "owner": "Deployment/cart", "reason": "it was there before"}],
+        "replicas": [
+            {
+                "namespace": "shop",
+                "replica": "cart-1",
+                "owner": "Deployment/cart",
+                "reason": "it was there before",
+                "workload": "shop/cart",
+            }
+        ],
         "notes": ["shop/default: shared"],
     }
 

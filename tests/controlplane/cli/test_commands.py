@@ -303,7 +303,9 @@ def test_sidecars_are_shown_with_what_they_refused(plane: Plane, picket: Picket)
 
 def test_what_should_have_a_sidecar_and_has_none_is_shown_with_the_reason(plane: Plane, picket: Picket) -> None:
     assert picket("sidecars", "missing").out == "nothing that should have a sidecar is without one\n"
-    plane.gaps = Gaps((Unmeshed("shop", "cart-1", "Deployment/cart", "it was there before"),), ("shop/default: shared",))
+    plane.gaps = Gaps(
+        (Unmeshed("shop", "cart-1", "Deployment/cart", "it was there before", "shop/cart"),), ("shop/default: shared",)
+    )
     shown = picket("sidecars", "missing")
     assert ["shop", "cart-1", "Deployment/cart", "it was there before"] in lines(shown.out)
     assert shown.out.endswith("shop/default: shared\n")

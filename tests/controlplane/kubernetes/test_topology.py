@@ -188,7 +188,7 @@ def test_pods_of_a_namespace_with_injection_that_have_no_sidecar_are_found_and_o
         pod("done", "10.1.0.3", sidecar=False, phase="Succeeded"),
     ]  # fmt: skip
     (found,) = found_in(cart(pods=pods)).gaps.replicas
-    assert (found.namespace, found.replica, found.owner) == ("shop", "cart-2", "StatefulSet/cart")
+    assert (found.namespace, found.replica, found.owner, found.workload) == ("shop", "cart-2", "StatefulSet/cart", "shop/cart")
     assert "kubectl rollout restart -n shop statefulset/cart" in found.reason
     assert found_in(cart(pods=pods, namespaces=[namespace("shop")])).gaps.replicas == ()
 
