@@ -53,9 +53,11 @@ class Hours:
         self._rows: dict[str, set[_Key]] = {}
 
     def due(self, now_ms: int) -> bool:
-        """Whether it is time to write; whoever is told so does."""
+        """Whether it is time to write; whoever is told so does. A clock that was set back does not put it off."""
         with self._lock:
-            if now_ms - self._written_ms < WRITE_INTERVAL_MS:
+            if (hour := now_ms // HOUR_MS) != self._hour:
+                self._hour, self._rows = hour, {}
+            if 0 <= now_ms - self._written_ms < WRITE_INTERVAL_MS:
                 return False
             first, self._written_ms = not self._written_ms, now_ms
             return not first
@@ -88,8 +90,6 @@ class Hours:
     def _bounded(self, key: _Key) -> _Key:
         """The key, without its path where its source has as many rows in the hour as are kept."""
         hour, edge, verdict, direction = key
-        if hour > self._hour:
-            self._hour, self._rows = hour, {}
         rows = self._rows.setdefault(group_of(edge), set())
         if key not in rows and len(rows) >= self._max:
             return hour, edge._replace(path=UNSAYABLE), verdict, direction

@@ -113,19 +113,20 @@ class SidecarStates:
             self._changed(workload, instance).sent_version = version
 
     def acked(self, workload: str, instance: str, short_type: str, version: str, revision: int, *, settled: bool) -> None:
-        """The sidecar took a response; ``settled`` when it now has the whole snapshot."""
+        """The sidecar took a response; ``settled`` when it now has the whole snapshot, so that nothing is refused any more."""
         state = self._states.get((workload, instance))
-        if state is not None and state.nack_type == short_type:
-            state = self._changed(workload, instance)
-            state.nack_type, state.nack_message, state.nack_ms = "", "", None
-        if settled and (state is None or not state.nack_type):
+        if state is not None and state.nack_type and (settled or state.nack_type == short_type):
+            self._mended(workload, instance)
+        if settled:
             state = self._changed(workload, instance)
             state.acked_version, state.revision = version, revision
 
     def runs(self, workload: str, instance: str, version: str, revision: int) -> None:
-        """A newer revision asks of the sidecar what it runs already."""
+        """A newer revision asks of the sidecar what it runs already, all of it."""
         state = self._states.get((workload, instance))
-        if state is not None and not state.nack_type:
+        if state is not None:
+            if state.nack_type:
+                self._mended(workload, instance)
             state.acked_version, state.revision = version, revision
             self._moved_on[workload, instance] = None
 
@@ -133,6 +134,11 @@ class SidecarStates:
         """The sidecar refused a response and keeps what it had."""
         state = self._changed(workload, instance)
         state.nack_type, state.nack_message, state.nack_ms = short_type, message[:MAX_MESSAGE_CHARACTERS], self._clock_ms()
+
+    def _mended(self, workload: str, instance: str) -> None:
+        """What was refused is taken by now, or not asked for any more."""
+        state = self._changed(workload, instance)
+        state.nack_type, state.nack_message, state.nack_ms = "", "", None
 
     def announced(self, workload: str, instance: str, said: Announced) -> None:
         """What a sidecar says of itself."""
@@ -179,10 +185,11 @@ class SidecarStates:
 
     async def flush(self, moved_on: int | None = None) -> None:
         """Write what changed, and so many of those that only moved on; ``None`` for all."""
-        dirty = self._dirty.union(itertools.islice(self._moved_on, moved_on))
+        # Who was forgotten while a write failed has no state any more.
+        dirty = self._dirty.union(itertools.islice(self._moved_on, moved_on)) & self._states.keys()
+        self._dirty = set()
         if not dirty:
             return
-        self._dirty = set()
         for key in dirty:
             self._moved_on.pop(key, None)
         try:

@@ -32,6 +32,7 @@ class _Type:
     nonce: str = ""  # of the response that the client has not answered
     in_flight: dict[str, str] = field(default_factory=dict)  # what that response holds
     refused: dict[str, str] = field(default_factory=dict)  # name -> version that was NACKed: not sent again
+    refuses_removal: bool = False  # the last response held nothing but removals, and was NACKed
     absent: set[str] = field(default_factory=set)  # asked for, not there, and not said so yet
     owed: bool = False  # a wildcard's first response, which is sent even if it is empty
     taken: Mapping[str, Resource] | None = None  # a snapshot's resources of this type, once the client runs all of them
@@ -62,11 +63,10 @@ class DeltaStream(Stream):
         events: list[Event] = [self._answered(state, request)] if answers else []
         if request.subscribe or request.unsubscribe:
             state.taken = None
-        for name in request.unsubscribe:
-            state.names.discard(name)
+        state.owed |= "*" in request.subscribe
         state.wildcard = (state.wildcard or "*" in request.subscribe) and "*" not in request.unsubscribe
         if request.unsubscribe:
-            state.known = {name: version for name, version in state.known.items() if state.wants(name)}
+            self._unsubscribed(state, request.unsubscribe)
         new = set(request.subscribe) - {"*"}
         state.names |= new
         if len(state.names) > MAX_NAMES:
@@ -78,6 +78,21 @@ class DeltaStream(Stream):
         state.absent |= new
         events += self._respond(request.type_url)
         return events + self._released(request.type_url) if answers else events
+
+    @staticmethod
+    def _unsubscribed(state: _Type, unsubscribed: Iterable[str]) -> None:
+        """Forget names that are not wanted any more. One that "*" covers still is sent again, for the client may have dropped it.
+
+        https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#unsubscribing-from-resources
+        """
+        given_up = state.names.intersection(unsubscribed)
+        state.names -= given_up
+        state.absent -= given_up
+        state.known = {name: version for name, version in state.known.items() if state.wants(name)}
+        if state.wildcard:
+            state.absent |= given_up
+            for name in given_up:
+                state.known.pop(name, None)
 
     def _first(self, request: DeltaRequest) -> list[Event]:
         """The first request of a type: an empty subscription to a type that allows it, or "*", asks for everything."""
@@ -106,6 +121,7 @@ class DeltaStream(Stream):
     def _answered(self, state: _Type, request: DeltaRequest) -> Event:
         state.nonce = ""
         in_flight, state.in_flight = state.in_flight, {}
+        state.refuses_removal = request.error is not None and not in_flight
         if request.error is not None:
             state.refused.update(in_flight)
             return Nacked(request.type_url, request.error)
@@ -126,6 +142,7 @@ class DeltaStream(Stream):
             return True
         if (
             state.nonce
+            or state.refuses_removal
             or state.known.keys() != current.keys()
             or not all(state.known[name] == r.version != state.refused.get(name) for name, r in current.items())
         ):

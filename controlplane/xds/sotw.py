@@ -18,6 +18,7 @@ class _Type:
 
     wildcard: bool = False
     names: frozenset[str] = frozenset()
+    named: bool = False  # whether a request on this stream named anything, "*" too
     nonce: str = ""  # of the last response
     answered: bool = True
     refused: bool = False  # the last response was NACKed: it is not sent again
@@ -53,14 +54,14 @@ class SotwStream(Stream):
             state.refused = request.error is not None
             state.taken = state.taken if state.refused else state.held
             events.append(Acked(request.type_url) if request.error is None else Nacked(request.type_url, request.error))
-        self._subscribe(state, request, legacy=state.wildcard)
+        self._subscribe(state, request)
         answered = bool(events)
         events += self._respond(request.type_url)
         return events + self._released(request.type_url) if answered else events
 
     def _first(self, request: SotwRequest) -> list[Event]:
         state = self._types[request.type_url] = _Type()
-        self._subscribe(state, request, legacy=True)
+        self._subscribe(state, request)
         selected = self._selected(request.type_url)
         # Clusters that were sent wait for their endpoints, whether the client has them or not.
         awaited = request.type_url == types.ENDPOINT and bool(self._types.get(types.CLUSTER, state).nonce)
@@ -70,9 +71,10 @@ class SotwStream(Stream):
         return self._respond(request.type_url)
 
     @staticmethod
-    def _subscribe(state: _Type, request: SotwRequest, *, legacy: bool) -> None:
+    def _subscribe(state: _Type, request: SotwRequest) -> None:
         """No names at all mean everything, for types that allow it and as long as none was ever named; "*" always does."""
-        state.wildcard = "*" in request.names or (legacy and not request.names and request.type_url in types.WILDCARD)
+        state.named |= bool(request.names)
+        state.wildcard = "*" in request.names or (not state.named and request.type_url in types.WILDCARD)
         state.names = frozenset(request.names)
 
     def _asked_for(self, type_url: str) -> bool:
@@ -106,8 +108,8 @@ class SotwStream(Stream):
         version = version_of(selected.values())
         if version == state.version:
             return []
-        state.version, state.held, state.refused = version, selected, False
-        if not selected and not state.wildcard:
+        had, state.version, state.held, state.refused = state.held, version, selected, False
+        if not selected and not state.wildcard and not (had and state.names and type_url in types.WILDCARD):
             return []  # named resources that do not exist: the client waits for them
         state.nonce, state.answered = self._next_nonce(), False
         response = SotwResponse(type_url, state.nonce, version, tuple(selected.values()))

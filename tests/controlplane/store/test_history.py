@@ -12,9 +12,9 @@ HOUR_MS = 3_600_000
 EDGE = EdgeKey("shop/web", "shop/cart", 80, "http", "GET", "/items/7")
 
 
-def report(store: SqlStore, sequence: int, *flows: Flow) -> None:
+def report(store: SqlStore, sequence: int, *flows: Flow, now_ms: int = 0) -> None:
     with store.transaction() as transaction:
-        transaction.record_batch("shop/cart", "cart-0", "a" * 32, sequence, flows, 0, sequence * 61_000)
+        transaction.record_batch("shop/cart", "cart-0", "a" * 32, sequence, flows, 0, now_ms or sequence * 61_000)
 
 
 def flow(
@@ -69,6 +69,14 @@ def test_whose_sidecar_told_is_kept_apart(store: SqlStore) -> None:
 def test_what_envoy_refuses_by_itself_has_the_name_of_no_list(store: SqlStore) -> None:
     report(store, 1, flow(Verdict.DENIED, deny_id="deny:shop/cart@r1", reason="upgrade_failed"))
     assert [one.deny_id for one in store.history(0, 10)] == [""]
+
+
+def test_uses_are_written_once_a_minute_also_after_the_clock_was_set_back(opened: Callable[[], SqlStore]) -> None:
+    """A day ahead, then right: what waits must not wait for that day."""
+    first, tomorrow = opened(), 30 * HOUR_MS
+    for sequence, now_ms in enumerate((tomorrow, 6 * HOUR_MS, 6 * HOUR_MS + 61_000), 1):
+        report(first, sequence, flow(), now_ms=now_ms)
+    assert [one.count for one in opened().history(0, 10)] == [4], "the last is not due yet"
 
 
 def test_hours_before_the_bound_are_removed(store: SqlStore) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from controlplane.store.interface import StoreError
 from controlplane.store.sql import SqlStore
 from controlplane.store.stored import SidecarRow
 from controlplane.workflow.presence import Presence
@@ -45,12 +46,11 @@ async def test_an_acknowledged_push(states: SidecarStates, store: SqlStore) -> N
 
 
 async def test_a_refused_push(states: SidecarStates, store: SqlStore) -> None:
-    """It keeps what it ran, whatever else settles, until it takes that type; another type's ACK clears nothing."""
+    """It keeps what it ran until it takes that type, or runs the whole of a snapshot; another type's ACK clears nothing."""
     states.connected(*CART, "v1")
     states.acked(*CART, "lds", "v1", 1, settled=True)
     states.nacked(*CART, "lds", "no such filter")
-    states.acked(*CART, "cds", "v2", 2, settled=True)
-    states.runs(*CART, "v2", 2)
+    states.acked(*CART, "cds", "v2", 2, settled=False)
     refused = await row(states, store)
     assert (refused.nack_type, refused.nack_message, refused.nack_ms) == ("lds", "no such filter", NOW_MS)
     assert (refused.acked_version, refused.revision) == ("v1", 1)
@@ -60,6 +60,22 @@ async def test_a_refused_push(states: SidecarStates, store: SqlStore) -> None:
     assert (mended.nack_type, mended.nack_message, mended.nack_ms) == ("", "", None)
     assert (mended.acked_version, mended.revision) == ("v3", 3)
     assert states.nacked_count == 0
+
+
+@pytest.mark.parametrize("how", ["acked", "unchanged"])
+async def test_a_refusal_is_over_once_the_sidecar_runs_the_whole_of_what_it_is_told(
+    states: SidecarStates, store: SqlStore, how: str
+) -> None:
+    """What it refused is not there any more, or it took it elsewhere: no answer of that type would come to say so."""
+    states.connected(*CART, "v1")
+    states.nacked(*CART, "sds", "no such name")
+    if how == "acked":
+        states.acked(*CART, "lds", "v2", 2, settled=True)
+    else:
+        states.runs(*CART, "v2", 2)
+    over = await row(states, store)
+    assert (over.nack_type, over.nack_message, over.nack_ms) == ("", "", None)
+    assert (over.acked_version, over.revision) == ("v2", 2)
 
 
 async def test_a_long_refusal_is_cut(states: SidecarStates, store: SqlStore) -> None:
@@ -148,3 +164,18 @@ async def test_who_is_gone_for_long_is_forgotten_and_whoever_is_here_is_not(stat
     states.runs("shop/cart", "here", "v1", 2)
     await states.flush()
     assert [row.revision for row in store.sidecars()] == [1, 2]
+
+
+async def test_who_is_forgotten_while_the_database_is_away_is_not_written_any_more(
+    states: SidecarStates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that could not be written are tried again, and must not be missed then: the control plane would end by it."""
+
+    def forgetting(_: object) -> None:
+        states.forget(NOW_MS + 1)
+        raise StoreError("the database is busy")
+
+    states.announced(*CART, Announced("0.1", "1.36", "redirect", 0, "", ""))
+    monkeypatch.setattr(states, "_write", forgetting)
+    await states.flush()
+    await states.flush()

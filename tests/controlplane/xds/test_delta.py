@@ -116,6 +116,22 @@ def test_a_legacy_wildcard_stays_when_names_are_added_and_ends_with_star() -> No
     assert responses(stream.on_snapshot(snapshot(resource(CDS, "a", "3"), resource(CDS, "b", "3")))) == [("CDS", ["a"], [])]
 
 
+def test_giving_up_a_name_beside_star_brings_it_again_or_says_that_it_is_gone() -> None:
+    """The client cannot know whether "*" covers it, and may have dropped it.
+
+    https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#unsubscribing-from-resources
+    """
+    stream = DeltaStream(snapshot(resource(CDS, "a"), resource(CDS, "b")))
+    stream.on_request(ack(delta(stream.on_request(DeltaRequest(CDS, subscribe=("*", "a", "missing"))))))
+    assert responses(stream.on_request(DeltaRequest(CDS, unsubscribe=("a", "missing")))) == [("CDS", ["a"], ["missing"])]
+
+
+def test_star_is_answered_also_when_it_is_asked_for_later() -> None:
+    stream = DeltaStream(snapshot())
+    stream.on_request(ack(delta(stream.on_request(DeltaRequest(CDS, subscribe=("missing",))))))
+    assert responses(stream.on_request(DeltaRequest(CDS, subscribe=("*",)))) == [("CDS", [], [])]
+
+
 def test_a_type_that_is_not_served_is_left_waiting() -> None:
     assert DeltaStream(snapshot()).on_request(DeltaRequest("type.googleapis.com/nothing")) == []
 
@@ -217,6 +233,15 @@ def test_going_back_after_a_nack_is_sent_because_the_client_was_told_otherwise()
     stream.on_request(nack(delta(stream.on_snapshot(snapshot(resource(CDS, "a", "bad"))))))
     back = delta(stream.on_snapshot(snapshot(resource(CDS, "a", "good"))))
     stream.on_request(ack(back))
+    assert stream.settled
+
+
+def test_who_refuses_a_removal_does_not_run_the_whole_snapshot() -> None:
+    stream = clusters(a="1", b="1")
+    stream.on_request(nack(removal := delta(stream.on_snapshot(snapshot(resource(CDS, "a"))))))
+    assert removal.removed == ("b",)
+    assert not stream.settled
+    stream.on_request(ack(delta(stream.on_snapshot(snapshot(resource(CDS, "a", "2"))))))
     assert stream.settled
 
 

@@ -57,6 +57,24 @@ def test_a_name_that_was_dropped_and_is_wanted_again_is_sent_again() -> None:
     assert responses(stream.on_request(sotw_ack(first, "a"))) == [("EDS", ["a"], [])]
 
 
+def test_no_names_after_star_are_no_wildcard() -> None:
+    stream = SotwStream(snapshot(resource(CDS, "a")))
+    first = sotw(stream.on_request(SotwRequest(CDS, names=("*",))))
+    stream.on_request(sotw_ack(first))
+    assert stream.on_snapshot(snapshot(resource(CDS, "a", "2"))) == []
+
+
+def test_the_last_named_cluster_that_goes_is_told_for_it_is_gone_by_being_left_out() -> None:
+    """Of other types a response says nothing of what it leaves out.
+
+    https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#deleting-resources
+    """
+    stream = SotwStream(snapshot(resource(CDS, "a"), resource(EDS, "a")))
+    for type_url in (CDS, EDS):
+        stream.on_request(sotw_ack(sotw(stream.on_request(SotwRequest(type_url, names=("a",)))), "a"))
+    assert responses(stream.on_snapshot(snapshot())) == [("CDS", [], [])]
+
+
 def test_no_names_after_names_are_no_wildcard() -> None:
     stream = SotwStream(snapshot(resource(CDS, "a"), resource(CDS, "b")))
     first = sotw(stream.on_request(SotwRequest(CDS, names=("a",))))
