@@ -123,7 +123,7 @@ class ControlPlane:
         self._admission = Admission(store, self._is_known, now_ms)
         name = secrets.token_hex(8)
         self._states = SidecarStates(store, now_ms, name)
-        self._presence = Presence(store, self._publisher, name, now_ms)
+        self._presence = Presence(store, self._publisher, name, now_ms, self._states.say_again)
         self._images = SourceImages(store)
         self._cache = SnapshotCache(self._publisher.snapshot, self._publisher.staged)
         sinks = () if settings.sinks is None else read_sinks(settings.sinks)

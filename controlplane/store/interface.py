@@ -195,8 +195,11 @@ class Transaction(Protocol):
         That one is not connected says nothing where it is connected to another control plane than the row's.
         """
 
-    def beat(self, plane: str, now_ms: int, alive_since_ms: int) -> None:
-        """Say that a control plane is there; nobody is connected any more to those that said nothing since then."""
+    def beat(self, plane: str, now_ms: int, alive_since_ms: int) -> bool:
+        """Say that a control plane is there; nobody is connected any more to those that said nothing since then.
+
+        ``False`` when it counted as gone itself, or is new: none of its sidecars is connected any more, then.
+        """
 
     def leave(self, plane: str) -> None:
         """A control plane ends, and its sidecars' connections with it."""

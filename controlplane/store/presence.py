@@ -8,12 +8,19 @@ from controlplane.store import tables
 from controlplane.store.statements import upsert
 
 
-def beat(connection: Connection, plane: str, now_ms: int, alive_since_ms: int) -> None:
-    """Say that a control plane is there; nobody is connected any more to those that said nothing since then."""
-    upsert(connection, tables.control_planes, [{"plane": plane, "beat_ms": now_ms}])
+def beat(connection: Connection, plane: str, now_ms: int, alive_since_ms: int) -> bool:
+    """Say that a control plane is there; nobody is connected any more to those that said nothing since then.
+
+    ``False`` when it counted as gone itself, or is new: none of its sidecars is connected any more, then.
+    """
     planes = tables.control_planes.c
+    known = update(tables.control_planes).where(planes.plane == plane).values(beat_ms=now_ms)
+    was_there = connection.execute(known).rowcount == 1
+    if not was_there:
+        upsert(connection, tables.control_planes, [{"plane": plane, "beat_ms": now_ms}])
     connection.execute(delete(tables.control_planes).where(planes.beat_ms < alive_since_ms, planes.plane != plane))
     _disconnect(connection, tables.sidecars.c.plane.not_in(select(planes.plane)))
+    return was_there
 
 
 def leave(connection: Connection, plane: str) -> None:

@@ -318,9 +318,9 @@ class SqlTransaction:
             only=lambda new: or_(new.connected, new.plane == stored.plane, ~stored.connected),
         )
 
-    def beat(self, plane: str, now_ms: int, alive_since_ms: int) -> None:
-        """Say that a control plane is there; nobody is connected any more to those that said nothing since then."""
-        beat(self._connection, plane, now_ms, alive_since_ms)
+    def beat(self, plane: str, now_ms: int, alive_since_ms: int) -> bool:
+        """Say that a control plane is there; ``False`` when it counted as gone, or is new. See `interface.Transaction.beat`."""
+        return beat(self._connection, plane, now_ms, alive_since_ms)
 
     def leave(self, plane: str) -> None:
         """A control plane ends, and its sidecars' connections with it."""

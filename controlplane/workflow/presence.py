@@ -1,7 +1,8 @@
 """Says that this control plane is there, and hears what others changed that share its database. Decides nothing.
 
-A control plane that is gone takes its sidecars' connections with it: the others mark them. Clocks of machines that share a
-database may differ by a few seconds, as NTP keeps them.
+A control plane that is gone takes its sidecars' connections with it: the others mark them. One that only could not say for a while
+that it is there says again whose sidecars are connected to it. Clocks of machines that share a database may differ by a few seconds,
+as NTP keeps them.
 """
 
 from __future__ import annotations
@@ -23,11 +24,15 @@ _log = structlog.get_logger("picket.presence")
 class Presence:
     """One control plane among those that share a database; ``plane`` names it."""
 
-    def __init__(self, store: Store, publisher: Publisher, plane: str, clock_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, store: Store, publisher: Publisher, plane: str, clock_ms: Callable[[], int], missed: Callable[[], None]
+    ) -> None:
+        """``missed`` hears, on the event loop, that the others took this one for gone."""
         self._store = store
         self._publisher = publisher
         self._plane = plane
         self._clock_ms = clock_ms
+        self._missed = missed
 
     def begin(self) -> None:
         """Be there. Alone on a database, whoever was there before is gone.
@@ -56,7 +61,9 @@ class Presence:
         while True:
             await asyncio.sleep(BEAT_SECONDS)
             try:
-                await asyncio.to_thread(self._beat, self._clock_ms() - ALIVE_MS)
+                if not await asyncio.to_thread(self._beat, self._clock_ms() - ALIVE_MS):
+                    _log.warning("others took this control plane for gone", plane=self._plane)
+                    self._missed()
             except StoreError as error:
                 _log.warning("others may take this control plane for gone", error=str(error))
 
@@ -67,6 +74,6 @@ class Presence:
             except StoreError as error:
                 _log.warning("what others changed is not read yet", error=str(error))
 
-    def _beat(self, alive_since_ms: int) -> None:
+    def _beat(self, alive_since_ms: int) -> bool:
         with self._store.transaction() as transaction:
-            transaction.beat(self._plane, self._clock_ms(), alive_since_ms)
+            return transaction.beat(self._plane, self._clock_ms(), alive_since_ms)

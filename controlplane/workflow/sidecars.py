@@ -147,6 +147,10 @@ class SidecarStates:
         state.certificate_not_after_ms = said.certificate_not_after_ms or None
         state.image_digest, state.address = said.image_digest, said.address
 
+    def say_again(self) -> None:
+        """Who is connected here is to be written once more: another control plane has marked them as away."""
+        self._dirty.update(key for key, state in self._states.items() if state.connected)
+
     def forget(self, before_ms: int) -> None:
         """Leave out those that are gone for so long, as the store does."""
         gone = [

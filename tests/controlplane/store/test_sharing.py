@@ -189,6 +189,19 @@ def test_a_control_plane_that_is_gone_takes_its_connections_with_it(store: SqlSt
     assert connected(store) == {}
 
 
+def test_one_that_could_not_say_that_it_is_there_is_told_that_it_counted_as_gone(store: SqlStore) -> None:
+    """The database was away, say, and another came back to it first."""
+    with store.transaction() as transaction:
+        assert not transaction.beat("a", 1_000, 0), "it is new"
+        assert not transaction.beat("b", 1_000, 0)
+        transaction.save_sidecars([CART])
+    with store.transaction() as transaction:
+        assert transaction.beat("b", 60_000, 40_000)
+        assert not transaction.beat("a", 61_000, 41_000)
+        assert transaction.beat("a", 66_000, 46_000)
+    assert connected(store) == {}, "who says that it is there does not say who is connected to it"
+
+
 def test_whoever_says_that_it_is_there_waits_for_nobody(postgresql_url: str) -> None:
     """Sidecars of one that is gone come over to another, which writes them down: two that wait crosswise would both fail."""
     ours, theirs = open_store(postgresql_url), open_store(postgresql_url)

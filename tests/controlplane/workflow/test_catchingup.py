@@ -101,7 +101,7 @@ async def test_what_another_control_plane_changed_is_read_when_it_can_be(
     monkeypatch.setattr(store, "changes_by_others", told)
     with store.transaction() as transaction:
         transaction.set_mode(CART, Mode.QUARANTINE, NOW_MS)
-    following = asyncio.create_task(Presence(store, publisher, "b", lambda: NOW_MS).run())
+    following = asyncio.create_task(Presence(store, publisher, "b", lambda: NOW_MS, lambda: None).run())
     try:
         with unreadable(store):
             await asyncio.wait_for(taken.wait(), 5)

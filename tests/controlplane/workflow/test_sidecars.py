@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -11,10 +12,11 @@ import pytest
 from controlplane.store.interface import StoreError
 from controlplane.store.sql import SqlStore
 from controlplane.store.stored import SidecarRow
+from controlplane.workflow import presence
 from controlplane.workflow.presence import Presence
 from controlplane.workflow.publish import Publisher
 from controlplane.workflow.sidecars import MAX_MESSAGE_CHARACTERS, Announced, SidecarStates
-from tests.harness.mesh import NOW_MS
+from tests.harness.mesh import NOW_MS, until
 
 CART = ("shop/cart", "cart-0")
 
@@ -112,13 +114,40 @@ async def test_after_a_restart_nobody_is_connected_and_all_else_is_known(
         transaction.record_batch(*CART, "a" * 32, 3, [], 9, NOW_MS)
     before = store.sidecars()[0]
     again = SidecarStates(store, lambda: NOW_MS + 1, "again")
-    Presence(store, publisher, "again", lambda: NOW_MS + 1).begin()
+    Presence(store, publisher, "again", lambda: NOW_MS + 1, lambda: None).begin()
     after = await row(again, store)
     assert (before.connected, after.connected) == (True, False)
     assert (after.revision, after.agent_version, after.envoy_version, after.capture) == (4, "0.1", "1.36", "redirect")
     assert (after.image_digest, after.address) == ("sha256:1", "10.0.0.2")
     assert after.certificate_not_after_ms == 5_000
     assert (after.lost, after.blind_since_ms) == (9, NOW_MS)
+
+
+async def test_sidecars_of_a_control_plane_that_was_taken_for_gone_are_connected_again(
+    store: SqlStore, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could not reach the database for a while; its streams stood all the time, and no state of theirs changed."""
+    monkeypatch.setattr(presence, "BEAT_SECONDS", 0.01)
+    ours = SidecarStates(store, lambda: NOW_MS, "ours")
+    here = Presence(store, publisher, "ours", lambda: NOW_MS, ours.say_again)
+    here.begin()
+    ours.connected(*CART, "v1")
+    ours.connected("shop/cart", "cart-1", "v1")
+    ours.disconnected("shop/cart", "cart-1")
+    await ours.flush()
+    with store.transaction() as transaction:
+        transaction.beat("theirs", NOW_MS + 60_000, NOW_MS + 40_000)
+    assert not any(row.connected for row in store.sidecars())
+    running = [asyncio.create_task(here.run()), asyncio.create_task(ours.run())]
+    try:
+        await until(lambda: any(row.connected for row in store.sidecars()))
+    finally:
+        ours.close()
+        running[0].cancel()
+        await asyncio.wait(running)
+    assert [(row.instance, row.connected, row.plane) for row in store.sidecars()] == [
+        ("cart-0", True, "ours"), ("cart-1", False, "ours"),
+    ]  # fmt: skip
 
 
 async def test_what_could_not_be_written_is_written_later(states: SidecarStates, store: SqlStore, tmp_path: Path) -> None:
