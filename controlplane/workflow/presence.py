@@ -1,8 +1,8 @@
 """Says that this control plane is there, and hears what others changed that share its database. Decides nothing.
 
 A control plane that is gone takes its sidecars' connections with it: the others mark them. One that only could not say for a while
-that it is there says again whose sidecars are connected to it. Clocks of machines that share a database may differ by a few seconds,
-as NTP keeps them.
+that it is there says again whose sidecars are connected to it. Clocks of machines that share a database may differ by a few
+seconds, as NTP keeps them.
 """
 
 from __future__ import annotations
