@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import socket
 import struct
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from wsgiref.types import WSGIApplication
 
+import structlog
 from waitress.channel import HTTPChannel
 from waitress.server import UnixWSGIServer, create_server
 from waitress.task import WSGITask
@@ -22,7 +26,11 @@ from controlplane.settings import Listen
 #: Browsers that follow something live hold up to twice `web.tails.MAX_OPEN` of them.
 THREADS = 16
 STOP_SECONDS = 5.0
+#: What is tried again where there is no descriptor, and how often that is told.
+ACCEPT_RETRY_SECONDS, COMPLAIN_SECONDS = 0.1, 10.0
+_NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _UCRED = struct.Struct("3i")
+_log = structlog.get_logger("picket.api")
 
 
 class ListenError(OSError):
@@ -63,6 +71,29 @@ class _PeerChannel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
     task_class = _PeerTask
 
 
+class _Accepting:
+    """Takes connections as waitress does; where the process has no descriptor left for one, it waits before the next try.
+
+    The connection stays in line meanwhile: tried again at once, it would take a core, and fill the log with each try.
+    """
+
+    def __init__(self, accept: Callable[[], Any]) -> None:
+        self._accept = accept
+        self._said_at = float("-inf")
+
+    def __call__(self) -> Any:
+        try:
+            return self._accept()
+        except OSError as error:
+            if error.errno not in _NO_DESCRIPTOR:
+                raise
+            if time.monotonic() - self._said_at > COMPLAIN_SECONDS:
+                self._said_at = time.monotonic()
+                _log.error("API takes no connections; raise the limit of open files (ulimit -n)", error=error.strerror)
+            time.sleep(ACCEPT_RETRY_SECONDS)
+            return None
+
+
 class ApiServer:
     """Serves an application in its own threads until closed."""
 
@@ -88,6 +119,7 @@ class ApiServer:
         )
         if isinstance(self._server, UnixWSGIServer):
             self._server.channel_class = _PeerChannel
+        self._server.accept = _Accepting(self._server.accept)
         self._stopping = threading.Event()
         self._waking = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="picket-api", daemon=True)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import resource
 import socket
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import flask
 import pytest
 
+from controlplane.api import listen
 from controlplane.api.client import ApiError, Client, UnreachableError
 from controlplane.api.listen import ApiServer, ListenError
 from controlplane.settings import Listen, parse_listen
@@ -51,6 +54,32 @@ def test_a_tcp_port_asks_for_the_token(tcp: str, plane: Plane) -> None:
         assert refused.value.status == 401
     Client(tcp, TOKEN, "alice").put("/api/v1/modes", {"mode": "audit", "services": ["frontend"]})
     assert plane.store.audit(1)[0].actor == "alice (via token)"
+
+
+def test_without_descriptors_it_waits_and_then_answers(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A connection waits in line: it is neither lost, nor tried again as fast as a core can."""
+    monkeypatch.setattr(listen, "ACCEPT_RETRY_SECONDS", 0.05)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with plane.listening("127.0.0.1:0") as address, socket.socket() as waiting:
+        opened = max(int(entry.name) for entry in Path("/proc/self/fd").iterdir()) + 1
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (opened, hard))
+            with contextlib.ExitStack() as stack:
+                with contextlib.suppress(OSError):
+                    while True:  # what is free below the limit, too
+                        stack.callback(os.close, os.open("/dev/null", os.O_RDONLY))
+                waiting.connect(("127.0.0.1", int(address.rpartition(":")[2])))
+                began = time.process_time()
+                time.sleep(0.5)
+                used_seconds = time.process_time() - began
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert used_seconds < 0.25
+        assert capsys.readouterr().out.count("API takes no connections") == 1
+        waiting.sendall(b"GET /api/v1/map HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        assert waiting.makefile("rb").readline().startswith(b"HTTP/1.1 401")
 
 
 def test_an_ipv6_address_is_served(plane: Plane) -> None:
