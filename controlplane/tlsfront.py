@@ -130,7 +130,10 @@ class TlsFront:
             pass  # one of both is gone or silent, or we are to be gone
         finally:
             self._connections.discard(task)
-            writer.transport.abort()
+            with suppress(
+                AttributeError
+            ):  # closed already, on Python 3.11.3 and older: https://github.com/python/cpython/issues/98539
+                writer.transport.abort()
 
     async def _hand_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(self._silent_seconds):

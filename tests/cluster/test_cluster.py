@@ -1,6 +1,7 @@
 """The whole way in a real cluster: install, learn, approve, enforce, upgrade, uninstall.
 
-On a cluster of its own by kind, or on the one of KUBECONFIG, which then can pull the image that PICKET_TEST_IMAGE names.
+On the one of KUBECONFIG, which then can pull the image that PICKET_TEST_IMAGE names; else on a node of our own where its programs
+are (`make kubernetes`), or on kind's.
 """
 
 from __future__ import annotations
@@ -9,14 +10,17 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pytest_kubernetes.options import ClusterOptions  # type: ignore[import-untyped]  # it has no types
 
+from tests.cluster import node
 from tests.cluster.manifests import NAMESPACE, boutique, manifests
+from tests.harness import apiserver
+from tests.image import builder
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEM = "picket-system"
@@ -27,15 +31,14 @@ pytestmark = pytest.mark.e2e
 
 def lacking() -> str:
     """What is not here; empty where the tests can run."""
-    programs = ["kubectl", "helm"]
-    found = []
+    absent = apiserver.lacking("kubectl", "helm")
     if "KUBECONFIG" in os.environ:
-        found += ["PICKET_TEST_IMAGE"] if "PICKET_TEST_IMAGE" not in os.environ else []
-    else:
-        programs.append("kind")
-        if _run_quietly("docker", "info") != 0:
-            found.append("a container engine (docker)")
-    return ", ".join([*found, *(program for program in programs if shutil.which(program) is None)])
+        return ", ".join([*absent, *(name for name in ("PICKET_TEST_IMAGE",) if name not in os.environ)])
+    own = [*absent, *(["an image builder"] if builder.lacking() else []), *node.lacking()]
+    if not own:
+        return ""
+    kind = [*absent, *apiserver.lacking("kind"), *([] if _run_quietly("docker", "info") == 0 else ["a container engine (docker)"])]
+    return f"{', '.join(kind)}; or for a node of our own {', '.join(own)}" if kind else ""
 
 
 def _run_quietly(*command: str) -> int:
@@ -50,15 +53,18 @@ def _run_quietly(*command: str) -> int:
 class Cluster:
     """A cluster with Picket's image at hand."""
 
-    def __init__(self, kubeconfig: str, image: str) -> None:
+    def __init__(self, kubeconfig: str, image: str, prefix: Sequence[str] = ()) -> None:
+        """``prefix`` is a command that runs another one where the cluster can be reached."""
         self._environment = {**os.environ, "KUBECONFIG": kubeconfig}
+        self._prefix = prefix
         self.image = image
 
     def run(self, *command: str, stdin: str | None = None, timeout_seconds: float = 600) -> str:
         """A command against it; what it prints."""
         done = subprocess.run(
-            command, input=stdin, capture_output=True, text=True, env=self._environment, timeout=timeout_seconds, check=False
-        )
+            [*self._prefix, str(apiserver.program(command[0])), *command[1:]],
+            input=stdin, capture_output=True, text=True, env=self._environment, timeout=timeout_seconds, check=False,
+        )  # fmt: skip
         assert done.returncode == 0, f"{' '.join(command[:6])}: {done.stdout[-2000:]}{done.stderr[-3000:]}"
         return done.stdout
 
@@ -93,12 +99,16 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster(k8s_manager: Any, tmp_path: Path) -> Iterator[Cluster]:
-    """The one that is given, or one of kind's that is removed afterwards."""
+def cluster(k8s_manager: Any, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """The one that is given, or one of our own or of kind's that is removed afterwards."""
     if missing := lacking():
         pytest.skip(f"needs {missing}")
     if given := os.environ.get("KUBECONFIG"):
         yield Cluster(given, os.environ["PICKET_TEST_IMAGE"])
+        return
+    if not node.lacking() and not builder.lacking():
+        with node.running_node(archives(request.getfixturevalue("builder"), tmp_path)) as (made, server):
+            yield Cluster(str(server.kubeconfig()), IMAGE, made.prefix)
         return
     subprocess.run(["docker", "build", "--tag", IMAGE, str(ROOT)], check=True, timeout=1200)
     # With a file, the cluster is of kind's own newest version; the plugin's is older than what the chart takes.
@@ -111,6 +121,18 @@ def cluster(k8s_manager: Any, tmp_path: Path) -> Iterator[Cluster]:
         yield Cluster(str(manager.kubeconfig), IMAGE)
     finally:
         manager.delete()
+
+
+def archives(build: builder.Builder, directory: Path) -> list[Path]:
+    """The image as a file, and one whose process does nothing: every pod's network belongs to such a one."""
+    container = build("from", "--pull-never", IMAGE)
+    build("config", "--entrypoint", '["sleep", "infinity"]', "--cmd", "", container)
+    build("commit", "-q", "--rm", container, node.PAUSE)
+    made = []
+    for number, name in enumerate((IMAGE, node.PAUSE)):
+        made.append(directory / f"image-{number}.tar")
+        build("push", "-q", name, f"oci-archive:{made[-1]}:{name}")
+    return made
 
 
 def test_from_install_to_uninstall(cluster: Cluster) -> None:

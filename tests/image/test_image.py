@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from controlplane.api.client import Client
-from tests.image.builder import IMAGE, REPOSITORY, Builder, lacking
+from tests.image.builder import IMAGE, REPOSITORY, Builder
 
 TOPOLOGY = """
 services:
@@ -27,21 +27,6 @@ services:
 """
 SECONDS = 60
 pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture(scope="module")
-def builder() -> Iterator[Builder]:
-    """With the image built, once for all tests here."""
-    if missing := lacking():
-        pytest.skip(f"building the image needs {missing}")
-    with tempfile.TemporaryDirectory(prefix="picket-image-", ignore_cleanup_errors=True) as directory:
-        made = Builder(Path(directory))
-        try:
-            made.import_base()
-            made.build()
-            yield made
-        finally:
-            subprocess.run(made.command("rmi", "--all", "--force"), capture_output=True, check=False)
 
 
 @pytest.fixture(scope="module")
