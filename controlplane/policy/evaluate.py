@@ -143,9 +143,14 @@ def may_reach(
 
 def egress_mode(policy: Policy, source: WorkloadId, destination: ServiceName) -> Mode:
     """The mode that decides at the source: the destination's, or the source's own for a host that nobody declared."""
-    if destination.namespace == EXTERNAL_NAMESPACE and destination not in policy.modes:
+    if follows_source(policy, destination):
         return policy.mode(ServiceName(source.namespace, source.account))
     return policy.mode(destination)
+
+
+def follows_source(policy: Policy, destination: ServiceName) -> bool:
+    """Whether a destination has no mode of its own: a host outside that nobody gave one."""
+    return destination.namespace == EXTERNAL_NAMESPACE and destination not in policy.modes
 
 
 def approved_ports(policy: Policy, source: WorkloadId, destination: ServiceName) -> frozenset[int]:

@@ -52,6 +52,7 @@ class SnapshotCache:
         # Both in the order in which they came; a value is whether the workload is to be compiled, or only told the revision.
         self._urgent: dict[WorkloadId, None] = {}
         self._rest: dict[WorkloadId, bool] = {}
+        self._failed: set[WorkloadId] = set()
         self._revision = 0
         self._wake = asyncio.Event()
 
@@ -85,6 +86,7 @@ class SnapshotCache:
             self._staged.pop(workload, None)
             self._urgent.pop(workload, None)
             self._rest.pop(workload, None)
+            self._failed.discard(workload)
 
     def current(self, workload: WorkloadId, instance: str = "") -> Snapshot:
         """What one sidecar of a followed workload is to run now."""
@@ -116,8 +118,9 @@ class SnapshotCache:
             self._rest.pop(workload, None)
             self._urgent[workload] = None
         for workload in self._followers:
-            if workload not in self._urgent:
-                self._rest[workload] = change.everyone or self._rest.get(workload, False)
+            compiles = change.everyone or workload in self._failed or workload in self._staged or self._rest.get(workload, False)
+            if workload not in self._urgent and (compiles or self._snapshots[workload].revision != change.revision):
+                self._rest[workload] = compiles
         self._wake.set()
 
     def _known(self, workloads: Iterable[WorkloadId]) -> Iterable[WorkloadId]:
@@ -142,7 +145,7 @@ class SnapshotCache:
             workload, compiles = next(iter(self._rest.items()))
             del self._rest[workload]
         before = self._snapshots[workload]
-        if not compiles and workload not in self._staged:
+        if not compiles:
             after: Snapshot | None = Snapshot(before.resources, self._revision)
             staged: Staged | None = None
         else:
@@ -150,7 +153,9 @@ class SnapshotCache:
                 after, staged = self._compile(workload), self._compile_staged(workload)
             except CompileError as error:
                 _log.error("snapshot not compiled", workload=str(workload), error=str(error))
+                self._failed.add(workload)
                 return
+            self._failed.discard(workload)
         if after is None:
             return  # it keeps what it has: an empty configuration would be the opposite of what anyone wants
         had = self._staged.pop(workload, None)

@@ -6,7 +6,7 @@ import enum
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -113,6 +113,11 @@ class Service:
     def meshed(self) -> bool:
         """Whether a sidecar stands before each replica."""
         return self.kind is not Kind.EXTERNAL and self.guard is Guard.ALL
+
+    @property
+    def face(self) -> Service:
+        """The service as callers dial it: without where its sidecars stand, so that it is the same while replicas come and go."""
+        return self if self.kind is Kind.EXTERNAL or not self.endpoints else replace(self, endpoints=())
 
     def port(self, number: int) -> Port | None:
         """The declared port with this number."""

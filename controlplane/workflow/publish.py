@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 
 from controlplane.identity.spiffe import WorkloadId
 from controlplane.policy.documents import load_policy
-from controlplane.policy.revise import changed_services
 from controlplane.policy.rollouts import Rollout, Stage
-from controlplane.policy.rules import EXTERNAL_NAMESPACE, AddressSource, Mode, Policy
+from controlplane.policy.rules import EXTERNAL_NAMESPACE, Mode, Policy
 from controlplane.store.interface import Store
 from controlplane.topology.model import Kind, Port, Service, Topology, is_ip_address
+from controlplane.workflow.concerns import concerned_by, told_of
 from controlplane.xds.compile import Compiler
 from controlplane.xds.snapshot import Snapshot
 
@@ -205,10 +205,10 @@ class Publisher:
         with self._lock:
             before = self._in_force
             policy = load_active_policy(self._store, self._default_mode, published)
-            topology = with_approved_hosts(self._declared, policy)
-            # The same object where nothing differs: its indexes are made already.
-            same = before.topology if topology == before.topology else topology
-            after = self._in_force = load_in_force(self._store, policy, same, self._declared)
+            # The same objects where nothing differs: indexes of them are made already.
+            policy = before.policy if policy == before.policy else policy
+            topology = _known_again(before.topology, with_approved_hosts(self._declared, policy))
+            after = self._in_force = load_in_force(self._store, policy, topology, self._declared)
             self._changed(_change(before, after))
             return policy
 
@@ -234,25 +234,25 @@ class Publisher:
         self.refresh(self.policy)
 
 
-def concerned_by(before: Policy, after: Policy) -> set[WorkloadId]:
-    """The workloads at the ends of what differs between two policies; there need not be any of them."""
-    found: set[WorkloadId] = set()
-    for name in changed_services(before, after):
-        if name.namespace != EXTERNAL_NAMESPACE:
-            found.add(WorkloadId(name.namespace, name.name))
-        for rule in {*before.of(name).rules} ^ {*after.of(name).rules}:
-            if not isinstance(rule.source, AddressSource):
-                found.add(rule.source)
-    return found
-
-
 def _change(before: InForce, after: InForce) -> Change:
-    """Whom a change concerns. One of modes, or of hosts outside, may show in every caller's upstreams."""
+    """Whom a change concerns. One of modes may show in every caller's upstreams."""
     ids = before.rollouts.keys() | after.rollouts.keys()
     found = {workload for workload in ids if before.rollouts.get(workload) != after.rollouts.get(workload)}
     found |= concerned_by(before.policy, after.policy)
-    everyone = before.policy.modes != after.policy.modes or before.topology is not after.topology
+    everyone = before.policy.modes != after.policy.modes
+    if not everyone and before.topology is not after.topology:
+        told = told_of(before.topology, after.topology, (before.policy, after.policy))
+        everyone, found = told is None, found | (told or set())
     return Change(after.policy.revision, frozenset(found), everyone)
+
+
+def _known_again(before: Topology, after: Topology) -> Topology:
+    """The same topology, made of the objects of the one before where they are equal: what is kept of them is known by them."""
+    if before == after:
+        return before
+    return Topology(
+        {name: kept if (kept := before.services.get(name)) == service else service for name, service in after.services.items()}
+    )
 
 
 def _compiled(compiler: Compiler, policy: Policy, topology: Topology, workload: WorkloadId) -> Snapshot | None:

@@ -34,7 +34,8 @@ from controlplane.store.interface import Store, Transaction
 from controlplane.store.stored import SidecarRow, ViolationFilter
 from controlplane.topology.model import ServiceName
 from controlplane.violations.query import Field, Term
-from controlplane.workflow.publish import CompileError, Publisher, concerned_by, load_revision
+from controlplane.workflow.concerns import concerned_by
+from controlplane.workflow.publish import CompileError, Publisher, load_revision
 from controlplane.workflow.revisions import Act, Done, Published, Refused, Revisions, Why, as_json
 
 #: More workloads than this are a mesh, not a careful step.

@@ -5,11 +5,11 @@ Rules: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#increme
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from controlplane.xds import types
-from controlplane.xds.snapshot import Resource, Snapshot
+from controlplane.xds.snapshot import ByName, Resource, Snapshot
 from controlplane.xds.subscription import (
     MAX_NAMES,
     Acked,
@@ -35,10 +35,15 @@ class _Type:
     refuses_removal: bool = False  # the last response held nothing but removals, and was NACKed
     absent: set[str] = field(default_factory=set)  # asked for, not there, and not said so yet
     owed: bool = False  # a wildcard's first response, which is sent even if it is empty
-    taken: Mapping[str, Resource] | None = None  # a snapshot's resources of this type, once the client runs all of them
+    taken: ByName | None = None  # a snapshot's resources of this type, once the client runs all of them
+    coming: ByName | None = None  # those that it runs once it takes what is in flight
 
     def wants(self, name: str) -> bool:
         return self.wildcard or name in self.names
+
+    def doubt(self) -> None:
+        """What the client runs is to be found out again: it asked for something else, or may have dropped something."""
+        self.taken = self.coming = None
 
 
 class DeltaStream(Stream):
@@ -62,7 +67,7 @@ class DeltaStream(Stream):
             return []  # an answer to something older
         events: list[Event] = [self._answered(state, request)] if answers else []
         if request.subscribe or request.unsubscribe:
-            state.taken = None
+            state.doubt()
         state.owed |= "*" in request.subscribe
         state.wildcard = (state.wildcard or "*" in request.subscribe) and "*" not in request.unsubscribe
         if request.unsubscribe:
@@ -115,18 +120,20 @@ class DeltaStream(Stream):
         for name in self._awaited & (state.known.keys() | state.names):
             state.known.pop(name, None)
             state.absent.add(name)
-            state.taken = None
+            state.doubt()
         self._awaited.clear()
 
     def _answered(self, state: _Type, request: DeltaRequest) -> Event:
         state.nonce = ""
         in_flight, state.in_flight = state.in_flight, {}
         state.refuses_removal = request.error is not None and not in_flight
+        coming, state.coming = state.coming, None
         if request.error is not None:
             state.refused.update(in_flight)
             return Nacked(request.type_url, request.error)
         for name in in_flight:
             state.refused.pop(name, None)
+        state.taken = coming
         return Acked(request.type_url)
 
     def _asked_for(self, type_url: str) -> bool:
@@ -158,15 +165,19 @@ class DeltaStream(Stream):
             return []
         if state.nonce or self._has_to_wait(type_url):
             return []  # one response at a time, upstreams before their users; the answer brings the rest
-        changed = tuple(resource for resource in current.values() if self._lacks(state, resource))
-        gone = {name for name in state.known if name not in current}
+        # Of a client that runs all of another snapshot's, only the difference is looked at.
+        difference = None if state.taken is None else current.since(state.taken)
+        candidates = current.values() if difference is None else difference.changed
+        changed = tuple(resource for resource in candidates if self._lacks(state, resource))
+        gone = {name for name in state.known if name not in current} if difference is None else set(difference.gone)
         if gone and self._has_to_stay(type_url):
             gone.clear()
         gone |= {name for name in state.absent if name not in current}
         state.absent.clear()
         if not changed and not gone and not state.owed:
             return []
-        state.owed, state.taken = False, None
+        whole = difference is not None and changed == difference.changed and gone == difference.gone
+        state.owed, state.taken, state.coming = False, None, current if whole else None
         state.nonce = self._next_nonce()
         state.in_flight = {resource.name: resource.version for resource in changed}
         state.known |= state.in_flight

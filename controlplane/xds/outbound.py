@@ -16,7 +16,7 @@ from envoy.extensions.filters.listener.http_inspector.v3.http_inspector_pb2 impo
 from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst
 from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
 
-from controlplane.topology.model import Service
+from controlplane.topology.model import UpstreamListener
 from controlplane.topology.protocol import Handling, handling
 from controlplane.xds import chains, egress, logging, names, types
 from controlplane.xds.inbound import HTTP_PROTOCOLS, INSPECTION_TIMEOUT_SECONDS
@@ -30,14 +30,15 @@ REDIRECT_PORT = 15001
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Everything that the outbound listeners of one source depend on.
+    """Everything that the outbound listeners of one source depend on. ``listeners`` are where it dials with explicit capture.
 
     ``unknown_id`` names what becomes of hosts that the topology does not know: ``deny:...`` drops, ``would-deny:...``
     passes and reports, empty passes. ``deny_id`` names the denial of a known but not approved upstream. ``silent_ports`` are
     those of the whole topology, so that an approval changes a chain and not the listener, whose connections would be drained.
     """
 
-    source: Service
+    capture: str
+    listeners: tuple[UpstreamListener, ...]
     upstreams: tuple[Upstream, ...]
     deny_id: str
     unknown_id: str
@@ -51,7 +52,7 @@ class Shape:
 
 def resources(shape: Shape, shared: Shared) -> Iterator[Resource]:
     """Listeners and routes."""
-    if shape.source.capture == "redirect":
+    if shape.capture == "redirect":
         yield from _redirected(shape, shared)
     else:
         yield from _explicit(shape)
@@ -216,7 +217,7 @@ def _inspectors(silent_ports: Sequence[int], *, original_destination: bool) -> l
 def _explicit(shape: Shape) -> Iterator[Resource]:
     """One loopback listener per upstream port that the topology gives an address."""
     by_port = {(u.service.name, u.port.number): u for u in shape.upstreams}
-    for listen in shape.source.upstream_listeners:
+    for listen in shape.listeners:
         upstream = by_port.get((listen.service, listen.port))
         if upstream is None:
             continue

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from weakref import ref
 
 from google.protobuf.message import Message
 
@@ -70,8 +71,34 @@ def version_of(resources: Iterable[Resource]) -> str:
     return content_hash("".join(f"{resource.name}\0{resource.version}\0" for resource in resources).encode())
 
 
-def _version_of_type(by_name: Mapping[str, Resource]) -> str:
-    return version_of(by_name[name] for name in sorted(by_name)) if by_name else ""
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What one type has that another snapshot's has not, or has otherwise, and the names that are gone."""
+
+    changed: tuple[Resource, ...]
+    gone: frozenset[str]
+
+
+class ByName(dict[str, Resource]):
+    """The resources of one type by name. It never changes once it is made: snapshots share it, and what was computed of it."""
+
+    @cached_property
+    def version(self) -> str:
+        """A hash over the names and versions; empty when there are none."""
+        return version_of(self[name] for name in sorted(self)) if self else ""
+
+    def since(self, before: ByName) -> Difference:
+        """What differs from another one. The last answer is kept: many streams come from the same to the same."""
+        seen, kept = self._since
+        if seen() is not before:
+            changed = (r for name, r in self.items() if (old := before.get(name)) is not r and old != r)
+            kept = Difference(tuple(changed), frozenset(before.keys() - self.keys()))
+            self._since = ref(before), kept
+        return kept
+
+    @cached_property
+    def _since(self) -> tuple[ref[ByName], Difference]:
+        return ref(ByName()), Difference((), frozenset())
 
 
 class InconsistentSnapshotError(ValueError):
@@ -82,13 +109,13 @@ class InconsistentSnapshotError(ValueError):
 class Snapshot:
     """Everything one sidecar is told. ``resources`` maps type URL to name to resource."""
 
-    resources: Mapping[str, Mapping[str, Resource]]
+    resources: Mapping[str, ByName]
     revision: int = 0
 
     @classmethod
     def of(cls, resources: Iterable[Resource], revision: int = 0) -> Snapshot:
         """Group resources by type."""
-        grouped: dict[str, dict[str, Resource]] = {type_url: {} for type_url in types.PUSH_ORDER}
+        grouped = {type_url: ByName() for type_url in types.PUSH_ORDER}
         for resource in resources:
             grouped[resource.type_url][resource.name] = resource
         return cls(grouped, revision)
@@ -98,32 +125,26 @@ class Snapshot:
 
         So what did not change is one object: no stream looks at it again, and it is kept once.
         """
-        resources: dict[str, Mapping[str, Resource]] = {}
-        versions: dict[str, str] = {}
+        resources: dict[str, ByName] = {}
         for type_url, by_name in self.resources.items():
             before = other.of_type(type_url)
-            if before == by_name:
-                resources[type_url], versions[type_url] = before, other.type_versions[type_url]
-            else:
-                resources[type_url], versions[type_url] = by_name, _version_of_type(by_name)
+            resources[type_url] = before if before is by_name or before == by_name else by_name
         same = all(resources[type_url] is before for type_url, before in other.resources.items())
-        shared = Snapshot(other.resources if same else resources, self.revision)
-        shared.__dict__["type_versions"] = versions  # where `cached_property` keeps it
-        return shared
+        return Snapshot(other.resources if same else resources, self.revision)
 
-    @cached_property
+    @property
     def type_versions(self) -> Mapping[str, str]:
         """A hash over the names and versions of each type."""
-        return {type_url: _version_of_type(by_name) for type_url, by_name in self.resources.items()}
+        return {type_url: by_name.version for type_url, by_name in self.resources.items()}
 
     @cached_property
     def version(self) -> str:
         """A hash over all names and versions."""
-        return content_hash("".join(self.type_versions[type_url] for type_url in sorted(self.type_versions)).encode())
+        return content_hash("".join(self.resources[type_url].version for type_url in sorted(self.resources)).encode())
 
-    def of_type(self, type_url: str) -> Mapping[str, Resource]:
+    def of_type(self, type_url: str) -> ByName:
         """The resources of a type, by name."""
-        return self.resources.get(type_url, {})
+        return self.resources[type_url] if type_url in self.resources else ByName()
 
     def check_consistent(self) -> None:
         """Check that everything referred to is there, and that nothing is sent that nothing refers to.

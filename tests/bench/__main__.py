@@ -19,8 +19,8 @@ from tests.bench.scenario import run_one
 
 #: In the order in which they run: those that need the machine quiet first.
 SCENARIOS = (
-    "regenerate", "allowlist", "revoke", "approval", "push", "fanout", "agent", "accesslog", "ingest", "learning", "replay",
-    "console", "violations",
+    "regenerate", "allowlist", "revoke", "approval", "push", "fanout", "replicas", "agent", "accesslog", "ingest", "learning",
+    "replay", "console", "violations",
 )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ from controlplane.topology.model import Kind, Port, Service, ServiceName, Topolo
 from controlplane.xds import types
 from controlplane.xds.compile import Compiler
 from controlplane.xds.message import pack
-from controlplane.xds.snapshot import Snapshot, resource_of
+from controlplane.xds.snapshot import ByName, Snapshot, resource_of
 from controlplane.xds.tls import Trust
 from tests.bench.measurement import Measurement, median
 from tests.harness.envoy import TRUST_DOMAIN, EnvoyUnderTest, envoy_binary
@@ -75,7 +75,7 @@ class _Bare(EnvoyUnderTest):
 
 
 def _without_filter(snapshot: Snapshot) -> Snapshot:
-    resources = {type_url: dict(by_name) for type_url, by_name in snapshot.resources.items()}
+    resources = {type_url: ByName(by_name) for type_url, by_name in snapshot.resources.items()}
     for name, resource in resources[types.LISTENER].items():
         listener = Listener()
         listener.ParseFromString(_body(resource.any_bytes))
@@ -89,7 +89,7 @@ def _without_filter(snapshot: Snapshot) -> Snapshot:
                     item.typed_config.CopyFrom(pack(manager))
         needs = [need for need in resource.needs if need[0] != types.EXTENSION]
         resources[types.LISTENER][name] = resource_of(types.LISTENER, name, listener, needs)
-    resources[types.EXTENSION] = {}
+    resources[types.EXTENSION] = ByName()
     return Snapshot(resources, snapshot.revision)
 
 

@@ -20,7 +20,7 @@ from controlplane.identity.spiffe import WorkloadId
 from controlplane.policy.rules import Mode
 from controlplane.store.sql import open_store
 from controlplane.xds import types
-from controlplane.xds.snapshot import Resource, Snapshot, resource_from_bytes
+from controlplane.xds.snapshot import ByName, Resource, Snapshot, resource_from_bytes
 from tests.bench.clients import RAW_METHOD, allow_many_files
 from tests.bench.fanout import client_of, name_of, topology
 from tests.bench.fleet import Fleet, fleet, now
@@ -90,7 +90,7 @@ def _replacing(mesh: Mesh, resource: Resource) -> Callable[[], None]:
     snapshots = {}
     for number in range(CLIENTS):
         current = mesh.cache.current(WorkloadId(*name_of(number)))
-        extensions = {**current.of_type(types.EXTENSION), resource.name: resource}
+        extensions = ByName({**current.of_type(types.EXTENSION), resource.name: resource})
         snapshots[WorkloadId(*name_of(number))] = Snapshot({**current.resources, types.EXTENSION: extensions}, current.revision)
     return lambda: mesh.cache.replace(snapshots)
 
