@@ -11,7 +11,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
@@ -24,6 +23,9 @@ from controlplane.store.schema import migrate
 BUSY_TIMEOUT_SECONDS = 15.0
 #: How long a PostgreSQL may take to let somebody in, unless the URL says otherwise.
 CONNECT_TIMEOUT_SECONDS = 10
+#: How long one that let somebody in may acknowledge nothing, its host or the network gone. The kernel would wait for a quarter of
+#: an hour, and everybody who asks for something with it.
+SILENCE_SECONDS = 15
 _MAX_IDLE_CONNECTIONS = 10
 _USAGE = "write sqlite:///path or postgresql://user@host/name"
 _DRIVERS = {
@@ -104,12 +106,25 @@ def _shown(url: URL) -> str:
     return URL.create("postgresql", url.username, None, str(host), url.port, url.database).render_as_string()
 
 
+def patience(url: URL) -> dict[str, int]:
+    """How long to wait for a PostgreSQL, in its own words, as far as a URL leaves it open.
+
+    https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-CONNECT-TIMEOUT
+    """
+    third = max(1, SILENCE_SECONDS // 3)
+    options = {
+        "connect_timeout": CONNECT_TIMEOUT_SECONDS, "tcp_user_timeout": SILENCE_SECONDS * 1000, "keepalives_idle": third,
+        "keepalives_interval": third, "keepalives_count": 3,
+    }  # fmt: skip
+    return {name: value for name, value in options.items() if name not in url.query}
+
+
 def _postgresql(url: URL, shown: str) -> Engine:
-    options: dict[str, Any] = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_TIMEOUT_SECONDS}
     try:
         return create_engine(
-            url, connect_args=options, pool_size=_MAX_IDLE_CONNECTIONS, max_overflow=40, pool_pre_ping=True, hide_parameters=True
-        )
+            url, connect_args=patience(url), pool_size=_MAX_IDLE_CONNECTIONS, max_overflow=40, pool_pre_ping=True,
+            hide_parameters=True,
+        )  # fmt: skip
     except ImportError as error:
         raise StoreError(f"database {shown} needs the PostgreSQL driver; install picket[postgresql]") from error
 

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, Engine, func, select
 
-from controlplane.store.engine import CONNECT_TIMEOUT_SECONDS
+from controlplane.store.engine import patience
 
 CHANNEL = "picket_in_force"
 #: So often a connection on which nothing comes is asked whether it lives, and so long it has to answer: one that died without a
@@ -35,7 +35,7 @@ async def follow(engine: Engine, origin: str) -> AsyncGenerator[None]:
     import psycopg  # noqa: PLC0415  # an extra: who has SQLite alone has no driver for PostgreSQL
 
     arguments, options = engine.dialect.create_connect_args(engine.url)
-    options.setdefault("connect_timeout", CONNECT_TIMEOUT_SECONDS)
+    options |= patience(engine.url)
     while True:
         try:
             async with await psycopg.AsyncConnection.connect(*arguments, **options, autocommit=True) as connection:
