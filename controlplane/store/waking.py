@@ -35,7 +35,7 @@ async def follow(engine: Engine, origin: str) -> AsyncGenerator[None]:
     import psycopg  # noqa: PLC0415  # an extra: who has SQLite alone has no driver for PostgreSQL
 
     arguments, options = engine.dialect.create_connect_args(engine.url)
-    options |= patience(engine.url)
+    options.update(patience(engine.url))
     while True:
         try:
             async with await psycopg.AsyncConnection.connect(*arguments, **options, autocommit=True) as connection:
