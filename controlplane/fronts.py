@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from controlplane.api.listen import ApiServer
-from controlplane.identity.authority import CertificateAuthority
+from controlplane.identity.authority import Issuer
 from controlplane.kubernetes.injection.document import load_rules
 from controlplane.kubernetes.webhook import create_webhook
 from controlplane.settings import Listen, Settings
@@ -23,7 +23,7 @@ RENEW_LOOK_SECONDS = 60.0
 class Fronts:
     """Those that the settings ask for. Make it, `start` and `stop` it once; `run` beside it."""
 
-    def __init__(self, settings: Settings, authority: CertificateAuthority) -> None:
+    def __init__(self, settings: Settings, authority: Issuer) -> None:
         """Read what injection is to do.
 
         Raises:
@@ -59,6 +59,10 @@ class Fronts:
         while True:
             await asyncio.sleep(RENEW_LOOK_SECONDS)
             self._certificate.renew()
+
+    def authority_changed(self) -> None:
+        """Another authority signs, or other roots are trusted: show a certificate of now to whoever connects from now on."""
+        self._certificate.renew()
 
     async def stop(self) -> None:
         """Finish the reviews that are under way, and serve nobody any more. The API behind has been closed before."""

@@ -35,7 +35,7 @@ class StreamObserver:
 
     def connected(self, stream: StreamId, snapshot: Snapshot) -> None:
         """A stream began."""
-        self._states.connected(stream.workload_name, stream.instance, snapshot.version)
+        self._states.connected(stream.workload_name, stream.instance, snapshot.version, stream.issuer)
         _log.info("connected", sidecar=stream.workload_name, instance=stream.instance)
 
     def sent(self, stream: StreamId, type_url: str, size_bytes: int, snapshot: Snapshot) -> None:
@@ -52,11 +52,14 @@ class StreamObserver:
             self._states.nacked(stream.workload_name, stream.instance, short, event.message)
             return
         self._acks[event.type_url].inc()
-        self._states.acked(stream.workload_name, stream.instance, short, snapshot.version, snapshot.revision, settled=settled)
+        self._states.acked(
+            stream.workload_name, stream.instance, short, snapshot.version, snapshot.revision, settled=settled,
+            bundle=snapshot.bundle,
+        )  # fmt: skip
 
     def unchanged(self, stream: StreamId, snapshot: Snapshot) -> None:
-        """A newer revision asks for nothing else than what the sidecar runs."""
-        self._states.runs(stream.workload_name, stream.instance, snapshot.version, snapshot.revision)
+        """A newer revision, or other roots, ask for nothing else than what the sidecar runs."""
+        self._states.runs(stream.workload_name, stream.instance, snapshot.version, snapshot.revision, snapshot.bundle)
 
     def disconnected(self, stream: StreamId) -> None:
         """A stream ended."""

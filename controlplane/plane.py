@@ -29,13 +29,14 @@ from controlplane.collection import FullCollections
 from controlplane.flows.model import Flow
 from controlplane.fronts import Fronts
 from controlplane.graph.gate import Gate
-from controlplane.identity.authority import CertificateAuthority
+from controlplane.identity.custody import Custody, Kept
 from controlplane.identity.spiffe import WorkloadId, parse_workload
 from controlplane.kubernetes.injection.rules import RulesError
 from controlplane.metrics import Metrics
 from controlplane.observer import ReportObserver, StreamObserver
 from controlplane.policy.owners import Owners, read_owners
 from controlplane.policy.proofs import Proof
+from controlplane.rotating import Rotating
 from controlplane.server import listen
 from controlplane.server.ads import AggregatedDiscovery
 from controlplane.server.authentication import Authenticator
@@ -105,11 +106,13 @@ def now_ms() -> int:
 class ControlPlane:
     """One running control plane."""
 
-    def __init__(self, settings: Settings, store: Store, authority: CertificateAuthority) -> None:
+    def __init__(self, settings: Settings, store: Store, custody: Custody, kept: Kept) -> None:
+        """``kept`` is what ``custody`` holds of the mesh's authority."""
         self._settings = settings
         self._store = store
-        self._authority = authority
         self._metrics = Metrics()
+        self._rotating = Rotating(settings, store, custody, kept)
+        self._authority = authority = self._rotating.authority
         self._file = Topology() if settings.topology is None else load_topology(settings.topology).topology
         compiler = Compiler(Trust(settings.trust_domain, authority.bundle_pem))
         self._publisher = Publisher(store, self._file, compiler, settings.default_mode)
@@ -153,6 +156,9 @@ class ControlPlane:
         except RulesError as error:
             raise StartError(f"--injection: {error}") from error
         self._background: dict[str, asyncio.Task[None]] = {}
+        self._measure()
+
+    def _measure(self) -> None:
         gauge = self._metrics.gauge
         gauge("picket_sidecars_connected", "Sidecars with a stream", lambda: self._states.connected_count)
         gauge("picket_sidecars_nacked", "Connected sidecars that refused a push", lambda: self._states.nacked_count)
@@ -160,6 +166,7 @@ class ControlPlane:
         gauge("picket_snapshots_outdated", "Workloads to which the revision in force is not sent yet", lambda: self._cache.outdated)
         gauge("picket_flows_waiting", "Flows that wait to be stored", lambda: self._recorder.waiting_flows)
         gauge("picket_unmeshed_replicas", "Pods that should have a sidecar and have none", lambda: len(self._gaps().replicas))
+        self._rotating.measure(self._metrics, self._states.lagging)
 
     # -- what the parts ask -------------------------------------------------------------------------------------------
 
@@ -249,6 +256,8 @@ class ControlPlane:
             loop.call_soon_threadsafe(self._cache.outdate, change)
 
         self._publisher.connect(changed)
+        cluster = () if self._cluster is None else (self._cluster.trust_changed,)
+        self._rotating.begin(self._publisher.trust, self._fronts.authority_changed, *cluster)
         try:
             await self._start(stop, started)
             stopped = asyncio.create_task(stop.wait())
@@ -301,6 +310,7 @@ class ControlPlane:
             "break-glass": asyncio.create_task(BreakGlass(self._store, self._publisher, now_ms).run()),
             "rollouts": asyncio.create_task(Rollouts(self._store, self._publisher, self._review.modes, now_ms).run()),
             "fronts": asyncio.create_task(self._fronts.run()),
+            "authority": asyncio.create_task(self._rotating.run()),
             "garbage": asyncio.create_task(FullCollections(lambda: self._cache.outdated > 0).run()),
         }
         if self._cluster is not None and (configuration := self._settings.webhook_configuration):
@@ -400,6 +410,8 @@ class ControlPlane:
             sinks=self._sinks.states,
             keep=self._keep,
             gaps=self._gaps,
+            authority=self._rotating.state,
+            rotate=self._rotating.take,
             host_names=(*self._settings.api_host_names, *(address.host for address in self._settings.api_listen)),
         )
         served = together(create_app(services), create_console(services, self._sessions, self._oidc, self._tails))

@@ -7,13 +7,16 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
 import structlog
 
 from controlplane.datalock import DataInUseError, locked
-from controlplane.identity.authority import AuthorityError, CertificateAuthority, load_or_create
+from controlplane.identity.authority import AuthorityError
+from controlplane.identity.custody import Custody, CustodyError
+from controlplane.identity.directory import AuthorityDirectory
+from controlplane.identity.generations import Generations
 from controlplane.logs import configure_logging
 from controlplane.plane import ControlPlane, FailedError, StartError
 from controlplane.policy.documents import DocumentError
@@ -40,7 +43,7 @@ async def serve(settings: Settings, started: Callable[[Sequence[str]], None] | N
     _allow_many_connections()
     # Threads that write or answer the API give way to the loop, and so to pushes, this soon.
     sys.setswitchinterval(0.001)
-    with ExitStack() as held:
+    async with AsyncExitStack() as held:
         try:
             settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
             held.enter_context(locked(settings.data))
@@ -52,33 +55,38 @@ async def serve(settings: Settings, started: Callable[[Sequence[str]], None] | N
             raise StartError(str(error)) from error
         held.callback(store.close)
         try:
-            authority = await _authority(settings)
-            _check_clock(authority, datetime.now(UTC))
-            plane = ControlPlane(settings, store, authority)
+            custody = await _custody(settings, held)
+            kept = await custody.load()
+            _check_clock(kept.generations, datetime.now(UTC))
+            plane = ControlPlane(settings, store, custody, kept)
             await plane.run(stop, started or _announce_start)
+        except CustodyError as error:
+            option = f"--kubernetes-ca-secret: {error}" if settings.kubernetes_ca_secret else str(error)
+            raise StartError(option) from error
         except (AuthorityError, OwnersError, TopologyError, DocumentError, StoreError, SettingsError) as error:
             raise StartError(str(error)) from error
 
 
-async def _authority(settings: Settings) -> CertificateAuthority:
-    """The mesh's authority: in the data directory, or in a Secret of the cluster."""
+async def _custody(settings: Settings, held: AsyncExitStack) -> Custody:
+    """Where the mesh's authority is kept: in a directory, or in a Secret of the cluster."""
     if not settings.kubernetes_ca_secret:
-        return load_or_create(settings.data / "ca", settings.trust_domain)
+        return AuthorityDirectory(settings.ca_directory or settings.data / "ca", settings.trust_domain, settings.rotation.lifetime)
     try:
-        from controlplane.kubernetes.authority import secret_authority  # noqa: PLC0415  # an extra that others do not install
+        from controlplane.kubernetes.authority import AuthoritySecret  # noqa: PLC0415  # an extra that others do not install
         from controlplane.kubernetes.client import Client, KubernetesError  # noqa: PLC0415  # the same
     except ImportError as error:
         raise StartError(f"--kubernetes: {error}; pip install 'picket[kubernetes]'") from error
     try:
-        async with Client() as client:
-            return await secret_authority(client, settings.kubernetes_ca_secret, settings.trust_domain, datetime.now(UTC))
+        client = await held.enter_async_context(Client())
     except KubernetesError as error:
         raise StartError(f"--kubernetes-ca-secret: {error}") from error
+    return AuthoritySecret(client, settings.kubernetes_ca_secret, settings.trust_domain, settings.rotation.lifetime)
 
 
-def _check_clock(authority: CertificateAuthority, now: datetime) -> None:
+def _check_clock(generations: Generations, now: datetime) -> None:
     """Certificates made under a wrong clock are refused by everybody: that is told here, not by each sidecar."""
-    begins, ends = authority.certificate.not_valid_before_utc, authority.certificate.not_valid_after_utc
+    certificate = generations.active.certificate
+    begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if not begins <= now < ends:
         raise StartError(
             f"the clock says {now:%Y-%m-%d %H:%M} UTC, and the certificate authority is valid from {begins:%Y-%m-%d %H:%M} to "

@@ -6,9 +6,11 @@ import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from controlplane.graph.evidence import MAX_DAYS
+from controlplane.identity.schedule import Terms
 from controlplane.identity.spiffe import SpiffeError, check_trust_domain
 from controlplane.policy.rules import Mode
 
@@ -123,6 +125,8 @@ class Settings:
     injection: Path | None
     webhook_configuration: str
     kubernetes_policies: bool
+    ca_directory: Path | None
+    rotation: Terms
 
 
 def build_settings(
@@ -165,6 +169,10 @@ def build_settings(
     injection: str | Path | None = None,
     webhook_configuration: str = "",
     kubernetes_policies: bool = False,
+    ca_directory: str | Path | None = None,
+    ca_lifetime_days: int = 3650,
+    ca_rotate_days: int = 90,
+    ca_overlap_hours: int = 24,
 ) -> Settings:
     """Check options and put them together.
 
@@ -189,6 +197,9 @@ def build_settings(
         if not 0 <= days <= _MAX_DAYS:
             raise SettingsError(f"--keep-{name}-days: 1 to {_MAX_DAYS} days, or 0 for ever")
     _check_review(gate_min_days, gate_max_denials, unused_days, {"--sensitive": sensitive, "--low-trust": low_trust})
+    rotation = _rotation(ca_lifetime_days, ca_rotate_days, ca_overlap_hours, svid_lifetime_seconds)
+    if ca_directory is not None and kubernetes_ca_secret:
+        raise SettingsError("--ca-directory: the authority is in --kubernetes-ca-secret; leave one of both out")
     _check_kubernetes(topology, kubernetes_audience, kubernetes_ca_secret, kubernetes=kubernetes)
     if not 0 <= prove_hours <= 24 * _MAX_DAYS:
         raise SettingsError(f"--prove-hours: 1 to {24 * _MAX_DAYS} hours, or 0 for only after a change")
@@ -250,7 +261,24 @@ def build_settings(
         injection=None if injection is None else Path(injection),
         webhook_configuration=webhook_configuration,
         kubernetes_policies=kubernetes_policies,
+        ca_directory=None if ca_directory is None else Path(ca_directory),
+        rotation=rotation,
     )
+
+
+def _rotation(lifetime_days: int, lead_days: int, overlap_hours: int, svid_lifetime_seconds: int) -> Terms:
+    """How the authority is rotated: there has to be time for all of it before the old one ends."""
+    if not 1 <= lifetime_days <= _MAX_DAYS:
+        raise SettingsError(f"--ca-lifetime-days: 1 to {_MAX_DAYS} days")
+    if not 0 <= lead_days < lifetime_days:
+        raise SettingsError(f"--ca-rotate-days: fewer than --ca-lifetime-days ({lifetime_days}), or 0 for only when somebody asks")
+    if not 0 <= overlap_hours <= 24 * _MAX_DAYS:
+        raise SettingsError(f"--ca-overlap-hours: 0 to {24 * _MAX_DAYS} hours")
+    terms = Terms(timedelta(days=lifetime_days), timedelta(days=lead_days), timedelta(hours=overlap_hours))
+    needed = terms.overlap + timedelta(seconds=svid_lifetime_seconds)
+    if terms.lead and terms.lead <= needed:
+        raise SettingsError(f"--ca-rotate-days: more than --ca-overlap-hours and --svid-lifetime-seconds together ({needed})")
+    return terms
 
 
 def _check_cluster(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from controlplane.identity.authority import CertificateAuthority
+from controlplane.identity.authority import Issuer
 from controlplane.settings import Listen
 
 CERTIFICATE_LIFETIME = timedelta(days=1)
@@ -38,25 +38,25 @@ class FrontError(OSError):
 class ServingCertificate:
     """What a front shows to whoever connects."""
 
-    def __init__(self, authority: CertificateAuthority, names: Sequence[str], clock: Callable[[], datetime]) -> None:
+    def __init__(self, authority: Issuer, names: Sequence[str], clock: Callable[[], datetime]) -> None:
         self._authority = authority
         self._names = tuple(names)
         self._clock = clock
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
         self.context.set_alpn_protocols(["http/1.1"])
-        self._made_at = clock()
+        self._made_at, self._made_by = clock(), b""
         self._make()
 
     def renew(self) -> bool:
-        """Make a new one where half of its life is over, or the clock was set. Says whether it did."""
-        if abs(self._clock() - self._made_at) < CERTIFICATE_LIFETIME / 2:
+        """Make a new one where half of its life is over, the clock was set, or another authority signs. Says whether it did."""
+        if abs(self._clock() - self._made_at) < CERTIFICATE_LIFETIME / 2 and self._authority.bundle_pem == self._made_by:
             return False
         self._make()
         return True
 
     def _make(self) -> None:
-        self._made_at = self._clock()
+        self._made_at, self._made_by = self._clock(), self._authority.bundle_pem
         key, chain = self._authority.issue_server(self._names, CERTIFICATE_LIFETIME, self._made_at)
         # The library reads a file; this one has no name, and nobody else can open it.
         file = os.memfd_create("picket-serving", os.MFD_CLOEXEC)

@@ -28,7 +28,7 @@ from sidecar.keeper import IdentityKeeper
 from sidecar.pages import PagesError
 from sidecar.prepared import Prepared
 from sidecar.prober import Prober
-from sidecar.relay import Relay
+from sidecar.relay import SECRET, Relay
 from sidecar.relayserver import RelayServer, RelayServerError
 from sidecar.reporter import Reporter
 from sidecar.reports import Reports
@@ -91,7 +91,7 @@ class Agent:
             raise StartError(str(error)) from error
         self._relay = Relay(lastgood.load(paths.last_good, join.spiffe_id))
         self._kept = lastgood.Writer(paths.last_good, lambda: lastgood.encode(join.spiffe_id, self._relay.last_good))
-        self._relay_server = RelayServer(self._relay, paths.agent_socket, owner=user, accepted=self._kept.changed)
+        self._relay_server = RelayServer(self._relay, paths.agent_socket, owner=user, accepted=self._accepted)
         self._reports = Reports(self._spool)
         prober = Prober(join, settings.instance, loopback=not redirected) if settings.proofs else None
         self._uplink = Uplink(join, Configuration(self._relay_server), self._reports, self._info, prober)
@@ -128,7 +128,8 @@ class Agent:
         settings = self._settings
         join, path = settings.join, settings.paths.identity
         if join.workload_api is None:
-            return IdentityKeeper(path, join, GrpcCertifier(join), self._identified, join_file=settings.join_file)
+            certifier = GrpcCertifier(join, settings.join_file)
+            return IdentityKeeper(path, join, certifier, self._identified, join_file=settings.join_file)
         from sidecar.workloadapi import WorkloadApi  # noqa: PLC0415  # a sidecar of Picket's own authority is smaller without
 
         return WorkloadApi(path, join, self._identified)
@@ -252,6 +253,12 @@ class Agent:
             await asyncio.to_thread(self._redirect.remove)
         except CaptureError as error:
             _log.error("redirect not removed reason=%r", str(error))
+
+    def _accepted(self, type_url: str) -> None:
+        """Envoy took something: it is to last. Where it took roots, the identity is to be of them, too."""
+        self._kept.changed()
+        if type_url == SECRET and (roots := next(filter(None, map(sds.roots_of, self._relay.runs(SECRET))), "")):
+            self._identity.trusted(roots)
 
     def _identified(self, identity: Identity) -> None:
         secret = sds.identity_secret(identity.chain_pem.encode(), identity.key_pem.encode())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 
 import grpc
 
@@ -14,7 +15,7 @@ from protos.picket.v1.certificates_pb2 import EnrollRequest, RenewRequest, Svid
 from sidecar import channel
 from sidecar.identity import Identity
 from sidecar.issuing import Answer, Issued, Refused, Unreachable
-from sidecar.join import Join, SettingsError
+from sidecar.join import Join, SettingsError, read_join
 from sidecar.podjoin import read_bundle
 
 _SERVICE = "/picket.v1.Certificates/"
@@ -24,12 +25,21 @@ TIMEOUT_SECONDS = 10.0
 class GrpcCertifier:
     """Asks the control plane of a join file. A channel for each certificate: there is one in half an hour."""
 
-    def __init__(self, join: Join) -> None:
+    def __init__(self, join: Join, join_file: Path | None = None) -> None:
+        """``join_file`` is where a person may put another token, and with it the roots of then."""
         self._join = join
+        self._join_file = join_file
 
     async def enroll(self, token: str, csr_der: bytes) -> Answer:
-        """Trade a join token for a certificate."""
-        return await self._ask(channel.enrollment_channel(self._join), "Enroll", EnrollRequest(join_token=token, csr_der=csr_der))
+        """Trade a join token for a certificate, believing the roots that are in the join file now."""
+        join = self._join
+        if self._join_file is not None:
+            try:
+                found, _ = await asyncio.to_thread(read_join, self._join_file)
+            except SettingsError as error:
+                return Unreachable(str(error))
+            join = replace(join, bundle_pem=found.bundle_pem)
+        return await self._ask(channel.enrollment_channel(join), "Enroll", EnrollRequest(join_token=token, csr_der=csr_der))
 
     async def attest(self, token: str, csr_der: bytes) -> Answer:
         """Trade a pod's service-account token for a certificate, believing the roots that are in their file now."""

@@ -57,6 +57,9 @@ class IdentitySource(Protocol):
     def restore(self) -> bool:
         """Take what is on disk. Whether it is valid."""
 
+    def trusted(self, bundle_pem: str) -> None:
+        """The control plane says that these roots are trusted, that of who signs first, and Envoy has them."""
+
     async def run(self) -> None:
         """Have one, and another in time, for ever. Raises `IdentityError` where there never can be one."""
 

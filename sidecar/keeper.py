@@ -1,4 +1,8 @@
-"""Has an identity at hand: from disk, by a token, by renewal in time. Never opens a connection and never signs."""
+"""Has an identity at hand: from disk, by a token, by renewal in time. Never opens a connection and never signs.
+
+While the mesh's authority is rotated, the control plane gives Envoy other roots at each step. An identity that came with others
+than Envoy has is renewed soon, and so is of the authority that signs now, with the roots that are trusted now.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from sidecar.backoff import Backoff
@@ -17,6 +22,10 @@ from sidecar.podjoin import read_token
 
 #: A refusal does not mend itself; asking again is only for what a person changes meanwhile.
 REFUSED_RETRY_SECONDS = 30.0
+#: All sidecars hear of other roots at once, and renew within so long, or a tenth of what is left of their certificate.
+SPREAD_SECONDS = 30.0
+#: Control planes that share an authority hear of a step one after the other: who asked the wrong one asks again.
+_AGAIN_FIRST_SECONDS, _AGAIN_MOST_SECONDS = 4.0, 300.0
 _log = logging.getLogger("picket.identity")
 
 
@@ -42,6 +51,9 @@ class IdentityKeeper:
         self._clock = clock
         self._random = random.SystemRandom()
         self._renewal = 0.0
+        self._roots = ""
+        self._again = Backoff(_AGAIN_FIRST_SECONDS, _AGAIN_MOST_SECONDS)
+        self._sooner = asyncio.Event()
         self.current: Identity | None = None
 
     def restore(self) -> bool:
@@ -56,6 +68,23 @@ class IdentityKeeper:
         self._use(found, found.not_before_seconds)
         return True
 
+    def trusted(self, bundle_pem: str) -> None:
+        """Renew soon where the identity came with other roots."""
+        if bundle_pem == self._roots:
+            return
+        self._roots = bundle_pem
+        self._again.reset()
+        current = self.current
+        if current is None or bundle_pem == current.bundle_pem:
+            return
+        left_seconds = max(current.not_after_seconds - self._clock(), 0.0)
+        self._renew_in(min(SPREAD_SECONDS, left_seconds / 10) * self._random.random())
+        _log.info("roots changed, certificate is renewed soon in_seconds=%.0f", self._renewal - self._clock())
+
+    def _renew_in(self, seconds: float) -> None:
+        self._renewal = min(self._renewal, self._clock() + seconds)
+        self._sooner.set()
+
     async def run(self) -> None:
         """Enroll if need be, then renew for ever.
 
@@ -68,7 +97,10 @@ class IdentityKeeper:
             now = self._clock()
             if current is not None and current.valid(now) and now < self._renewal:
                 # Awake at least once a minute: a machine that slept must notice that its time is up.
-                await asyncio.sleep(min(self._renewal - now, 60.0))
+                self._sooner.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(min(self._renewal - now, 60.0)):
+                        await self._sooner.wait()
                 continue
             answer = await self._ask(current if current is not None and current.valid(now) else None)
             if isinstance(answer, Identity):
@@ -150,6 +182,8 @@ class IdentityKeeper:
     def _use(self, identity: Identity, since_seconds: float) -> None:
         self.current = identity
         self._renewal = identity.renewal_seconds(since_seconds, self._random.random())
+        if self._roots and identity.bundle_pem != self._roots:
+            self._renew_in(self._again.next_seconds())
         self._changed(identity)
 
     def _say_expired(self, identity: Identity) -> None:

@@ -85,6 +85,11 @@ class Relay:
         unanswered = any(state.wildcard and not state.answered and not state.known for state in self._types.values())
         return bool(self._upstream) and not self._heard and unanswered
 
+    def runs(self, type_url: str) -> Iterable[bytes]:
+        """The resources of a type that Envoy has for certain, serialised, smallest first."""
+        state, kept = self._types.get(type_url), self.last_good.get(type_url, {})
+        return sorted((kept[name] for name in kept if state is not None and not state.lacks(name)), key=len)
+
     # -- Envoy's side ------------------------------------------------------------------------------------------------
 
     def on_envoy_opened(self) -> list[Action]:

@@ -49,8 +49,8 @@ class Upstream:
 class RelayServer:
     """Serves one Envoy, and hands its subscriptions to whoever holds the stream to the control plane."""
 
-    def __init__(self, relay: Relay, path: Path, *, owner: tuple[int, int] | None, accepted: Callable[[], None]) -> None:
-        """``owner`` is Envoy's user and group where they are not the agent's; ``accepted`` hears that something is to be kept."""
+    def __init__(self, relay: Relay, path: Path, *, owner: tuple[int, int] | None, accepted: Callable[[str], None]) -> None:
+        """``owner`` is Envoy's user and group where they are not the agent's; ``accepted`` hears the type of what is to be kept."""
         self._relay = relay
         self._path = path
         self._owner = owner
@@ -174,8 +174,8 @@ class RelayServer:
                 case ToUpstream(request):
                     if self._upstream is not None:
                         self._upstream.requests.put_nowait(request)
-                case Accepted():
-                    self._accepted()
+                case Accepted(type_url):
+                    self._accepted(type_url)
                 case Refused(type_url, message, local):
                     kind = type_url.rpartition(".")[2]
                     _log.error("envoy refused configuration type=%s local=%s reason=%r", kind, local, message[:500])

@@ -1,4 +1,4 @@
-"""The secret that the agent itself serves to Envoy: its certificate and key.
+"""The secret that the agent itself serves to Envoy: its certificate and key. And the roots in those of the control plane.
 
 Never serves whom to trust: that is the control plane's to say.
 
@@ -7,8 +7,11 @@ Secret: https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/transport_
 
 from __future__ import annotations
 
+from google.protobuf.message import DecodeError
+
 from protos.picket.v1.xds_pb2 import DeltaDiscoveryRequest as Request
 from protos.picket.v1.xds_pb2 import DeltaDiscoveryResponse as Response
+from protos.picket.v1.xds_pb2 import Packed, Resource, Secret
 
 SECRET_TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105  # a type
 IDENTITY = "identity"
@@ -35,6 +38,15 @@ def identity_secret(chain_pem: bytes, key_pem: bytes) -> bytes:
     """
     certificate = _field(1, _field(2, chain_pem)) + _field(2, _field(2, key_pem))
     return _field(1, IDENTITY.encode()) + _field(2, certificate)
+
+
+def roots_of(resource: bytes) -> str:
+    """The roots (PEM) in a secret of the control plane's, as it came: a serialised `Resource`. Empty where it holds none."""
+    try:
+        packed = Packed.FromString(Resource.FromString(resource).resource)
+        return Secret.FromString(packed.value).validation_context.trusted_ca.inline_bytes.decode("ascii")
+    except (DecodeError, UnicodeDecodeError):
+        return ""
 
 
 class SecretStream:

@@ -67,6 +67,9 @@ class WorkloadApi:
         self._changed(found)
         return True
 
+    def trusted(self, bundle_pem: str) -> None:
+        """The API says itself which roots are trusted."""
+
     async def run(self) -> None:
         """Listen to the API for ever."""
         await first(self._listen(), self._say_expired())

@@ -10,6 +10,7 @@ from controlplane.api import (
     applying,
     asks,
     audit,
+    authority,
     breakglass,
     etags,
     explain,
@@ -56,7 +57,7 @@ def create_app(services: ApiServices) -> flask.Flask:
     app.register_blueprint(health.blueprint(services))
     learning = (graph, imports, readiness, proposals, owners, preview, replay, parity, explain, asks)
     enforcing = (policy, applying, modes, rollouts, proofs, leases, breakglass)
-    for topic in (*learning, *enforcing, violations, incidents, sidecars, tokens, users, access_tokens, sinks, audit):
+    for topic in (*learning, *enforcing, violations, incidents, sidecars, tokens, users, access_tokens, authority, sinks, audit):
         app.register_blueprint(topic.blueprint(services), url_prefix=PREFIX)
     app.register_blueprint(openapi.blueprint(), url_prefix=PREFIX)
     return app

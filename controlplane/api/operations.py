@@ -89,6 +89,8 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "incidents.reopen": _write("Take an incident up again", incident_schemas.ReasonBody, schemas.Done),
         "incidents.note": _write("Write something down about an incident", incident_schemas.NoteBody, schemas.Done),
         "sinks.several": _read("Where violations and incidents go", asked.Nothing, schemas.Sinks),
+        "authority.show": _read("The certificate authority, and its rotation", asked.Nothing, schemas.Authority),
+        "authority.rotate": _write("Take a step of the authority's rotation", asked.RotateBody, schemas.Authority),
         "audit.several": _read("Who did what", asked.AuditQuery, schemas.Audit),
         "audit.verify": _read("Whether the audit log is as it was written", asked.AuditVerifyQuery, schemas.AuditVerdict),
         "break-glass.several": _read("Timed exceptions", asked.OpenQuery, review.Grants),

@@ -348,6 +348,14 @@ class TokenBody(Struct, frozen=True, forbid_unknown_fields=True):
     lifetime_seconds: Annotated[int, Meta(ge=0, le=7 * 86400)] = 0
 
 
+class RotateBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """A ``step`` of the authority's rotation; ``now`` also where something speaks against it, and with a ``reason``."""
+
+    step: Literal["prepare", "activate", "retire"] = "prepare"
+    now: bool = False
+    reason: Annotated[str, Meta(max_length=500)] = ""
+
+
 class SidecarsQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """How many, by workload and instance."""
 

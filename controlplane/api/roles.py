@@ -50,6 +50,8 @@ LEAST: Mapping[str, Role] = MappingProxyType(
         "incidents.close": Role.RESPONDER,
         "incidents.reopen": Role.RESPONDER,
         "incidents.note": Role.RESPONDER,
+        "authority.show": Role.VIEWER,
+        "authority.rotate": Role.ADMIN,
         "audit.several": Role.VIEWER,
         "sinks.several": Role.VIEWER,
         "audit.verify": Role.VIEWER,

@@ -248,6 +248,40 @@ class SidecarConfig(msgspec.Struct, frozen=True):
     resources: list[Resource]
 
 
+class Root(msgspec.Struct, frozen=True):
+    """A trusted root. ``id`` names its key, as certificates that it signed carry it.
+
+    ``state`` is ``active`` (it signs), ``prepared`` (it will) or ``old`` (it did), since then; nothing that an old one signed is
+    valid from ``signed_until_ms`` on.
+    """
+
+    id: str
+    state: str
+    since_ms: int
+    not_before_ms: int
+    not_after_ms: int
+    signed_until_ms: int | None
+
+
+class Authority(msgspec.Struct, frozen=True):
+    """The mesh's certificate authority. ``rotating`` while it has more than one root.
+
+    ``next_step`` is taken at ``next_ms`` at the latest, where that is known, and waits for what ``waits_for`` says (empty: it is
+    due). While it rotates, ``outdated`` of ``connected`` sidecars have not taken these roots yet, and ``showing`` sidecars have a
+    certificate that only the oldest root makes valid. ``keeper`` is who else rotates it, such as cert-manager.
+    """
+
+    rotating: bool
+    roots: list[Root]
+    next_step: str
+    next_ms: int | None
+    waits_for: str
+    connected: int
+    outdated: int
+    showing: int
+    keeper: str
+
+
 class AuditEvent(msgspec.Struct, frozen=True):
     """Who did what to what. ``hash`` is over the event and the hash of the one before."""
 

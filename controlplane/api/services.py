@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
+from controlplane.identity.generations import Step
 from controlplane.store.interface import Store
 from controlplane.topology.unmeshed import Gaps
 from controlplane.workflow.accounts import Accounts
@@ -12,6 +14,8 @@ from controlplane.workflow.delivery import SinkState
 from controlplane.workflow.publish import Publisher
 from controlplane.workflow.retention import Keep
 from controlplane.workflow.review import Review
+from controlplane.workflow.revisions import Refused
+from controlplane.workflow.rotation import Rotated
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,13 @@ class HealthReport:
     reasons: tuple[str, ...] = ()
 
 
+class Rotate(Protocol):
+    """Takes a step of the authority's rotation."""
+
+    def __call__(self, step: Step, actor: str, reason: str, *, now: bool) -> Rotated | Refused:
+        """Waits for nothing where it is to be ``now``, and wants a reason then."""
+
+
 @dataclass(frozen=True, slots=True)
 class ApiServices:
     """The parts behind the API.
@@ -32,6 +43,7 @@ class ApiServices:
     without one, only a Unix socket is served. ``host_names`` are the names, beside loopback, under which the API is called.
     ``accounts`` are the local users, ``sinks`` says how each sink does. ``proofs`` is whether sidecars may be asked to try
     forbidden connections. ``keep`` says for how long what was seen is kept. ``gaps`` are what should be in the mesh and is not.
+    ``authority`` says how the mesh's authority stands, and ``rotate`` takes a step of its rotation.
     """
 
     store: Store
@@ -43,6 +55,8 @@ class ApiServices:
     new_join_token: Callable[[str, int, str], dict[str, object]]
     token: str | None
     accounts: Accounts
+    authority: Callable[[], Rotated]
+    rotate: Rotate
     sinks: Callable[[], Sequence[SinkState]] = tuple
     host_names: tuple[str, ...] = ()
     proofs: bool = True

@@ -12,6 +12,7 @@ from click.exceptions import NoArgsIsHelpError
 from controlplane.cli.ask import ask
 from controlplane.cli.audit import audit
 from controlplane.cli.breakglass import break_glass
+from controlplane.cli.ca import ca
 from controlplane.cli.connection import NotFoundError
 from controlplane.cli.demo import demo
 from controlplane.cli.explain import explain
@@ -54,6 +55,7 @@ for _command in (
     ask,
     audit,
     break_glass,
+    ca,
     check,
     comment,
     controlplane,

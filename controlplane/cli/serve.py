@@ -119,6 +119,19 @@ SETTINGS = (
         default="", show_default="the authority is in --data", metavar="NAME",
     ),
     _setting(
+        "ca-directory", "Directory of the authority. Where control planes share a database: one that all of them have.", type=_PATH,
+        show_default="ca in --data",
+    ),
+    _setting("ca-lifetime-days", "How long an authority that is made is good.", type=int, default=3650, metavar="DAYS"),
+    _setting(
+        "ca-rotate-days", "So long before the authority ends it is rotated; 0: only when somebody asks.", type=int, default=90,
+        metavar="DAYS",
+    ),
+    _setting(
+        "ca-overlap-hours", "A new authority waits at most so long for sidecars that do not trust it yet.", type=int, default=24,
+        metavar="HOURS",
+    ),
+    _setting(
         "api-tls-listen", "Where API and console listen too, with TLS and a certificate of the mesh's authority.", metavar="ADDRESS"
     ),
     _setting("webhook-listen", "Where Kubernetes asks about new pods, with TLS; goes with --injection.", metavar="ADDRESS"),

@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -18,11 +19,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from controlplane.identity.cacertificates import BACKDATE, ca_builder, ca_name, issuer_key, self_signed
 from controlplane.identity.spiffe import WorkloadId
 
 MAX_CSR_BYTES = 16 * 1024
-#: Clocks differ: a certificate is valid from a little before it was made.
-BACKDATE = timedelta(minutes=1)
 CA_LIFETIME = timedelta(days=3650)
 
 
@@ -47,17 +47,32 @@ class BadCsr:
     reason: str
 
 
+class Issuer(Protocol):
+    """Who signs, as whoever hands certificates out sees it: one authority, or the mesh's as it is now (`mesh.MeshAuthority`)."""
+
+    @property
+    def bundle_pem(self) -> bytes:
+        """The trust roots, that of who signs first: other bytes mean another signer or other roots."""
+
+    def sign(self, csr_der: bytes, workload: WorkloadId, lifetime: timedelta, now: datetime) -> Svid | BadCsr:
+        """A certificate for an identity that was proved elsewhere."""
+
+    def issue_server(self, names: tuple[str, ...], lifetime: timedelta, now: datetime) -> tuple[bytes, bytes]:
+        """A key and a chain (PEM both) for the control plane's own listeners."""
+
+
 @dataclass(frozen=True, slots=True)
 class CertificateAuthority:
-    """Signs SVIDs of one trust domain."""
+    """Signs SVIDs of one trust domain. ``intermediates_pem`` follows each certificate that it signs (`generations`)."""
 
     trust_domain: str
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
+    intermediates_pem: bytes = b""
 
     @property
     def bundle_pem(self) -> bytes:
-        """The trust roots."""
+        """The trust root."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     def sign(self, csr_der: bytes, workload: WorkloadId, lifetime: timedelta, now: datetime) -> Svid | BadCsr:
@@ -76,6 +91,16 @@ class CertificateAuthority:
         svid = self._issue(key.public_key(), alternatives, uri, lifetime, now)
         pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         return pem, svid.chain_pem
+
+    def cross_sign(self, newer: CertificateAuthority, now: datetime) -> bytes:
+        """A certificate (PEM) for another authority's key: who trusts this one alone believes by it what the other signs.
+
+        Both have one name, so it is self-issued, and no step of the path's length: https://www.rfc-editor.org/rfc/rfc5280#section-6.1.4
+        """
+        ends = min(self.certificate.not_valid_after_utc, newer.certificate.not_valid_after_utc)
+        builder = ca_builder(newer.key.public_key(), newer.certificate.subject, self.trust_domain, now, ends)
+        builder = builder.issuer_name(self.certificate.subject).add_extension(issuer_key(self.certificate), critical=False)
+        return builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     def _issue(
         self,
@@ -105,10 +130,11 @@ class CertificateAuthority:
             .add_extension(
                 x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
             )
-            .add_extension(_issuer_key(self.certificate), critical=False)
+            .add_extension(issuer_key(self.certificate), critical=False)
             .sign(self.key, hashes.SHA256())
         )
-        return Svid(uri, certificate.public_bytes(serialization.Encoding.PEM), not_before, not_after)
+        chain = certificate.public_bytes(serialization.Encoding.PEM) + self.intermediates_pem
+        return Svid(uri, chain, not_before, not_after)
 
 
 def _general_name(name: str) -> x509.GeneralName:
@@ -116,16 +142,6 @@ def _general_name(name: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         return x509.DNSName(name)
-
-
-def _issuer_key(certificate: x509.Certificate) -> x509.AuthorityKeyIdentifier:
-    try:
-        subject = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-    except x509.ExtensionNotFound:
-        public = certificate.public_key()
-        assert isinstance(public, ec.EllipticCurvePublicKey)  # `load_or_create` takes no other
-        return x509.AuthorityKeyIdentifier.from_issuer_public_key(public)
-    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(subject)
 
 
 def _public_key(
@@ -150,7 +166,9 @@ def _public_key(
     return BadCsr("the key is not one of: elliptic curve of 256 bits or more, RSA of 2048 to 4096 bits, Ed25519")
 
 
-def load_or_create(directory: Path, trust_domain: str, now: datetime | None = None) -> CertificateAuthority:
+def load_or_create(
+    directory: Path, trust_domain: str, now: datetime | None = None, lifetime: timedelta = CA_LIFETIME
+) -> CertificateAuthority:
     """The authority kept in a directory, made there on first use. The key file is readable by its owner only.
 
     A key without a certificate is what an interrupted first use leaves: the certificate is made for that key.
@@ -162,7 +180,7 @@ def load_or_create(directory: Path, trust_domain: str, now: datetime | None = No
     certificate_file, key_file = directory / "ca.pem", directory / "ca.key"
     try:
         if not certificate_file.exists():
-            _create(certificate_file, key_file, trust_domain, moment)
+            _create(certificate_file, key_file, trust_domain, moment, lifetime)
         certificate_pem, key_pem = certificate_file.read_bytes(), key_file.read_bytes()
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise AuthorityError(f"{directory}: the certificate authority's files ca.pem and ca.key cannot be used: {error}") from error
@@ -190,10 +208,13 @@ def read_authority(certificate_pem: bytes, key_pem: bytes, trust_domain: str, no
     return CertificateAuthority(trust_domain, certificate, key)
 
 
-def new_authority(trust_domain: str, now: datetime) -> tuple[bytes, bytes]:
-    """A new authority's certificate and private key, PEM both."""
+def new_authority(
+    trust_domain: str, now: datetime, lifetime: timedelta = CA_LIFETIME, follows: CertificateAuthority | None = None
+) -> CertificateAuthority:
+    """A new authority, valid for so long. One that ``follows`` another has its name, so that it can be cross-signed."""
     key = ec.generate_private_key(ec.SECP256R1())
-    return _self_signed(key, trust_domain, now).public_bytes(serialization.Encoding.PEM), _private(key)
+    name = ca_name(trust_domain) if follows is None else follows.certificate.subject
+    return CertificateAuthority(trust_domain, self_signed(key, name, trust_domain, now, lifetime), key)
 
 
 def _names(certificate: x509.Certificate) -> list[str]:
@@ -204,7 +225,7 @@ def _names(certificate: x509.Certificate) -> list[str]:
     return names.get_values_for_type(x509.UniformResourceIdentifier)
 
 
-def _create(certificate_file: Path, key_file: Path, trust_domain: str, now: datetime) -> None:
+def _create(certificate_file: Path, key_file: Path, trust_domain: str, now: datetime, lifetime: timedelta) -> None:
     certificate_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     key: PrivateKeyTypes
     if key_file.exists():
@@ -213,36 +234,14 @@ def _create(certificate_file: Path, key_file: Path, trust_domain: str, now: date
             raise ValueError("ca.key is not an elliptic-curve key")
     else:
         key = ec.generate_private_key(ec.SECP256R1())
-        _write(key_file, _private(key))
-    _write(certificate_file, _self_signed(key, trust_domain, now).public_bytes(serialization.Encoding.PEM))
+        _write(key_file, private_pem(key))
+    certificate = self_signed(key, ca_name(trust_domain), trust_domain, now, lifetime)
+    _write(certificate_file, certificate.public_bytes(serialization.Encoding.PEM))
 
 
-def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
+def private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """The key, unencrypted."""
     return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-
-
-def _self_signed(key: ec.EllipticCurvePrivateKey, trust_domain: str, now: datetime) -> x509.Certificate:
-    name = x509.Name(
-        [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Picket"), x509.NameAttribute(NameOID.COMMON_NAME, trust_domain[:64])]
-    )
-    usage = x509.KeyUsage(
-        digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
-        key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
-    )  # fmt: skip
-    return (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - BACKDATE)
-        .not_valid_after(now + CA_LIFETIME)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(usage, critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(f"spiffe://{trust_domain}")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
 
 
 def _write(path: Path, body: bytes) -> None:

@@ -47,6 +47,10 @@ class TrustBundles:
             self._changed.set()
         self._wanted = wanted
 
+    def changed(self) -> None:
+        """There are other roots."""
+        self._changed.set()
+
     async def run(self) -> None:
         """Keep them for ever."""
         while True:

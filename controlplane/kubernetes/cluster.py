@@ -38,6 +38,10 @@ class Cluster:
         """Have the API server trust the webhook, until cancelled."""
         await CaBundle(self._client, configuration, self._bundle_pem).run()
 
+    def trust_changed(self) -> None:
+        """Have the roots that are kept in the cluster looked at now."""
+        self._bundles.changed()
+
     async def follow_policies(self, review: Review, in_force: Callable[[], Policy]) -> None:
         """Put the cluster's TrafficPolicy objects into force, until cancelled."""
         await Policies(self._client, review, in_force).run()

@@ -38,14 +38,15 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class StreamId:
-    """One sidecar's stream. ``workload_name`` is the workload as text."""
+    """One sidecar's stream. ``workload_name`` is the workload as text, ``issuer`` names the key that signed its certificate."""
 
-    __slots__ = ("instance", "workload", "workload_name")
+    __slots__ = ("instance", "issuer", "workload", "workload_name")
 
-    def __init__(self, workload: WorkloadId, instance: str) -> None:
+    def __init__(self, workload: WorkloadId, instance: str, issuer: str = "") -> None:
         self.workload = workload
         self.workload_name = str(workload)
         self.instance = instance
+        self.issuer = issuer
 
 
 class Observer(Protocol):
@@ -188,7 +189,7 @@ class AggregatedDiscovery:
         talk.snapshot, talk.machine = snapshot, machine_of(snapshot)
         self._observer.connected(stream, snapshot)
         try:
-            await self._emit(talk, talk.machine.on_request(request))
+            await self._answer(talk, request)
             await self._converse(talk, decode, life)
         finally:
             self._cache.leave(stream.workload, talk)
@@ -203,12 +204,19 @@ class AggregatedDiscovery:
             while (body := await talk.context.read()) is not grpc.aio.EOF:
                 async with talk.lock:
                     _, request = await _decoded(decode, body, talk.context)
-                    await self._emit(talk, talk.machine.on_request(request))
+                    await self._answer(talk, request)
         finally:
             follower.cancel()
             await asyncio.wait((follower,))
             if not follower.cancelled() and (error := follower.exception()) is not None:
                 _log.error("stream broken", sidecar=talk.stream.workload_name, instance=talk.stream.instance, error=repr(error))
+
+    async def _answer(self, talk: _Conversation, request: Any) -> None:
+        events = talk.machine.on_request(request)
+        await self._emit(talk, events)
+        # Who comes back with all of it is sent nothing that it could take.
+        if not events and talk.machine.settled:
+            self._observer.unchanged(talk.stream, talk.snapshot)
 
     async def _follow(self, talk: _Conversation) -> None:
         """Send what changes, for ever. While a sidecar is slow to take something, changes wait and merge."""
@@ -236,7 +244,7 @@ class AggregatedDiscovery:
         if refusal is not None:
             self._observer.refused(str(peer.workload), node_id, refusal.reason)
             await context.abort(refusal.code, refusal.reason)
-        return StreamId(peer.workload, node.instance)
+        return StreamId(peer.workload, node.instance, peer.issuer)
 
     async def _emit(self, talk: _Conversation, events: list[Event]) -> None:
         for event in events:

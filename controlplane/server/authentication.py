@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 from cryptography import x509
 
+from controlplane.identity.generations import issuer_id
 from controlplane.identity.spiffe import SpiffeError, WorkloadId, parse_uri
 
 #: With --insecure (loopback or Unix socket only) the peer says who it is in this metadata key.
@@ -23,10 +24,14 @@ MAX_INSTANCE_CHARACTERS = 128
 
 @dataclass(frozen=True, slots=True)
 class Authenticated:
-    """The peer proved this identity. It lasts until ``expires_seconds`` (Unix time), ``None`` where nothing was proved by TLS."""
+    """The peer proved this identity. It lasts until ``expires_seconds`` (Unix time), ``None`` where nothing was proved by TLS.
+
+    ``issuer`` names the key that signed its certificate, empty where nothing was proved.
+    """
 
     workload: WorkloadId
     expires_seconds: float | None = None
+    issuer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +60,14 @@ class Authenticator:
             return Unauthenticated("the client certificate has no URI name; enroll the sidecar with a join token")
         if len(uris) > 1:
             return Unauthenticated("the client certificate has more than one URI name")
-        expires_seconds = _expiry(properties.get("x509_pem_cert", ()))
-        if expires_seconds is None:
+        certificate = _certificate(properties.get("x509_pem_cert", ()))
+        if certificate is None:
             return Unauthenticated("the client certificate does not read")
+        expires_seconds = certificate.not_valid_after_utc.timestamp()
         # TLS looked when the connection began; connections live longer than certificates.
         if expires_seconds <= self.clock():
             return Unauthenticated("the client certificate has expired since the connection began; connect again with a new one")
-        return self._read(uris[0], expires_seconds)
+        return self._read(uris[0], expires_seconds, issuer_id(certificate))
 
     def _claimed(self, context: grpc.aio.ServicerContext[Any, Any]) -> Authenticated | Unauthenticated:
         for key, value in context.invocation_metadata() or ():
@@ -69,17 +75,17 @@ class Authenticator:
                 return self._read(value if isinstance(value, str) else value.decode("utf-8", "replace"), None)
         return Unauthenticated(f"insecure mode wants the metadata key {INSECURE_PEER_KEY}")
 
-    def _read(self, uri: str, expires_seconds: float | None) -> Authenticated | Unauthenticated:
+    def _read(self, uri: str, expires_seconds: float | None, issuer: str = "") -> Authenticated | Unauthenticated:
         try:
-            return Authenticated(parse_uri(uri[:MAX_NODE_CHARACTERS], self.trust_domain), expires_seconds)
+            return Authenticated(parse_uri(uri[:MAX_NODE_CHARACTERS], self.trust_domain), expires_seconds, issuer)
         except SpiffeError as error:
             return Unauthenticated(str(error))
 
 
-def _expiry(certificates: Iterable[bytes]) -> float | None:
-    """When the first certificate (PEM) ends, as Unix seconds."""
+def _certificate(certificates: Iterable[bytes]) -> x509.Certificate | None:
+    """The first certificate (PEM)."""
     try:
-        return x509.load_pem_x509_certificate(next(iter(certificates), b"")).not_valid_after_utc.timestamp()
+        return x509.load_pem_x509_certificate(next(iter(certificates), b""))
     except ValueError:
         return None
 

@@ -17,7 +17,7 @@ import structlog
 from google.protobuf.message import DecodeError, Message
 
 from controlplane.identity.attestation import Attested, NotAttested, Undecided
-from controlplane.identity.authority import BadCsr, CertificateAuthority
+from controlplane.identity.authority import BadCsr, Issuer
 from controlplane.identity.spiffe import WorkloadId
 from controlplane.server.authentication import Authenticator, Unauthenticated
 from controlplane.store.interface import StoreError
@@ -55,7 +55,7 @@ class Certificates:
 
     def __init__(
         self,
-        authority: CertificateAuthority,
+        authority: Issuer,
         authenticator: Authenticator,
         admission: Admission,
         lifetime: timedelta,

@@ -146,7 +146,7 @@ class SnapshotCache:
             del self._rest[workload]
         before = self._snapshots[workload]
         if not compiles:
-            after: Snapshot | None = Snapshot(before.resources, self._revision)
+            after: Snapshot | None = Snapshot(before.resources, self._revision, before.bundle)
             staged: Staged | None = None
         else:
             try:

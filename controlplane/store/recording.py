@@ -153,5 +153,5 @@ def _blank_sidecar(workload: str, instance: str) -> dict[str, object]:
     return {
         "workload": workload, "instance": instance, "connected": False, "sent_version": "", "acked_version": "", "revision": 0,
         "nack_type": "", "nack_message": "", "agent_version": "", "envoy_version": "", "capture": "",
-        "image_digest": "", "address": "",
+        "image_digest": "", "address": "", "bundle": "", "issuer": "",
     }  # fmt: skip

@@ -45,6 +45,7 @@ class SidecarRow:
 
     ``plane`` is the control plane that it is, or was last, connected to;
     ``image_digest`` is what the sidecar says of its application, ``address`` where it called from; empty where not known.
+    ``bundle`` is the fingerprint of the roots that it took, ``issuer`` the name of the key that signed its certificate.
     """
 
     workload: str
@@ -67,6 +68,8 @@ class SidecarRow:
     plane: str = ""
     image_digest: str = ""
     address: str = ""
+    bundle: str = ""
+    issuer: str = ""
 
 
 @dataclass(frozen=True, slots=True)

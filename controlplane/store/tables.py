@@ -235,6 +235,9 @@ sidecars = Table(
     Column("plane", Text, nullable=False),
     Column("image_digest", Text, nullable=False, server_default=""),
     Column("address", Text, nullable=False, server_default=""),
+    # Of the roots that it took last, and of the key that signed its certificate.
+    Column("bundle", Text, nullable=False, server_default=""),
+    Column("issuer", Text, nullable=False, server_default=""),
 )
 
 #: Control planes that share the database, and when each was last there.

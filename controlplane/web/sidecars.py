@@ -11,6 +11,7 @@ import flask
 from msgspec import Meta, Struct
 
 from controlplane.api import shapes
+from controlplane.api.authority import authority
 from controlplane.api.reading import read_query
 from controlplane.api.schemas import Sidecar
 from controlplane.web.guard import Console
@@ -54,6 +55,7 @@ def blueprint(console: Console) -> flask.Blueprint:
         return flask.render_template(
             "sidecars.html", query=query, sidecars=shown, counts=counts, states=STATES, total=len(everybody), given=given,
             after=after, revision=console.api.publisher.policy.revision, gaps=gaps, owned=gaps.by_owner(), listed=PAGE,
+            authority=authority(console.api.authority()),
         )  # fmt: skip
 
     return routes

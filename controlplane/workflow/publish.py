@@ -200,6 +200,13 @@ class Publisher:
             snapshot = staged.snapshot if staged is not None and staged.rollout == rollout else None
         return "" if snapshot is None else snapshot.version
 
+    def trust(self, bundle_pem: bytes) -> None:
+        """Compile with these roots from now on; everybody is told."""
+        with self._lock:
+            trust = replace(self._compiler.trust, bundle_pem=bundle_pem)
+            self._compiler, self._trial_compiler = Compiler(trust), Compiler(trust)
+            self._changed(Change(self._in_force.policy.revision, frozenset(), everyone=True))
+
     def refresh(self, published: Policy | None = None) -> Policy:
         """Read what is in force and tell of what changed. Whoever made a revision hands it over, so that it is not parsed again."""
         with self._lock:

@@ -55,6 +55,8 @@ class _State:
     plane: str = ""
     image_digest: str = ""
     address: str = ""
+    bundle: str = ""
+    issuer: str = ""
     streams: int = 0
 
     def row(self) -> SidecarRow:
@@ -93,12 +95,16 @@ class SidecarStates:
         """Connected sidecars that refused what they were last sent."""
         return sum(1 for state in tuple(self._states.values()) if state.connected and state.nack_type)
 
-    def connected(self, workload: str, instance: str, version: str) -> None:
-        """A stream began."""
+    def lagging(self, bundle: str) -> int:
+        """Connected sidecars that did not take these roots yet, by their fingerprint."""
+        return sum(1 for state in tuple(self._states.values()) if state.connected and state.bundle != bundle)
+
+    def connected(self, workload: str, instance: str, version: str, issuer: str = "") -> None:
+        """A stream began; ``issuer`` names the key that signed the sidecar's certificate."""
         state = self._changed(workload, instance)
         state.streams += 1
         state.connected, state.connected_ms, state.sent_version = True, self._clock_ms(), version
-        state.plane = self._plane
+        state.plane, state.issuer = self._plane, issuer
 
     def disconnected(self, workload: str, instance: str) -> None:
         """A stream ended; the sidecar may have another one already."""
@@ -112,22 +118,27 @@ class SidecarStates:
         if state is None or state.sent_version != version:
             self._changed(workload, instance).sent_version = version
 
-    def acked(self, workload: str, instance: str, short_type: str, version: str, revision: int, *, settled: bool) -> None:
-        """The sidecar took a response; ``settled`` when it now has the whole snapshot, so that nothing is refused any more."""
+    def acked(
+        self, workload: str, instance: str, short_type: str, version: str, revision: int, *, settled: bool, bundle: str = ""
+    ) -> None:
+        """The sidecar took a response.
+
+        ``settled`` when it now has the whole snapshot, with the roots of that fingerprint, so that nothing is refused any more.
+        """
         state = self._states.get((workload, instance))
         if state is not None and state.nack_type and (settled or state.nack_type == short_type):
             self._mended(workload, instance)
         if settled:
             state = self._changed(workload, instance)
-            state.acked_version, state.revision = version, revision
+            state.acked_version, state.revision, state.bundle = version, revision, bundle
 
-    def runs(self, workload: str, instance: str, version: str, revision: int) -> None:
-        """A newer revision asks of the sidecar what it runs already, all of it."""
+    def runs(self, workload: str, instance: str, version: str, revision: int, bundle: str = "") -> None:
+        """A newer revision, or other roots, ask of the sidecar what it runs already, all of it."""
         state = self._states.get((workload, instance))
         if state is not None:
             if state.nack_type:
                 self._mended(workload, instance)
-            state.acked_version, state.revision = version, revision
+            state.acked_version, state.revision, state.bundle = version, revision, bundle
             self._moved_on[workload, instance] = None
 
     def nacked(self, workload: str, instance: str, short_type: str, message: str) -> None:

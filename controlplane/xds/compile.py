@@ -80,6 +80,7 @@ class Compiler:
 
     def __init__(self, trust: tls.Trust) -> None:
         self.trust = trust
+        self._bundle = trust.fingerprint
         self._allow_lists = AllowListBuilder(trust.trust_domain)
         self._peers = tls.PeersSecretBuilder(trust)
         self._secrets = (tls.bundle_secret(trust), tls.roots_secret(trust))
@@ -104,7 +105,8 @@ class Compiler:
         frame = self._frames.get(workload)
         if frame is None or frame.reach() is not reach or frame.service != own:
             frame = _keep(self._frames, workload, self._frame(reach, own))
-        return Snapshot({**frame.resources, types.ENDPOINT: self._endpoints(frame.outbound, topology)}, policy.revision)
+        resources = {**frame.resources, types.ENDPOINT: self._endpoints(frame.outbound, topology)}
+        return Snapshot(resources, policy.revision, self._bundle)
 
     def _frame(self, reach: Reach, service: Service) -> _Frame:
         outward = self._outbound(reach, service)

@@ -107,18 +107,22 @@ class InconsistentSnapshotError(ValueError):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything one sidecar is told. ``resources`` maps type URL to name to resource."""
+    """Everything one sidecar is told. ``resources`` maps type URL to name to resource.
+
+    ``bundle`` is the fingerprint of the trusted roots that it was made with, also where none of its resources needs them.
+    """
 
     resources: Mapping[str, ByName]
     revision: int = 0
+    bundle: str = ""
 
     @classmethod
-    def of(cls, resources: Iterable[Resource], revision: int = 0) -> Snapshot:
+    def of(cls, resources: Iterable[Resource], revision: int = 0, bundle: str = "") -> Snapshot:
         """Group resources by type."""
         grouped = {type_url: ByName() for type_url in types.PUSH_ORDER}
         for resource in resources:
             grouped[resource.type_url][resource.name] = resource
-        return cls(grouped, revision)
+        return cls(grouped, revision, bundle)
 
     def sharing(self, other: Snapshot) -> Snapshot:
         """The same, with each type that is equal to another snapshot's taken from there.
@@ -130,7 +134,7 @@ class Snapshot:
             before = other.of_type(type_url)
             resources[type_url] = before if before is by_name or before == by_name else by_name
         same = all(resources[type_url] is before for type_url, before in other.resources.items())
-        return Snapshot(other.resources if same else resources, self.revision)
+        return Snapshot(other.resources if same else resources, self.revision, self.bundle)
 
     @property
     def type_versions(self) -> Mapping[str, str]:

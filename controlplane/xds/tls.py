@@ -17,6 +17,7 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import CommonTlsContext, 
 from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
+from controlplane.identity.generations import fingerprint
 from controlplane.identity.spiffe import WorkloadId
 from controlplane.xds import types, wire
 from controlplane.xds.message import boolean, from_agent, from_control_plane, pack
@@ -46,6 +47,11 @@ class Trust:
 
     trust_domain: str
     bundle_pem: bytes
+
+    @property
+    def fingerprint(self) -> str:
+        """A short name for exactly these roots."""
+        return fingerprint(self.bundle_pem)
 
 
 def bundle_secret(trust: Trust) -> Resource:

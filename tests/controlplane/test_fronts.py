@@ -22,6 +22,8 @@ import pytest
 from controlplane.api.listen import ApiServer
 from controlplane.fronts import Fronts
 from controlplane.identity.authority import CertificateAuthority, load_or_create
+from controlplane.identity.generations import Generations, activate, first_generation, prepare
+from controlplane.identity.mesh import MeshAuthority
 from controlplane.kubernetes.injection.review import MAX_REVIEW_BYTES
 from controlplane.kubernetes.injection.rules import RulesError
 from controlplane.settings import Listen, Settings, SettingsError, build_settings
@@ -210,6 +212,21 @@ def test_the_certificate_is_made_anew_at_half_its_life(tmp_path: Path) -> None:
     assert not certificate.renew()
     now[0] -= timedelta(days=2)
     assert certificate.renew()
+
+
+def test_the_certificate_is_made_anew_when_another_authority_signs(tmp_path: Path) -> None:
+    """So that who does not trust the old root any more goes on."""
+    now = datetime.now(UTC)
+    authority = MeshAuthority(first_generation(load_or_create(tmp_path / "ca", "picket.local")))
+    certificate = ServingCertificate(authority, ["picket"], lambda: now)
+    prepared = prepare(authority.generations, now, timedelta(days=365))
+    assert isinstance(prepared, Generations)
+    active = activate(prepared, now)
+    assert isinstance(active, Generations)
+    for generations in (prepared, active):
+        assert not certificate.renew()
+        authority.replace(generations)
+        assert certificate.renew()
 
 
 async def test_a_renewed_certificate_is_what_the_next_connection_sees(tmp_path: Path) -> None:

@@ -22,7 +22,9 @@ import grpc
 import pytest
 
 from controlplane.api.client import Client
-from controlplane.identity.authority import CertificateAuthority, load_or_create
+from controlplane.identity.authority import load_or_create
+from controlplane.identity.directory import AuthorityDirectory
+from controlplane.identity.generations import first_generation
 from controlplane.plane import ControlPlane, FailedError, StartError
 from controlplane.runtime import _check_clock
 from controlplane.server.certificates import SERVICE as CERTIFICATES
@@ -405,7 +407,8 @@ async def test_a_part_that_fails_ends_the_whole(directory: Path, monkeypatch: py
     )  # fmt: skip
     store = open_store(settings.database_url)
     try:
-        plane = ControlPlane(settings, store, load_or_create(directory / "ca", "picket.local"))
+        custody = AuthorityDirectory(directory / "ca", "picket.local")
+        plane = ControlPlane(settings, store, custody, await custody.load())
         with pytest.raises(FailedError, match=r"snapshots.*a mistake of ours"):
             await asyncio.wait_for(plane.run(asyncio.Event(), lambda _: None), READY_SECONDS)
     finally:
@@ -415,9 +418,9 @@ async def test_a_part_that_fails_ends_the_whole(directory: Path, monkeypatch: py
 
 def test_a_clock_far_off_is_told(tmp_path: Path) -> None:
     """Certificates of another time would be refused by everybody, without a word why."""
-    authority: CertificateAuthority = load_or_create(tmp_path / "ca", "picket.test")
+    generations = first_generation(load_or_create(tmp_path / "ca", "picket.test"))
     now = datetime.now(UTC)
-    _check_clock(authority, now)
+    _check_clock(generations, now)
     for wrong in (now - timedelta(days=400), now + timedelta(days=4_000)):
         with pytest.raises(StartError, match="clock"):
-            _check_clock(authority, wrong)
+            _check_clock(generations, wrong)

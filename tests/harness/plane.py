@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 
 import flask
@@ -12,6 +15,10 @@ import flask
 from controlplane.api.app import ApiServices, HealthReport, create_app
 from controlplane.api.listen import ApiServer
 from controlplane.flows.model import EdgeKey, Flow, Verdict
+from controlplane.identity.directory import AuthorityDirectory
+from controlplane.identity.generations import Step
+from controlplane.identity.mesh import MeshAuthority
+from controlplane.identity.schedule import Terms
 from controlplane.identity.spiffe import parse_workload
 from controlplane.policy.accounts import Scope
 from controlplane.policy.owners import Owners
@@ -27,7 +34,8 @@ from controlplane.workflow.agreement import Agreement
 from controlplane.workflow.publish import Publisher
 from controlplane.workflow.retention import Keep
 from controlplane.workflow.review import Review
-from controlplane.workflow.revisions import Done
+from controlplane.workflow.revisions import Done, Refused
+from controlplane.workflow.rotation import Rotated, Rotation
 from controlplane.xds.compile import Compiler
 from controlplane.xds.tls import Trust
 from tests.harness.directories import short_directory
@@ -107,10 +115,34 @@ class Plane:
             new_join_token=self._join,
             token=token,
             accounts=self.accounts,
+            authority=self._authority,
+            rotate=self._rotate,
             keep=self.keep,
             gaps=lambda: self.gaps,
             host_names=("mesh.example.org", "0.0.0.0"),
         )
+
+    @cached_property
+    def rotation(self) -> Rotation:
+        """The rotation of a real authority, in a directory."""
+
+        def clock() -> datetime:
+            return datetime.fromtimestamp(self.now_ms / 1000, UTC)
+
+        custody = AuthorityDirectory(self.directory / "ca", "picket.test", clock=clock)
+        kept = asyncio.run(custody.load())
+        terms = Terms(timedelta(days=3650), timedelta(days=90), timedelta(hours=24))
+        return Rotation(custody, kept, MeshAuthority(kept.generations), self.store, terms, timedelta(hours=1), clock)
+
+    def begin_rotation(self) -> None:
+        """Have the next authority be prepared."""
+        assert isinstance(self._rotate(Step.PREPARE, "alice", "", now=False), Rotated)
+
+    def _authority(self) -> Rotated:
+        return self.rotation.state()
+
+    def _rotate(self, step: Step, actor: str, reason: str, *, now: bool) -> Rotated | Refused:
+        return asyncio.run(self.rotation.take(step, actor, reason, now=now))
 
     def _join(self, workload: str, lifetime_seconds: int, actor: str) -> dict[str, object]:
         name = parse_workload(workload)

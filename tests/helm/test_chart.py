@@ -20,7 +20,7 @@ from helm_python.errors import HelmError
 from controlplane.api.roles import LEAST
 from controlplane.cli.entry import picket
 from controlplane.cli.serve import controlplane
-from controlplane.identity.authority import load_or_create
+from controlplane.identity.directory import AuthorityDirectory
 from controlplane.kubernetes import webhook
 from controlplane.kubernetes.injection import rules as injection
 from controlplane.kubernetes.injection.document import parse_rules
@@ -360,11 +360,12 @@ def metrics(tmp_path: Path) -> set[str]:
     topology.write_text("services: []\n")
     store = open_store(f"sqlite:///{tmp_path}/picket.db")
     try:
-        authority = load_or_create(tmp_path / "ca", "picket.local")
+        custody = AuthorityDirectory(tmp_path / "ca", "picket.local")
 
         async def rendered_metrics() -> str:
             """Within a loop: gRPC's servers belong to one."""
-            return ControlPlane(build_settings(data=tmp_path, topology=topology), store, authority)._metrics.render().decode()
+            settings, kept = build_settings(data=tmp_path, topology=topology), await custody.load()
+            return ControlPlane(settings, store, custody, kept)._metrics.render().decode()
 
         kinds = re.findall(r"^# TYPE (\S+) (\S+)", asyncio.run(rendered_metrics()), re.MULTILINE)
     finally:

@@ -6,14 +6,14 @@ import asyncio
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from controlplane.identity.authority import load_or_create
+from controlplane.identity.custody import Kept
 from controlplane.kubernetes.attestation import TokenReviews
-from controlplane.kubernetes.authority import secret_authority
+from controlplane.kubernetes.authority import AuthoritySecret
 from controlplane.kubernetes.bundles import TrustBundles
 from controlplane.kubernetes.cabundle import CaBundle
 from controlplane.kubernetes.client import Client
@@ -83,7 +83,9 @@ async def everything(api: KubernetesApi) -> None:
             assert await CaBundle(client, f"{NAMESPACE}-picket", lambda: authority.bundle_pem).keep()
             async with asyncio.timeout(30):
                 await declared.wait()
-            await secret_authority(client, "picket-ca", "picket.local", datetime.now(UTC))
+            custody = AuthoritySecret(client, "picket-ca", "picket.local")
+            kept = await custody.load()
+            assert isinstance(await custody.save(kept.generations, kept), Kept)
             wanted = {("watch", kind) for kind in WATCHED} | {("patch", "trafficpolicies/status")}
             async with asyncio.timeout(30):
                 while not wanted <= {call(*asked)[0:3:2] for asked in list(api.requests)}:  # noqa: ASYNC110  # requests ring no bell
@@ -118,4 +120,4 @@ def test_nothing_is_allowed_that_is_not_named() -> None:
             assert "*" not in {*rule["verbs"], *rule["apiGroups"], *rule["resources"]}
             assert not {"escalate", "bind", "impersonate", "deletecollection"} & set(rule["verbs"])
             if "secrets" in rule["resources"] and rule["verbs"] != ["create"]:
-                assert (role["kind"], rule["resourceNames"], rule["verbs"]) == ("Role", ["picket-ca"], ["get"])
+                assert (role["kind"], rule["resourceNames"], rule["verbs"]) == ("Role", ["picket-ca"], ["get", "update"])

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.identity.authority import CertificateAuthority, Svid, load_or_create
+from controlplane.identity.authority import Issuer, Svid, load_or_create
+from controlplane.identity.generations import Generations, activate, first_generation, prepare
+from controlplane.identity.mesh import MeshAuthority
 from controlplane.identity.spiffe import WorkloadId
 from sidecar import keeper as keeper_module
 from sidecar.identity import Identity, IdentityError, load, save
@@ -25,7 +27,7 @@ from tests.sidecar.test_identity import CART, made
 class Signer:
     """The control plane's part, with its real authority. ``answers`` come first; ``asked`` remembers who asked with what."""
 
-    authority: CertificateAuthority
+    authority: Issuer
     lifetime: timedelta = timedelta(hours=1)
     workload: WorkloadId = field(default_factory=lambda: WorkloadId("shop", "cart"))
     answers: list[Answer] = field(default_factory=list)
@@ -245,3 +247,68 @@ async def test_a_disk_that_is_full_does_not_keep_the_identity_from_being_used(
     assert not keeping.restore()
     await run_until(keeping, signer, lambda: bool(used))
     assert "a restart will need a new token" in caplog.text
+
+
+def turned(authority: MeshAuthority) -> MeshAuthority:
+    """The same in the next step of a rotation."""
+    now, before = datetime.now(UTC), authority.generations
+    after = prepare(before, now, timedelta(days=365)) if before.prepared is None else activate(before, now)
+    assert isinstance(after, Generations)
+    return MeshAuthority(after)
+
+
+@pytest.fixture
+def rotating(tmp_path: Path) -> MeshAuthority:
+    return MeshAuthority(first_generation(load_or_create(tmp_path / "ca", "picket.test")))
+
+
+async def test_other_roots_bring_the_renewal_forward_and_the_same_again_do_not(
+    tmp_path: Path, rotating: MeshAuthority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each step of a rotation, so that soon everybody has a certificate of who signs and the roots that are trusted."""
+    monkeypatch.setattr(keeper_module, "SPREAD_SECONDS", 0.01)
+    signer, used = Signer(rotating), Used()
+    keeping = keeper(tmp_path, signer, used)
+    await run_until(keeping, signer, lambda: bool(used))
+    keeping.trusted(rotating.bundle_pem.decode())
+    assert keeping._renewal > datetime.now(UTC).timestamp() + 1000
+    for _ in range(2):
+        signer.authority = rotating = turned(rotating)
+        had = len(used)
+        keeping.trusted(rotating.bundle_pem.decode())
+        await run_until(keeping, signer, lambda: len(used) > had)  # noqa: B023  # it is over before there is another
+        assert used[-1].bundle_pem == rotating.bundle_pem.decode()
+        assert keeping._renewal > datetime.now(UTC).timestamp() + 1000
+    assert [how for how, _ in signer.asked] == ["enroll", "renew", "renew"]
+    assert load(tmp_path / "identity.json", CART) == used[-1]
+
+
+async def test_all_sidecars_hear_at_once_and_renew_over_a_time(tmp_path: Path, rotating: MeshAuthority) -> None:
+    signer, used = Signer(rotating), Used()
+    keeping = keeper(tmp_path, signer, used)
+    await run_until(keeping, signer, lambda: bool(used))
+    waits = set()
+    for number in range(20):
+        keeping._renewal = used[0].not_after_seconds
+        keeping.trusted(f"roots {number}")
+        waits.add(round(keeping._renewal - datetime.now(UTC).timestamp(), 3))
+    assert min(waits) > -1
+    assert max(waits) <= keeper_module.SPREAD_SECONDS
+    assert len(waits) > 15
+
+
+async def test_who_asked_a_control_plane_that_has_not_heard_of_a_step_asks_again(
+    tmp_path: Path, rotating: MeshAuthority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper_module, "SPREAD_SECONDS", 0.01)
+    signer, used = Signer(rotating), Used()
+    keeping = keeper(tmp_path, signer, used)
+    keeping._again.first_seconds = 0.01
+    await run_until(keeping, signer, lambda: bool(used))
+    ahead = turned(rotating)
+    keeping.trusted(ahead.bundle_pem.decode())
+    await run_until(keeping, signer, lambda: len(used) == 3)
+    assert {identity.bundle_pem for identity in used} == {rotating.bundle_pem.decode()}
+    signer.authority = ahead
+    await run_until(keeping, signer, lambda: used[-1].bundle_pem == ahead.bundle_pem.decode())
+    assert keeping._renewal > datetime.now(UTC).timestamp() + 1000

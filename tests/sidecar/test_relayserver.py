@@ -31,7 +31,7 @@ class Agent:
         self.path = directory / "agent.sock"
         self.accepted = asyncio.Event()
         self.relay = Relay(held)
-        self.server = RelayServer(self.relay, self.path, owner=None, accepted=self.accepted.set)
+        self.server = RelayServer(self.relay, self.path, owner=None, accepted=lambda _: self.accepted.set())
 
 
 class Envoy:

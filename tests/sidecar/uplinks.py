@@ -74,7 +74,7 @@ class Side:
     def __init__(self, directory: Path, join: Join, held: Resources) -> None:
         directory.mkdir(exist_ok=True)
         self.relay = Relay(held)
-        self.server = RelayServer(self.relay, directory / "agent.sock", owner=None, accepted=lambda: None)
+        self.server = RelayServer(self.relay, directory / "agent.sock", owner=None, accepted=lambda _: None)
         self.spool = Spool.open(directory / "spool", instance="cart-1")
         self.reports = Reports(self.spool)
         self.envoy_version = ""

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aprotos/picket/v1/xds.proto\x12\tpicket.v1\"\xf1\x02\n\x15\x44\x65ltaDiscoveryRequest\x12\x1d\n\x04node\x18\x01 \x01(\x0b\x32\x0f.picket.v1.Node\x12\x10\n\x08type_url\x18\x02 \x01(\t\x12 \n\x18resource_names_subscribe\x18\x03 \x03(\t\x12\"\n\x1aresource_names_unsubscribe\x18\x04 \x03(\t\x12`\n\x19initial_resource_versions\x18\x05 \x03(\x0b\x32=.picket.v1.DeltaDiscoveryRequest.InitialResourceVersionsEntry\x12\x16\n\x0eresponse_nonce\x18\x06 \x01(\t\x12\'\n\x0c\x65rror_detail\x18\x07 \x01(\x0b\x32\x11.picket.v1.Status\x1a>\n\x1cInitialResourceVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb5\x01\n\x16\x44\x65ltaDiscoveryResponse\x12&\n\tresources\x18\x02 \x03(\x0b\x32\x13.picket.v1.Resource\x12\x10\n\x08type_url\x18\x04 \x01(\t\x12\r\n\x05nonce\x18\x05 \x01(\t\x12\x19\n\x11removed_resources\x18\x06 \x03(\t\x12\x37\n\x16removed_resource_names\x18\x08 \x03(\x0b\x32\x17.picket.v1.ResourceName\"M\n\x08Resource\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x15\n\x08resource\x18\x02 \x01(\x0cH\x00\x88\x01\x01\x12\x0c\n\x04name\x18\x03 \x01(\tB\x0b\n\t_resource\"\x1c\n\x0cResourceName\x12\x0c\n\x04name\x18\x01 \x01(\t\"w\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\x12\x17\n\x0fuser_agent_name\x18\x06 \x01(\t\x12\x39\n\x18user_agent_build_version\x18\x08 \x01(\x0b\x32\x17.picket.v1.BuildVersion\";\n\x0c\x42uildVersion\x12+\n\x07version\x18\x01 \x01(\x0b\x32\x1a.picket.v1.SemanticVersion\"L\n\x0fSemanticVersion\x12\x14\n\x0cmajor_number\x18\x01 \x01(\r\x12\x14\n\x0cminor_number\x18\x02 \x01(\r\x12\r\n\x05patch\x18\x03 \x01(\r\"\'\n\x06Status\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aprotos/picket/v1/xds.proto\x12\tpicket.v1\"\xf1\x02\n\x15\x44\x65ltaDiscoveryRequest\x12\x1d\n\x04node\x18\x01 \x01(\x0b\x32\x0f.picket.v1.Node\x12\x10\n\x08type_url\x18\x02 \x01(\t\x12 \n\x18resource_names_subscribe\x18\x03 \x03(\t\x12\"\n\x1aresource_names_unsubscribe\x18\x04 \x03(\t\x12`\n\x19initial_resource_versions\x18\x05 \x03(\x0b\x32=.picket.v1.DeltaDiscoveryRequest.InitialResourceVersionsEntry\x12\x16\n\x0eresponse_nonce\x18\x06 \x01(\t\x12\'\n\x0c\x65rror_detail\x18\x07 \x01(\x0b\x32\x11.picket.v1.Status\x1a>\n\x1cInitialResourceVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb5\x01\n\x16\x44\x65ltaDiscoveryResponse\x12&\n\tresources\x18\x02 \x03(\x0b\x32\x13.picket.v1.Resource\x12\x10\n\x08type_url\x18\x04 \x01(\t\x12\r\n\x05nonce\x18\x05 \x01(\t\x12\x19\n\x11removed_resources\x18\x06 \x03(\t\x12\x37\n\x16removed_resource_names\x18\x08 \x03(\x0b\x32\x17.picket.v1.ResourceName\"M\n\x08Resource\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x15\n\x08resource\x18\x02 \x01(\x0cH\x00\x88\x01\x01\x12\x0c\n\x04name\x18\x03 \x01(\tB\x0b\n\t_resource\")\n\x06Packed\x12\x10\n\x08type_url\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\"P\n\x06Secret\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x38\n\x12validation_context\x18\x04 \x01(\x0b\x32\x1c.picket.v1.ValidationContext\">\n\x11ValidationContext\x12)\n\ntrusted_ca\x18\x01 \x01(\x0b\x32\x15.picket.v1.DataSource\"\"\n\nDataSource\x12\x14\n\x0cinline_bytes\x18\x02 \x01(\x0c\"\x1c\n\x0cResourceName\x12\x0c\n\x04name\x18\x01 \x01(\t\"w\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\x12\x17\n\x0fuser_agent_name\x18\x06 \x01(\t\x12\x39\n\x18user_agent_build_version\x18\x08 \x01(\x0b\x32\x17.picket.v1.BuildVersion\";\n\x0c\x42uildVersion\x12+\n\x07version\x18\x01 \x01(\x0b\x32\x1a.picket.v1.SemanticVersion\"L\n\x0fSemanticVersion\x12\x14\n\x0cmajor_number\x18\x01 \x01(\r\x12\x14\n\x0cminor_number\x18\x02 \x01(\r\x12\r\n\x05patch\x18\x03 \x01(\r\"\'\n\x06Status\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,14 +41,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELTADISCOVERYRESPONSE']._serialized_end=595
   _globals['_RESOURCE']._serialized_start=597
   _globals['_RESOURCE']._serialized_end=674
-  _globals['_RESOURCENAME']._serialized_start=676
-  _globals['_RESOURCENAME']._serialized_end=704
-  _globals['_NODE']._serialized_start=706
-  _globals['_NODE']._serialized_end=825
-  _globals['_BUILDVERSION']._serialized_start=827
-  _globals['_BUILDVERSION']._serialized_end=886
-  _globals['_SEMANTICVERSION']._serialized_start=888
-  _globals['_SEMANTICVERSION']._serialized_end=964
-  _globals['_STATUS']._serialized_start=966
-  _globals['_STATUS']._serialized_end=1005
+  _globals['_PACKED']._serialized_start=676
+  _globals['_PACKED']._serialized_end=717
+  _globals['_SECRET']._serialized_start=719
+  _globals['_SECRET']._serialized_end=799
+  _globals['_VALIDATIONCONTEXT']._serialized_start=801
+  _globals['_VALIDATIONCONTEXT']._serialized_end=863
+  _globals['_DATASOURCE']._serialized_start=865
+  _globals['_DATASOURCE']._serialized_end=899
+  _globals['_RESOURCENAME']._serialized_start=901
+  _globals['_RESOURCENAME']._serialized_end=929
+  _globals['_NODE']._serialized_start=931
+  _globals['_NODE']._serialized_end=1050
+  _globals['_BUILDVERSION']._serialized_start=1052
+  _globals['_BUILDVERSION']._serialized_end=1111
+  _globals['_SEMANTICVERSION']._serialized_start=1113
+  _globals['_SEMANTICVERSION']._serialized_end=1189
+  _globals['_STATUS']._serialized_start=1191
+  _globals['_STATUS']._serialized_end=1230
 # @@protoc_insertion_point(module_scope)

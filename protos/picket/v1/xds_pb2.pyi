@@ -151,6 +151,94 @@ class Resource(_message.Message):
 Global___Resource: _TypeAlias = Resource  # noqa: Y015
 
 @_typing.final
+class Packed(_message.Message):
+    """google.protobuf.Any, where it is looked into."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_URL_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    type_url: _builtins.str
+    value: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        type_url: _builtins.str = ...,
+        value: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["type_url", b"type_url", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Packed: _TypeAlias = Packed  # noqa: Y015
+
+@_typing.final
+class Secret(_message.Message):
+    """envoy.extensions.transport_sockets.tls.v3.Secret: of a validation context the roots, which say whom to trust."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALIDATION_CONTEXT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    @_builtins.property
+    def validation_context(self) -> Global___ValidationContext: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        validation_context: Global___ValidationContext | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["validation_context", b"validation_context"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "validation_context", b"validation_context"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Secret: _TypeAlias = Secret  # noqa: Y015
+
+@_typing.final
+class ValidationContext(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRUSTED_CA_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def trusted_ca(self) -> Global___DataSource: ...
+    def __init__(
+        self,
+        *,
+        trusted_ca: Global___DataSource | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["trusted_ca", b"trusted_ca"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["trusted_ca", b"trusted_ca"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ValidationContext: _TypeAlias = ValidationContext  # noqa: Y015
+
+@_typing.final
+class DataSource(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INLINE_BYTES_FIELD_NUMBER: _builtins.int
+    inline_bytes: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        inline_bytes: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inline_bytes", b"inline_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DataSource: _TypeAlias = DataSource  # noqa: Y015
+
+@_typing.final
 class ResourceName(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -53,6 +53,8 @@ CALLS: list[tuple[str, str, dict[str, Any], Role]] = [
     ("POST", "/api/v1/asks", {"json": {}}, Role.DEVELOPER),
     ("PUT", "/api/v1/leases", {"json": {}}, Role.APPROVER),
     ("POST", "/api/v1/tokens", {"json": {"workload": "frontend"}}, Role.ADMIN),
+    ("GET", "/api/v1/authority", {}, Role.VIEWER),
+    ("POST", "/api/v1/authority/rotate", {"json": {"step": "retire"}}, Role.ADMIN),
     ("POST", "/api/v1/learn/import", {"json": {}}, Role.ADMIN),
     ("GET", "/api/v1/users", {}, Role.ADMIN),
     ("POST", "/api/v1/users", {"json": {"name": "eve", "role": "admin"}}, Role.ADMIN),

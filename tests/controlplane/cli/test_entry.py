@@ -21,6 +21,7 @@ COMMANDS = {
     "ask",
     "audit",
     "break-glass",
+    "ca",
     "check",
     "comment",
     "controlplane",

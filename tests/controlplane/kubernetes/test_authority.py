@@ -1,39 +1,55 @@
-"""The authority in a Secret: made once, the same for everybody, refused when it is not one, and never replaced."""
+"""The authority in a Secret: made once, the same for everybody, rotated by one at a time, refused when it is not one."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from controlplane.identity.authority import AuthorityError, CertificateAuthority
-from controlplane.kubernetes.authority import secret_authority
-from controlplane.kubernetes.client import Client, KubernetesError
-from tests.harness.kubeapi import KubernetesApi
+from controlplane.identity.authority import AuthorityError, new_authority, private_pem
+from controlplane.identity.custody import CustodyError, Kept, Overtaken, encode
+from controlplane.identity.generations import Generations, Impossible, activate, covering, key_id, prepare, retire
+from controlplane.kubernetes.authority import AuthoritySecret
+from controlplane.kubernetes.client import Client
+from tests.harness.kubeapi import Json, KubernetesApi
 
-NOW = datetime.now(UTC)
+HOUR = timedelta(hours=1)
 
 
-async def authority(api: KubernetesApi, trust_domain: str = "picket.test") -> CertificateAuthority:
+async def load(api: KubernetesApi, trust_domain: str = "picket.test") -> Kept:
     async with Client(api.config()) as client:
-        return await secret_authority(client, "picket-ca", trust_domain, NOW)
+        return await AuthoritySecret(client, "picket-ca", trust_domain).load()
+
+
+async def save(api: KubernetesApi, generations: Generations | Impossible, before: Kept) -> Kept | Overtaken:
+    assert isinstance(generations, Generations)
+    async with Client(api.config()) as client:
+        return await AuthoritySecret(client, "picket-ca", "picket.test").save(generations, before)
+
+
+def secret(api: KubernetesApi) -> Json:
+    return api.objects["secrets"]["picket-system/picket-ca"]
+
+
+def entry(api: KubernetesApi, name: str) -> bytes:
+    return base64.b64decode(secret(api)["data"][name])
 
 
 async def test_it_is_made_once_and_read_from_then_on(api: KubernetesApi, capsys: pytest.CaptureFixture[str]) -> None:
-    first = await authority(api)
-    kept = api.objects["secrets"]["picket-system/picket-ca"]
-    assert kept["type"] == "kubernetes.io/tls"
-    assert base64.b64decode(kept["data"]["tls.crt"]) == first.bundle_pem
-    assert (await authority(api)).bundle_pem == first.bundle_pem
+    first = await load(api)
+    assert secret(api)["type"] == "kubernetes.io/tls"
+    assert entry(api, "tls.crt") == first.generations.bundle_pem
+    assert (await load(api)).generations.bundle_pem == first.generations.bundle_pem
     assert [method for method, _ in api.requests] == ["GET", "POST", "GET"]
     assert "PRIVATE" not in capsys.readouterr().out
 
 
 async def test_of_several_that_begin_at_once_all_have_the_same(api: KubernetesApi) -> None:
-    found = await asyncio.gather(*(authority(api) for _ in range(5)))
-    assert len({one.bundle_pem for one in found}) == 1
+    found = await asyncio.gather(*(load(api) for _ in range(5)))
+    assert len({one.generations.bundle_pem for one in found}) == 1
 
 
 @pytest.mark.parametrize(
@@ -47,18 +63,83 @@ async def test_of_several_that_begin_at_once_all_have_the_same(api: KubernetesAp
 async def test_what_is_no_authority_is_told_and_stays(api: KubernetesApi, data: dict[str, str] | None, told: str) -> None:
     api.put("secrets", "picket-ca", {"data": data}, "picket-system")
     with pytest.raises(AuthorityError, match=f"the Secret picket-system/picket-ca: .*{told}"):
-        await authority(api)
-    assert api.objects["secrets"]["picket-system/picket-ca"]["data"] == data
+        await load(api)
+    assert secret(api)["data"] == data
 
 
 async def test_another_trust_domains_authority_is_not_taken(api: KubernetesApi) -> None:
-    await authority(api)
+    await load(api)
     with pytest.raises(AuthorityError, match=r"not for the trust domain other\.test"):
-        await authority(api, "other.test")
+        await load(api, "other.test")
 
 
 async def test_without_the_right_to_it_nothing_begins(api: KubernetesApi) -> None:
     api.refuse["secrets"] = 403
-    with pytest.raises(KubernetesError, match="403"):
-        await authority(api)
+    with pytest.raises(CustodyError, match="403"):
+        await load(api)
     assert [method for method, _ in api.requests] == ["GET"]
+
+
+async def test_a_whole_rotation_is_kept_beside_what_others_wrote(api: KubernetesApi) -> None:
+    """`tls.crt` and `tls.key` are always who signs; labels, and entries that are not Picket's, stay."""
+    first = await load(api)
+    held = {"tls.crt": secret(api)["data"]["tls.crt"], "tls.key": secret(api)["data"]["tls.key"], "note": "bWluZQ=="}
+    api.put("secrets", "picket-ca", {**secret(api), "data": held, "metadata": {"labels": {"team": "mesh"}}}, "picket-system")
+    kept = await load(api)
+    assert not kept.complete
+    now = datetime.now(UTC)
+
+    prepared = await save(api, prepare(covering(kept.generations, HOUR), now, 365 * 24 * HOUR), kept)
+    assert isinstance(prepared, Kept)
+    assert prepared.complete
+    assert entry(api, "tls.crt") == first.generations.bundle_pem
+    assert {"prepared.crt", "prepared.key", "bundle.crt", "rotation.json", "note"} <= secret(api)["data"].keys()
+
+    activated = await save(api, activate(prepared.generations, now), prepared)
+    assert isinstance(activated, Kept)
+    assert prepared.generations.prepared is not None
+    assert entry(api, "tls.crt") == prepared.generations.prepared.authority.bundle_pem
+    assert "prepared.key" not in secret(api)["data"]
+    assert encode((await load(api)).generations) == encode(activated.generations)
+
+    retired = await save(api, retire(activated.generations), activated)
+    assert isinstance(retired, Kept)
+    assert (await load(api)).generations.bundle_pem == entry(api, "tls.crt")
+    assert (secret(api)["metadata"]["labels"], entry(api, "note")) == ({"team": "mesh"}, b"mine")
+    assert sum(b"PRIVATE KEY" in base64.b64decode(value) for value in secret(api)["data"].values()) == 1
+
+
+async def test_of_two_that_take_a_step_at_once_one_does(api: KubernetesApi) -> None:
+    kept = await load(api)
+    now = datetime.now(UTC)
+    outcomes = await asyncio.gather(*(save(api, prepare(kept.generations, now, HOUR), kept) for _ in range(4)))
+    won = [outcome for outcome in outcomes if isinstance(outcome, Kept)]
+    assert len(won) == 1
+    assert encode((await load(api)).generations) == encode(won[0].generations)
+
+
+async def test_a_secret_that_may_not_be_written_is_told(api: KubernetesApi) -> None:
+    kept = await load(api)
+    api.refuse["secrets"] = 403
+    with pytest.raises(CustodyError, match="403"):
+        await save(api, kept.generations, kept)
+
+
+async def test_what_cert_manager_renews_is_followed_and_the_root_before_is_trusted_on(api: KubernetesApi) -> None:
+    """It replaces certificate and key in place, and knows nothing of what is signed already."""
+    kept = await load(api)
+    await save(api, covering(kept.generations, HOUR), kept)
+    made = new_authority("picket.test", datetime.now(UTC), HOUR)
+    data = secret(api)["data"] | {
+        "tls.crt": base64.b64encode(made.bundle_pem).decode(), "tls.key": base64.b64encode(private_pem(made.key)).decode(),
+    }  # fmt: skip
+    annotations = {"cert-manager.io/certificate-name": "picket-authority"}
+    api.put("secrets", "picket-ca", {**secret(api), "data": data, "metadata": {"annotations": annotations}}, "picket-system")
+    found = await load(api)
+    assert (found.keeper, found.complete) == ("cert-manager", False)
+    assert [key_id(root) for root in found.generations.roots] == [
+        key_id(made.certificate), key_id(kept.generations.active.certificate),
+    ]  # fmt: skip
+    assert isinstance(await save(api, found.generations, found), Kept)
+    assert (await load(api)).complete
+    assert json.loads(entry(api, "rotation.json"))["longest_seconds"] == 3600

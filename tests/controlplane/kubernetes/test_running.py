@@ -18,7 +18,7 @@ import grpc
 import pytest
 import yaml
 
-from controlplane.identity.authority import load_or_create
+from controlplane.identity.directory import AuthorityDirectory
 from controlplane.kubernetes import discovery
 from controlplane.kubernetes.topology import Found
 from controlplane.plane import ControlPlane, FailedError
@@ -191,7 +191,8 @@ async def test_a_mistake_of_ours_before_the_cluster_is_known_ends_it(
     )  # fmt: skip
     store = open_store(settings.database_url)
     try:
-        plane = ControlPlane(settings, store, load_or_create(directory / "ca", "picket.local"))
+        custody = AuthorityDirectory(directory / "ca", "picket.local")
+        plane = ControlPlane(settings, store, custody, await custody.load())
         with pytest.raises(FailedError, match=r"cluster.*a mistake of ours"):
             await asyncio.wait_for(plane.run(asyncio.Event(), lambda _: None), 60)
     finally:

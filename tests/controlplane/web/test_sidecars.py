@@ -49,3 +49,12 @@ def test_very_many_come_page_by_page(plane: Plane, browser: FlaskClient) -> None
     first = shown(browser, "/sidecars")
     assert f"cart-{PAGE:04}" not in first
     assert f"cart-{PAGE:04}" in shown(browser, f"/sidecars?after=shop/cart+cart-{PAGE - 1:04}")
+
+
+def test_a_rotation_of_the_authority_is_told_while_it_is_under_way(plane: Plane, browser: FlaskClient) -> None:
+    assert "being rotated" not in shown(browser, "/sidecars")
+    plane.sidecar(replace(FINE, bundle="of before"))
+    plane.begin_rotation()
+    page = shown(browser, "/sidecars")
+    for text in ("is being rotated", "Next: activate", "1 of 1 connected sidecars lack a root", "picket ca show"):
+        assert text in page

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.identity.authority import CertificateAuthority, load_or_create, new_authority, read_authority
+from controlplane.identity.authority import load_or_create, new_authority
 from protos.spiffe.endpoint import MAX_ANSWER_BYTES
 from protos.spiffe.svids import MAX_CHAIN, MAX_ROOTS, MAX_SVIDS, AnswerError, read_answer
 from protos.spiffe.workload_pb2 import X509SVID
@@ -22,12 +22,7 @@ from tests.harness.workloadapi import answer, server_svid, svid
 CART, WEB = "spiffe://picket.test/ns/shop/sa/cart", "spiffe://picket.test/ns/shop/sa/web"
 
 
-def made() -> CertificateAuthority:
-    now = datetime.now(UTC)
-    return read_authority(*new_authority("picket.test", now), "picket.test", now, "test")
-
-
-AUTHORITY = made()
+AUTHORITY = new_authority("picket.test", datetime.now(UTC))
 GOOD, OTHER = svid(AUTHORITY, CART, hint="mesh"), svid(AUTHORITY, WEB)
 
 
