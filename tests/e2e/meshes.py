@@ -51,8 +51,13 @@ class _Elsewhere(Processes):
 
 
 @asynccontextmanager
-async def running(topology: str, directory: Path, capture: str = "redirect", database: str = "") -> AsyncIterator[Mesh]:
-    """A mesh in which everything is up and learning. Without a ``database`` (URL) its control plane has its own SQLite file."""
+async def running(
+    topology: str, directory: Path, capture: str = "redirect", database: str = "", lay_out: Callable[[Mesh], None] | None = None
+) -> AsyncIterator[Mesh]:
+    """A mesh in which everything is up and learning. Without a ``database`` (URL) its control plane has its own SQLite file.
+
+    ``lay_out`` makes files that are to be there before anything starts.
+    """
     clean_leftovers()
     file = directory / "topology.yaml"
     file.write_text(topology)
@@ -65,6 +70,8 @@ async def running(topology: str, directory: Path, capture: str = "redirect", dat
         if database:
             mesh.processes = _Elsewhere(plan, traces, mesh.processes._certificate)
             mesh.processes.database = database
+        if lay_out is not None:
+            lay_out(mesh)
         await mesh.start(lambda _: None)
         yield mesh
     finally:
