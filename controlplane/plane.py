@@ -34,6 +34,7 @@ from controlplane.identity.spiffe import WorkloadId, parse_workload
 from controlplane.kubernetes.injection.rules import RulesError
 from controlplane.metrics import Metrics
 from controlplane.observer import ReportObserver, StreamObserver
+from controlplane.policy.objects import Standing
 from controlplane.policy.owners import Owners, read_owners
 from controlplane.policy.proofs import Proof
 from controlplane.rotating import Rotating
@@ -62,6 +63,7 @@ from controlplane.web.tails import Tails
 from controlplane.workflow.accounts import Accounts
 from controlplane.workflow.admission import Admission
 from controlplane.workflow.agreement import Agreement
+from controlplane.workflow.approved import ApprovedDocuments
 from controlplane.workflow.breakglass import BreakGlass
 from controlplane.workflow.catchingup import CatchingUp
 from controlplane.workflow.images import SourceImages
@@ -159,6 +161,7 @@ class ControlPlane:
         self._measure()
 
     def _measure(self) -> None:
+        """Figures that are read when somebody asks for them."""
         gauge = self._metrics.gauge
         gauge("picket_sidecars_connected", "Sidecars with a stream", lambda: self._states.connected_count)
         gauge("picket_sidecars_nacked", "Connected sidecars that refused a push", lambda: self._states.nacked_count)
@@ -167,6 +170,7 @@ class ControlPlane:
         gauge("picket_flows_waiting", "Flows that wait to be stored", lambda: self._recorder.waiting_flows)
         gauge("picket_unmeshed_replicas", "Pods that should have a sidecar and have none", lambda: len(self._gaps().replicas))
         self._rotating.measure(self._metrics, self._states.lagging)
+        gauge("picket_policy_objects_differing", "TrafficPolicy objects that are not what is in force", self._objects_differing)
 
     # -- what the parts ask -------------------------------------------------------------------------------------------
 
@@ -201,6 +205,12 @@ class ControlPlane:
 
     def _gaps(self) -> Gaps:
         return Gaps() if self._cluster is None else self._cluster.discovery.found.gaps
+
+    def _objects(self) -> tuple[Standing, ...]:
+        return () if self._cluster is None else self._cluster.standings()
+
+    def _objects_differing(self) -> int:
+        return sum(standing.needs_a_look for standing in self._objects())
 
     def _on_removed(self, what: Prunable, count: int) -> None:
         self._metrics.removed_rows.labels(str(what)).inc(count)
@@ -254,6 +264,8 @@ class ControlPlane:
 
         def changed(change: Change) -> None:
             loop.call_soon_threadsafe(self._cache.outdate, change)
+            if self._cluster is not None:
+                loop.call_soon_threadsafe(self._cluster.policy_changed)
 
         self._publisher.connect(changed)
         cluster = () if self._cluster is None else (self._cluster.trust_changed,)
@@ -316,8 +328,10 @@ class ControlPlane:
         if self._cluster is not None and (configuration := self._settings.webhook_configuration):
             kept = self._cluster.keep_trust(configuration)
             self._background["webhook trust"] = asyncio.create_task(kept)
-        if self._cluster is not None and self._settings.kubernetes_policies:
-            following = self._cluster.follow_policies(self._review, lambda: self._publisher.policy)
+        if self._cluster is not None and (self._settings.kubernetes_policies or self._settings.kubernetes_approvals):
+            review = self._review if self._settings.kubernetes_policies else None
+            approved = ApprovedDocuments(self._store, self._publisher) if self._settings.kubernetes_approvals else None
+            following = self._cluster.follow_policies(review, lambda: self._publisher.policy, approved)
             self._background["policies"] = asyncio.create_task(following)
         if self._store.is_shared:
             self._background["presence"] = asyncio.create_task(self._presence.run())
@@ -412,6 +426,7 @@ class ControlPlane:
             gaps=self._gaps,
             authority=self._rotating.state,
             rotate=self._rotating.take,
+            objects=self._objects,
             host_names=(*self._settings.api_host_names, *(address.host for address in self._settings.api_listen)),
         )
         served = together(create_app(services), create_console(services, self._sessions, self._oidc, self._tails))

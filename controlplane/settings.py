@@ -127,6 +127,7 @@ class Settings:
     kubernetes_policies: bool
     ca_directory: Path | None
     rotation: Terms
+    kubernetes_approvals: bool
 
 
 def build_settings(
@@ -173,6 +174,7 @@ def build_settings(
     ca_lifetime_days: int = 3650,
     ca_rotate_days: int = 90,
     ca_overlap_hours: int = 24,
+    kubernetes_approvals: bool = False,
 ) -> Settings:
     """Check options and put them together.
 
@@ -222,7 +224,11 @@ def build_settings(
     api_tls, webhook = _fronts(api_tls_listen, webhook_listen)
     if api_tls is not None and all(listen.path for listen in api):
         raise SettingsError("--api-tls-listen: stands before an --api-listen on host:port; add one on loopback")
-    _check_cluster(webhook_listen, injection, webhook_configuration, policies=kubernetes_policies, kubernetes=kubernetes)
+    of_cluster = {
+        "--webhook-configuration": webhook_configuration, "--kubernetes-policies": kubernetes_policies,
+        "--kubernetes-approvals": kubernetes_approvals,
+    }  # fmt: skip
+    _check_cluster(webhook_listen, injection, of_cluster, kubernetes=kubernetes)
     return Settings(
         data=directory,
         topology=None if topology is None else Path(topology),
@@ -263,6 +269,7 @@ def build_settings(
         kubernetes_policies=kubernetes_policies,
         ca_directory=None if ca_directory is None else Path(ca_directory),
         rotation=rotation,
+        kubernetes_approvals=kubernetes_approvals,
     )
 
 
@@ -281,12 +288,10 @@ def _rotation(lifetime_days: int, lead_days: int, overlap_hours: int, svid_lifet
     return terms
 
 
-def _check_cluster(
-    listen: str | None, injection: str | Path | None, configuration: str, *, policies: bool, kubernetes: bool
-) -> None:
+def _check_cluster(listen: str | None, injection: str | Path | None, of_cluster: Mapping[str, object], *, kubernetes: bool) -> None:
     if (listen is None) is not (injection is None):
         raise SettingsError("--webhook-listen and --injection go together: where pods are reviewed, and what they get")
-    for option, given in (("--webhook-configuration", configuration), ("--kubernetes-policies", policies)):
+    for option, given in of_cluster.items():
         if given and not kubernetes:
             raise SettingsError(f"{option}: goes with --kubernetes")
 

@@ -67,6 +67,7 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "leases.several": _read("Approved edges with their leases", asked.LeasesQuery, review.Leases, names=True),
         "leases.renew": _write("Set an approved edge's lease", asked.LeaseBody, schemas.Done),
         "policy.active": _read("The revision in force", asked.Nothing, revisions.Revision),
+        "policy.objects": _read("How the cluster's TrafficPolicy objects stand", asked.Nothing, revisions.PolicyObjects),
         "policy.several": _read("Revisions", asked.RevisionsQuery, revisions.Revisions),
         "policy.one": _read("A revision", asked.Nothing, revisions.Revision),
         "policy.differences": _read("What differs between two revisions", asked.DiffQuery, revisions.Diff, names=True),

@@ -50,6 +50,15 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
         read_query(Nothing)
         return answer(services.publisher.policy.revision)
 
+    @routes.get("/policy/objects")
+    def objects() -> flask.Response:
+        read_query(Nothing)
+        listed = [
+            revisions.PolicyObject(one.object, one.service, one.own, str(one.state), one.revision, one.reason)
+            for one in services.objects()
+        ]
+        return write(revisions.PolicyObjects(services.publisher.policy.revision, listed))
+
     @routes.get("/policy/revisions")
     def several() -> flask.Response:
         query = read_query(RevisionsQuery)

@@ -34,6 +34,29 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     mode: str
 
 
+class PolicyObject(msgspec.Struct, frozen=True):
+    """A TrafficPolicy object of the cluster, ``namespace/name``; ``own`` ones were written by Picket from what is approved.
+
+    ``state`` is in-force, differs (something else was approved since it was applied), refused, conflict (somebody else changed
+    what Picket had written, or it cannot be written) or waiting; ``reason`` says why and what to do. ``revision`` is the one that
+    it was applied or written by, 0 for none.
+    """
+
+    object: str
+    service: str
+    own: bool
+    state: str
+    revision: int
+    reason: str
+
+
+class PolicyObjects(msgspec.Struct, frozen=True):
+    """The cluster's TrafficPolicy objects by name; none outside of a cluster. ``revision`` is in force."""
+
+    revision: int
+    objects: list[PolicyObject]
+
+
 class ServiceRules(msgspec.Struct, frozen=True):
     """A service's allow-list; ``revision`` is the one in which it last changed."""
 

@@ -33,6 +33,7 @@ LEAST: Mapping[str, Role] = MappingProxyType(
         "parity.show": Role.VIEWER,
         "readiness.show": Role.VIEWER,
         "policy.active": Role.VIEWER,
+        "policy.objects": Role.VIEWER,
         "policy.several": Role.VIEWER,
         "policy.one": Role.VIEWER,
         "policy.differences": Role.VIEWER,

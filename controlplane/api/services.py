@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from controlplane.identity.generations import Step
+from controlplane.policy.objects import Standing
 from controlplane.store.interface import Store
 from controlplane.topology.unmeshed import Gaps
 from controlplane.workflow.accounts import Accounts
@@ -44,6 +45,7 @@ class ApiServices:
     ``accounts`` are the local users, ``sinks`` says how each sink does. ``proofs`` is whether sidecars may be asked to try
     forbidden connections. ``keep`` says for how long what was seen is kept. ``gaps`` are what should be in the mesh and is not.
     ``authority`` says how the mesh's authority stands, and ``rotate`` takes a step of its rotation.
+    ``objects`` says how the cluster's TrafficPolicy objects stand.
     """
 
     store: Store
@@ -62,3 +64,4 @@ class ApiServices:
     proofs: bool = True
     keep: Keep = field(default_factory=Keep)
     gaps: Callable[[], Gaps] = Gaps
+    objects: Callable[[], Sequence[Standing]] = tuple

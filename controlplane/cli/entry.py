@@ -25,6 +25,7 @@ from controlplane.cli.offline import POLICY_COMMANDS, check
 from controlplane.cli.owners import owners
 from controlplane.cli.parity import parity
 from controlplane.cli.policy import policy
+from controlplane.cli.policy_objects import objects
 from controlplane.cli.preview import preview
 from controlplane.cli.prove import prove
 from controlplane.cli.readiness import readiness
@@ -87,7 +88,7 @@ for _command in (
     picket.add_command(_command)
 for _command in (show, ask_for, allow, export):
     violations.add_command(_command)
-for _command in POLICY_COMMANDS:
+for _command in (objects, *POLICY_COMMANDS):
     policy.add_command(_command)
 
 

@@ -144,6 +144,10 @@ SETTINGS = (
         "kubernetes-policies", "Put the cluster's TrafficPolicy objects into force; goes with --kubernetes.", is_flag=True,
         default=False, show_default=False,
     ),
+    _setting(
+        "kubernetes-approvals", "Write what is approved as TrafficPolicy objects into namespaces labelled so; with --kubernetes.",
+        is_flag=True, default=False, show_default=False,
+    ),
     _setting("log-level", "debug, info, warning or error.", default="info", metavar="LEVEL"),
 )  # fmt: skip
 

@@ -85,6 +85,24 @@ class Client:
         """Change parts of something by a JSON patch (RFC 6902). Raises `KubernetesError`."""
         return await self._ask("PATCH", path, kind, body=changes, content_type="application/json-patch+json")
 
+    async def apply(self, path: str, body: object, kind: type[T], manager: str) -> T:
+        """Make something, or bring what ``manager`` says of it up to date; what others say of it is not taken over.
+
+        Source: https://kubernetes.io/docs/reference/using-api/server-side-apply/
+
+        Raises:
+            KubernetesError: with status 409 where others wrote a field that it wants otherwise.
+        """
+        # Any JSON is YAML.
+        parameters = {"fieldManager": manager, "force": "false"}
+        return await self._ask("PATCH", path, kind, parameters=parameters, body=body, content_type="application/apply-patch+yaml")
+
+    async def delete(self, path: str, *, uid: str, version: str) -> None:
+        """Remove an object as it was read, and no later one. Raises `KubernetesError`."""
+        conditions = {"uid": uid, "resourceVersion": version}
+        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": conditions}
+        await self._ask("DELETE", path, _Status, body=body)
+
     async def lines(self, path: str, parameters: Parameters) -> AsyncGenerator[bytes, None]:
         """A stream's lines, until the API ends it.
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from controlplane.kubernetes.approvals import Approvals
 from controlplane.kubernetes.attestation import TokenReviews
 from controlplane.kubernetes.bundles import TrustBundles
 from controlplane.kubernetes.cabundle import CaBundle
 from controlplane.kubernetes.client import Client
 from controlplane.kubernetes.discovery import Discovery
 from controlplane.kubernetes.policies import Policies
+from controlplane.kubernetes.policyobjects import PolicyObjects
 from controlplane.kubernetes.topology import Found
+from controlplane.policy.objects import Standing
 from controlplane.policy.rules import Policy
+from controlplane.workflow.approved import ApprovedDocuments
 from controlplane.workflow.review import Review
 
 
@@ -33,6 +37,8 @@ class Cluster:
         self._declare = declare
         self._bundle_pem = bundle_pem
         self._bundles = TrustBundles(self._client, bundle_pem)
+        self._objects = PolicyObjects(self._client)
+        self._approvals: Approvals | None = None
 
     async def keep_trust(self, configuration: str) -> None:
         """Have the API server trust the webhook, until cancelled."""
@@ -42,9 +48,30 @@ class Cluster:
         """Have the roots that are kept in the cluster looked at now."""
         self._bundles.changed()
 
-    async def follow_policies(self, review: Review, in_force: Callable[[], Policy]) -> None:
-        """Put the cluster's TrafficPolicy objects into force, until cancelled."""
-        await Policies(self._client, review, in_force).run()
+    async def follow_policies(
+        self, review: Review | None, in_force: Callable[[], Policy], approved: ApprovedDocuments | None
+    ) -> None:
+        """Put the cluster's TrafficPolicy objects into force by ``review``, and write what is approved there, until cancelled.
+
+        Without one of them that is left.
+        """
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._objects.run())
+            if review is not None:
+                group.create_task(Policies(self._client, self._objects, review, in_force).run())
+            if approved is not None:
+                self._approvals = Approvals(self._client, self._objects, approved.of, lambda: self.discovery.found.approvals)
+                group.create_task(self._approvals.run())
+
+    def policy_changed(self) -> None:
+        """Have the objects looked at again: something else is in force. Called on the loop."""
+        self._objects.ring()
+
+    def standings(self) -> tuple[Standing, ...]:
+        """How each TrafficPolicy object stands."""
+        lacking = () if self._approvals is None else self._approvals.lacking
+        found = {standing.object: standing for standing in (*self._objects.standings(), *lacking)}
+        return tuple(found[key] for key in sorted(found))
 
     async def run(self) -> None:
         """Follow the cluster, and keep the roots where its pods find them, for ever."""
@@ -55,6 +82,7 @@ class Cluster:
     async def _found(self, found: Found) -> None:
         self._bundles.want(found.injected | {self._client.namespace})  # there for whoever reads the control plane's metrics
         await self._declare(found)
+        self._objects.ring()
 
     async def known(self, stop: asyncio.Event, following: asyncio.Task[None]) -> None:
         """Return when the whole cluster was read once, at ``stop``, or when ``following``, the task of `run`, has failed."""

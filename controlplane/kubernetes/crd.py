@@ -20,11 +20,12 @@ PLURAL = "trafficpolicies"
 _COLUMNS = (
     ("Mode", "string", ".spec.mode"),
     ("Applied", "string", ".status.conditions[?(@.type=='Applied')].status"),
+    ("Written", "string", ".status.conditions[?(@.type=='Written')].status"),
     ("In force", "string", ".status.conditions[?(@.type=='InForce')].status"),
     ("Revision", "integer", ".status.revision"),
     ("Age", "date", ".metadata.creationTimestamp"),
 )
-#: `policies.Status`, as the API server knows it.
+#: `policyobject.Status`, as the API server knows it.
 _CONDITION: dict[str, Any] = {
     "type": "object",
     "required": ["type", "status", "reason", "lastTransitionTime"],
@@ -43,7 +44,7 @@ _STATUS: dict[str, Any] = {
     "properties": {
         "observedGeneration": {"type": "integer", "format": "int64", "minimum": 0},
         "revision": {
-            "description": "The policy revision that it was applied by.",
+            "description": "The policy revision that it was applied or written by.",
             "type": "integer",
             "format": "int64",
             "minimum": 0,

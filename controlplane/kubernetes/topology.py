@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from controlplane.identity.spiffe import SpiffeError, WorkloadId
 from controlplane.kubernetes import objects
 from controlplane.kubernetes.injection.rules import ENABLED, INJECTION_LABEL
-from controlplane.kubernetes.names import MODE_LABEL
+from controlplane.kubernetes.names import APPROVALS_LABEL, MODE_LABEL
 from controlplane.kubernetes.pods import (
     account_of,
     addresses_of,
@@ -41,13 +41,15 @@ class Found:
 
     ``gaps`` are pods without a sidecar that they should have, and where service accounts keep services from being told apart.
     ``modes`` are what labels of namespaces ask for, unchecked, and ``injected`` the namespaces that have sidecars, or want them.
-    ``images`` are digests by workload and a pod's name or address.
+    ``approvals`` are the namespaces that want what is approved written as objects. ``images`` are digests by workload and a pod's
+    name or address.
     """
 
     topology: Topology = field(default_factory=Topology)
     gaps: Gaps = field(default_factory=Gaps)
     modes: Mapping[str, str] = field(default_factory=dict)
     injected: frozenset[str] = frozenset()
+    approvals: frozenset[str] = frozenset()
     images: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
@@ -104,11 +106,12 @@ def found_in(held: objects.Objects) -> Found:
                 front.name, _kind([front], front.ports), front.ports, front.addresses, (), guard=Guard.NONE
             )
     spaces = held.namespaces.items()
-    wanted = frozenset(key.removeprefix("/") for key, space in spaces if _label(space, INJECTION_LABEL) == ENABLED)
+    wanted = _enabled(held, INJECTION_LABEL)
     return Found(
         topology=Topology(services),
         gaps=Gaps(tuple(_unmeshed(held, wanted)), tuple(notes)),
         modes={key.removeprefix("/"): mode for key, space in spaces if (mode := _label(space, MODE_LABEL))},
+        approvals=_enabled(held, APPROVALS_LABEL),
         images=dict(_images(live.values())),
         injected=wanted | frozenset(pod.metadata.namespace for pod in held.pods.values() if is_injected(pod)),
     )
@@ -120,6 +123,11 @@ def _images(pods: Iterable[objects.Pod]) -> Iterator[tuple[tuple[str, str], str]
         if len(found := images_of(pod)) == 1:
             for place in (pod.metadata.name, *addresses_of(pod)):
                 yield (account_of(pod), place), found[0][1]
+
+
+def _enabled(held: objects.Objects, label: str) -> frozenset[str]:
+    """The namespaces whose label says so."""
+    return frozenset(key.removeprefix("/") for key, space in held.namespaces.items() if _label(space, label) == ENABLED)
 
 
 def _label(seen: objects.Object, name: str) -> str:

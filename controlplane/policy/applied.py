@@ -65,5 +65,12 @@ def applied(current: Policy, documents: Iterable[TrafficPolicy], *, prune: bool 
     return Applied(rules, after, diff(current, after), modes, unnamed)
 
 
+def holds(current: Policy, document: TrafficPolicy) -> bool:
+    """Whether a policy has of a document's service just what the document says: applying it would change nothing."""
+    name = document.service
+    same_mode = document.mode is None or document.mode is current.mode(name)
+    return same_mode and not diff(_only(current, name), _only(policy_of([document]), name))
+
+
 def _only(policy: Policy, name: ServiceName) -> Policy:
     return Policy(policy.revision, {name: policy.of(name)})

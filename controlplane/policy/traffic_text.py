@@ -78,6 +78,22 @@ def part_of(document: TrafficPolicy) -> Part:
     return Part(None, list(_document(document)))
 
 
+def spec_of(document: TrafficPolicy) -> dict[str, object]:
+    """What a document says, as a cluster's API takes it in JSON; times are texts."""
+    made = _value(part_of(document))
+    assert isinstance(made, dict)
+    spec: dict[str, object] = made["spec"]
+    return spec
+
+
+def _value(part: Part) -> object:
+    if isinstance(part.value, Scalar):
+        return int(part.value.text) if part.value.kind is Kind.INTEGER else part.value.text
+    if part.is_list:
+        return [_value(child) for child in part.value]
+    return {child.key.text: _value(child) for child in part.value if child.key is not None}
+
+
 def rule_part(rule: TrafficRule) -> Part:
     """A rule as an item of the list of rules."""
     return Part(None, list(_rule(rule)))

@@ -51,7 +51,8 @@ def blueprint(console: Console) -> flask.Blueprint:
         states = Counter(sidecar.state for sidecar in sidecars)
         states["blind"] = sum(sidecar.blind_since_ms is not None for sidecar in sidecars)
         proofs = sorted(api.store.newest_proofs(), key=lambda proof: proof.target)
-        gaps = api.gaps()
+        gaps, objects = api.gaps(), api.objects()
+        differing = [standing for standing in objects if standing.needs_a_look]
         failed = [proof for proof in proofs if proof.status is Status.FAILED]
         return flask.render_template(
             "overview.html", modes=[(mode, modes[mode]) for mode in Mode], sidecars=sidecars, looks=looks, expiring=expiring,
@@ -61,6 +62,7 @@ def blueprint(console: Console) -> flask.Blueprint:
             incidents=api.store.incidents(MAX_LISTED, is_open=True),
             rollouts=api.store.rollouts(MAX_LISTED, running=True),
             bound=MAX_LISTED, proved=shapes.proved(proofs), failed=failed, gaps=gaps, owned=gaps.by_owner(), most_owned=MAX_OWNED,
+            objects=objects, differing=differing[:MAX_LISTED], differ=len(differing),
         )  # fmt: skip
 
     return routes

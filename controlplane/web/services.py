@@ -96,6 +96,7 @@ def blueprint(console: Console) -> flask.Blueprint:
             violations=sorted({v.id: v for v in violations}.values(), key=lambda v: -v.last_seen_ms), running=running,
             sidecars=[shapes.sidecar(row) for row in api.store.sidecars() if row.workload == str(service.workload)],
             query=query, explained=explanation, mistake=mistake, unmeshed=api.gaps().by_owner(str(service.workload)),
+            differing=[one for one in api.objects() if one.service == shown and one.needs_a_look],
         )  # fmt: skip
         return page, HTTPStatus.UNPROCESSABLE_ENTITY if mistake else HTTPStatus.OK
 

@@ -68,6 +68,10 @@ def test_nothing_opens_by_itself(host: str) -> None:
         ("grpc_listen", ["x"]),
         ("kubernetes_audience", ""),
         ("kubernetes_ca_secret", "without-a-cluster"),
+        ("kubernetes_policies", True),
+        ("kubernetes_approvals", True),
+        ("webhook_configuration", "picket"),
+        ("webhook_listen", "127.0.0.1:0"),
         ("topology", None),
     ],
 )

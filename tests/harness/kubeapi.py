@@ -1,4 +1,4 @@
-"""A small HTTP server that speaks what Picket asks of the Kubernetes API: list, watch, TokenReview, and objects to write.
+"""A small HTTP server that speaks what Picket asks of the Kubernetes API: list, watch, TokenReview, and objects to write or apply.
 
 It behaves as the real one where that is unpleasant: pages, bookmarks, connections that end, 410 Gone, conflicts. Tests may also
 have it send what they like. Source: https://kubernetes.io/docs/reference/using-api/api-concepts/
@@ -19,6 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 import jsonpatch
 from lightkube import KubeConfig
 
+from tests.harness.applying import applied, generation, updated
 from tests.harness.serving import serving
 
 Json = dict[str, Any]
@@ -70,6 +71,14 @@ class KubernetesApi:
             kept[key] = {**body, "metadata": metadata}
             self._say(plural, kind, kept[key])
             return kept[key]
+
+    def edit(self, plural: str, name: str, body: Mapping[str, Any], namespace: str, manager: str) -> Json:
+        """Write an object as somebody does who has a name: what they change is theirs from now on."""
+        with self.changed:
+            held = self.objects.get(plural, {}).get(f"{namespace}/{name}")
+            made = updated(held, dict(body), manager)
+            made["metadata"]["generation"] = generation(held, made)
+            return self.put(plural, name, made | {"status": (held or {}).get("status", {})}, namespace)
 
     def delete(self, plural: str, name: str, namespace: str = "") -> None:
         """Remove an object."""
@@ -184,8 +193,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(encoded)
 
-    def _fail(self, status: int, reason: str) -> None:
-        self._answer(status, {"kind": "Status", "code": status, "reason": reason, "message": f"{reason} by the test"})
+    def _fail(self, status: int, reason: str, message: str = "") -> None:
+        self._answer(status, {"kind": "Status", "code": status, "reason": reason, "message": message or f"{reason} by the test"})
 
     def _begin(self) -> tuple[list[str], dict[str, str], Json] | None:
         """The path's words, the query and the body, unless the request is refused."""
@@ -247,7 +256,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_PATCH(self) -> None:
         if (begun := self._begin()) is None:
             return
-        words, _, changes = begun
+        words, query, changes = begun
+        if self.headers["Content-Type"] == "application/apply-patch+yaml":
+            self._apply(words, query, changes)
+            return
         plural, key = (words[-3], f"{words[-4]}/{words[-2]}") if words[-1] == "status" else (words[-2], f"/{words[-1]}")
         held = self.server.api.objects.get(plural, {}).get(key)
         if held is None or self.headers["Content-Type"] != "application/json-patch+json":
@@ -258,6 +270,40 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, self.server.api.put(plural, changed["metadata"]["name"], changed, key.partition("/")[0]))
         except jsonpatch.JsonPatchException:
             self._fail(422, "Invalid")
+
+    def _apply(self, words: list[str], query: dict[str, str], body: Json) -> None:
+        namespace, plural, name = words[-3:]
+        api = self.server.api
+        assert query["force"] == "false"
+        with api.changed:
+            held = api.objects.get(plural, {}).get(f"{namespace}/{name}")
+            made = applied(held, body, query["fieldManager"])
+            if isinstance(made, str):
+                self._fail(409, "Conflict", made)
+                return
+            if held is None:
+                api.began("POST", self.path.rpartition("/")[0])  # RBAC is asked whether it may be made, too
+            elif made == held:
+                self._answer(200, held)
+                return
+            made["metadata"]["generation"] = generation(held, made)
+            kept = api.put(plural, name, made, namespace)
+        self._answer(201 if held is None else 200, kept)
+
+    def do_DELETE(self) -> None:
+        if (begun := self._begin()) is None:
+            return
+        words, _, options = begun
+        namespace, plural, name = words[-3:]
+        with self.server.api.changed:
+            held = self.server.api.objects.get(plural, {}).get(f"{namespace}/{name}")
+            if held is None:
+                self._fail(404, "NotFound")
+            elif any(held["metadata"][key] != value for key, value in options.get("preconditions", {}).items()):
+                self._fail(409, "Conflict")
+            else:
+                self.server.api.delete(plural, name, namespace)
+                self._answer(200, {"kind": "Status", "status": "Success"})
 
     def do_PUT(self) -> None:
         if (begun := self._begin()) is None:

@@ -21,6 +21,7 @@ from controlplane.identity.mesh import MeshAuthority
 from controlplane.identity.schedule import Terms
 from controlplane.identity.spiffe import parse_workload
 from controlplane.policy.accounts import Scope
+from controlplane.policy.objects import Standing
 from controlplane.policy.owners import Owners
 from controlplane.policy.roles import Role
 from controlplane.policy.rules import Mode
@@ -70,6 +71,7 @@ class Plane:
     reasons: tuple[str, ...] = ()
     keep: Keep = field(default_factory=Keep)
     gaps: Gaps = field(default_factory=Gaps)
+    objects: tuple[Standing, ...] = ()
     tokens: list[tuple[str, int, str]] = field(default_factory=list)
     accounts: Accounts = field(init=False)
     _sequence: int = 0
@@ -119,6 +121,7 @@ class Plane:
             rotate=self._rotate,
             keep=self.keep,
             gaps=lambda: self.gaps,
+            objects=lambda: self.objects,
             host_names=("mesh.example.org", "0.0.0.0"),
         )
 

@@ -12,6 +12,7 @@ import pytest
 
 from controlplane.identity.authority import load_or_create
 from controlplane.identity.custody import Kept
+from controlplane.kubernetes.approvals import Approvals
 from controlplane.kubernetes.attestation import TokenReviews
 from controlplane.kubernetes.authority import AuthoritySecret
 from controlplane.kubernetes.bundles import TrustBundles
@@ -19,9 +20,14 @@ from controlplane.kubernetes.cabundle import CaBundle
 from controlplane.kubernetes.client import Client
 from controlplane.kubernetes.discovery import Discovery
 from controlplane.kubernetes.policies import Policies
+from controlplane.kubernetes.policyobjects import PolicyObjects
+from controlplane.policy.rules import Mode
+from controlplane.policy.traffic_policy import TrafficPolicy
+from controlplane.topology.model import ServiceName
+from controlplane.workflow.approved import ApprovedDocument
 from tests.controlplane.kubernetes.test_attestation import known, token
 from tests.harness.kubeapi import KubernetesApi, running_api
-from tests.harness.plane import plane
+from tests.harness.plane import Plane, plane
 from tests.helm.charts import NAMESPACE, rendered
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
@@ -58,8 +64,8 @@ def api() -> Iterator[KubernetesApi]:
         yield made
 
 
-async def everything(api: KubernetesApi) -> None:
-    """All that the control plane asks of a cluster, once."""
+async def everything(api: KubernetesApi, *, approvals: bool) -> None:
+    """All that the control plane asks of a cluster, once; with ``approvals`` it writes what is approved, too."""
     declared = asyncio.Event()
 
     async def declare(_: object) -> None:
@@ -68,9 +74,11 @@ async def everything(api: KubernetesApi) -> None:
     with plane() as parts:
         authority = load_or_create(parts.directory / "ca", "picket.local")
         async with Client(api.config()) as client:
+            objects = PolicyObjects(client)
             following = [
                 asyncio.create_task(Discovery(client, declare).run()),
-                asyncio.create_task(Policies(client, parts.review, lambda: parts.publisher.policy).run()),
+                asyncio.create_task(objects.run()),
+                asyncio.create_task(Policies(client, objects, parts.review, lambda: parts.publisher.policy).run()),
             ]
             said = token()
             api.tokens[said] = known()
@@ -86,6 +94,8 @@ async def everything(api: KubernetesApi) -> None:
             custody = AuthoritySecret(client, "picket-ca", "picket.local")
             kept = await custody.load()
             assert isinstance(await custody.save(kept.generations, kept), Kept)
+            if approvals:
+                await written(client, objects, parts)
             wanted = {("watch", kind) for kind in WATCHED} | {("patch", "trafficpolicies/status")}
             async with asyncio.timeout(30):
                 while not wanted <= {call(*asked)[0:3:2] for asked in list(api.requests)}:  # noqa: ASYNC110  # requests ring no bell
@@ -96,11 +106,26 @@ async def everything(api: KubernetesApi) -> None:
                 await asyncio.gather(*following)
 
 
-async def test_every_call_is_allowed_and_every_rule_is_used(api: KubernetesApi) -> None:
-    """Each verb on each resource, by name where it is limited to names."""
-    await everything(api)
+async def written(client: Client, objects: PolicyObjects, parts: Plane) -> None:
+    """An object that is made, and goes again."""
+    document = ApprovedDocument(TrafficPolicy(ServiceName("shop", "pay"), mode=Mode.AUDIT), 1)
+    approved = [document]
+    approvals = Approvals(client, objects, lambda _: (1, approved), lambda: {"shop"})
+    for _ in range(2):
+        await approvals.look()
+        async with asyncio.timeout(30):
+            while ("shop/pay" in objects.objects) is not bool(approved):  # noqa: ASYNC110  # nobody rings where the watch has heard
+                await asyncio.sleep(0.02)
+        approved.clear()
+    assert approvals.lacking == ()
+
+
+@pytest.mark.parametrize("approvals", [False, True])
+async def test_every_call_is_allowed_and_every_rule_is_used(api: KubernetesApi, *, approvals: bool) -> None:
+    """Each verb on each resource, by name where it is limited to names; no more where approvals are not written."""
+    await everything(api, approvals=approvals)
     calls = {call(*asked) for asked in api.requests}
-    release = rendered()
+    release = rendered({"settings": {"kubernetes-approvals": True}} if approvals else {})
     everywhere, here = release.of("ClusterRole")[0]["rules"], release.of("Role")[0]["rules"]
     for asked in calls:
         given = [*everywhere, *(here if asked[-1] == NAMESPACE else [])]

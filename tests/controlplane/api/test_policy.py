@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from flask.testing import FlaskClient
 
+from controlplane.policy.objects import Standing, State
 from tests.harness.plane import ADD_CART, GET_CART, REDIS, Plane
 
 
@@ -83,3 +84,19 @@ def test_rolling_back_is_a_new_revision(revised: Plane, api: FlaskClient) -> Non
 def test_rolling_back_to_zero_takes_every_rule_away(revised: Plane, api: FlaskClient) -> None:
     api.post("/api/v1/policy/rollback", json={"revision": 0})
     assert api.get("/api/v1/policy").get_json()["services"] == []
+
+
+def test_how_policy_objects_stand_is_told_with_the_reason(plane: Plane, api: FlaskClient) -> None:
+    """None outside of a cluster."""
+    assert api.get("/api/v1/policy/objects").get_json() == {"revision": 0, "objects": []}
+    plane.objects = (Standing("shop/cart", "shop/cart", own=True, state=State.CONFLICT, revision=3, reason="edited"),)
+    assert api.get("/api/v1/policy/objects").get_json()["objects"] == [
+        {
+            "object": "shop/cart",
+            "service": "shop/cart",
+            "own": True,
+            "state": "conflict",
+            "revision": 3,
+            "reason": "edited",
+        }
+    ]

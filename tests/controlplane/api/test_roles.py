@@ -37,6 +37,7 @@ def named(plane: Plane, role: Role, *namespaces: str) -> FlaskClient:
 CALLS: list[tuple[str, str, dict[str, Any], Role]] = [
     ("GET", "/api/v1/map", {}, Role.VIEWER),
     ("GET", "/api/v1/audit", {}, Role.VIEWER),
+    ("GET", "/api/v1/policy/objects", {}, Role.VIEWER),
     ("PUT", "/api/v1/modes", {"json": {"mode": "quarantine", "services": ["frontend"]}}, Role.RESPONDER),
     ("PUT", "/api/v1/modes", {"json": {"mode": "quarantine", "all": True}}, Role.APPROVER),
     ("PUT", "/api/v1/modes", {"json": {"mode": "learn", "services": ["frontend"]}}, Role.APPROVER),

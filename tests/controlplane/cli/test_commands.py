@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from controlplane.flows.model import Verdict
+from controlplane.policy.objects import Standing, State
 from controlplane.store.stored import SidecarRow
 from controlplane.topology.unmeshed import Gaps, Unmeshed
 from controlplane.workflow.incidents import Incidents
@@ -434,3 +435,17 @@ def test_violations_are_written_to_a_file(plane: Plane, picket: Picket, tmp_path
     assert len(file.read_text().splitlines()) == 2
     assert picket("violations", "export", "-q", "port:x", "--file", str(tmp_path / "none")).code == 1
     assert not (tmp_path / "none").exists()
+
+
+def test_policy_objects_are_listed_and_those_that_differ(plane: Plane, picket: Picket) -> None:
+    assert "the cluster has no TrafficPolicy object" in picket("policy", "objects").out
+    plane.objects = (
+        Standing("shop/cart", "shop/cart", own=True, state=State.CONFLICT, revision=3, reason="kubectl-edit changed it"),
+        Standing("shop/pay", "shop/pay", own=False, state=State.IN_FORCE, revision=2, reason=""),
+    )
+    shown = lines(picket("policy", "objects").out)
+    assert ["shop/cart", "shop/cart", "Picket", "conflict", "3", "kubectl-edit changed it"] in shown
+    assert ["shop/pay", "shop/pay", "the cluster", "in-force", "2"] in shown
+    assert [item["object"] for item in picket("policy", "objects", "--differing", "-o", "json").json["objects"]] == ["shop/cart"]
+    plane.objects = plane.objects[1:]
+    assert "every TrafficPolicy object is what is in force" in picket("policy", "objects", "--differing").out

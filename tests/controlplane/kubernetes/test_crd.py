@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from controlplane.kubernetes import crd
-from controlplane.kubernetes.policies import Condition, Status
+from controlplane.kubernetes.policyobject import Condition, Status
 from controlplane.policy.traffic_documents import read_documents
 
 ROOT = Path(__file__).resolve().parents[3]

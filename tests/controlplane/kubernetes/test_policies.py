@@ -12,6 +12,7 @@ import pytest
 from controlplane.identity.spiffe import WorkloadId
 from controlplane.kubernetes.client import Client
 from controlplane.kubernetes.policies import Policies
+from controlplane.kubernetes.policyobjects import PolicyObjects
 from controlplane.policy.rules import Mode
 from controlplane.topology.model import ServiceName
 from controlplane.workflow.revisions import Published
@@ -60,7 +61,9 @@ async def settled(
             return api.changed.wait_for(lambda: all(told(api, name) == one for name, one in expected.items()), timeout=30)
 
     async with Client(api.config()) as client:
-        running = asyncio.create_task(Policies(client, plane.review, lambda: plane.publisher.policy, lambda: NOW).run())
+        objects = PolicyObjects(client)
+        policies = Policies(client, objects, plane.review, lambda: plane.publisher.policy, lambda: NOW)
+        running = asyncio.gather(objects.run(), policies.run())
         try:
             assert await asyncio.to_thread(reached), {name: told(api, name) for name in expected}
         finally:

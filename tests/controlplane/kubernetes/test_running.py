@@ -159,6 +159,37 @@ async def test_pods_join_by_their_tokens_and_what_exists_follows_the_cluster(dir
     assert good not in "".join(plane.log)
 
 
+async def test_approvals_are_written_where_a_namespace_wants_them_and_conflicts_are_told(
+    directory: Path, api: KubernetesApi
+) -> None:
+    """At once; and what somebody else changed is in the log, in the API and in the metrics."""
+    api.put("namespaces", "shop", namespace("shop", injection="enabled", approvals="enabled"))
+    policy = {
+        "apiVersion": "picket.dev/v1alpha1", "kind": "TrafficPolicy", "metadata": {"name": "cart", "namespace": "shop"},
+        "spec": {"rules": [{"from": [{"workload": "shop/cart"}], "ports": [80]}]},
+    }  # fmt: skip
+    async with launched(directory, api, "--kubernetes-approvals", "--kubernetes-policies") as plane:
+        plane.listening = json.loads(await plane.wait_for('"ready"'))["listening"]
+        files = [{"name": "cart.yaml", "text": json.dumps(policy)}]
+        await asyncio.to_thread(plane.api().post, "/api/v1/policy/apply", {"files": files})
+        objects = api.objects.setdefault("trafficpolicies", {})
+        async with asyncio.timeout(10):  # less than it looks around by itself
+            while "status" not in objects.get("shop/cart", {}):  # noqa: ASYNC110  # another process writes it
+                await asyncio.sleep(0.01)
+        api.edit("trafficpolicies", "cart", objects["shop/cart"] | {"spec": {"rules": []}}, "shop", "kubectl-edit")
+
+        def conflicts() -> bool:
+            found = plane.api().get("/api/v1/policy/objects")["objects"]
+            return [(item["object"], item["state"]) for item in found] == [("shop/cart", "conflict")]
+
+        async with asyncio.timeout(30):
+            while not await asyncio.to_thread(conflicts):
+                pass
+        assert (await asyncio.to_thread(plane.api().get, "/api/v1/policy"))["revision"] == 1
+        assert "picket_policy_objects_differing 1.0" in await asyncio.to_thread(plane.metrics)
+        assert "policy object not kept" in await plane.wait_for("kubectl-edit")
+
+
 async def test_it_is_not_ready_before_it_knows_the_whole_cluster_and_can_be_stopped_then(
     directory: Path, api: KubernetesApi
 ) -> None:

@@ -208,6 +208,11 @@ def test_modes_are_read_from_namespaces() -> None:
     assert found_in(cart(namespaces=[namespace("shop", mode="audit"), namespace("other")])).modes == {"shop": "audit"}
 
 
+def test_namespaces_say_where_approvals_are_written() -> None:
+    spaces = [namespace("shop", approvals="enabled"), namespace("other", approvals="no"), namespace("bank")]
+    assert found_in(cart(namespaces=spaces)).approvals == {"shop"}
+
+
 NAMES = st.sampled_from(["cart", "web", "db"])
 PODS = st.tuples(NAMES, st.integers(1, 3), NAMES, st.booleans())
 

@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import Client
 
 from controlplane.flows.model import Verdict
+from controlplane.policy.objects import Standing, State
 from controlplane.policy.proofs import Proof, Status, Target
 from controlplane.store.stored import SidecarRow, ViolationFilter
 from controlplane.topology.model import ServiceName
@@ -43,6 +44,19 @@ def test_the_overview_tells_what_waits_and_what_needs_a_look(plane: Plane, brows
     page = shown(browser, "/")
     for text in ("2 edges", "3 denied", "refused its CDS: no such cluster", "1 certificate near expiry"):
         assert text in page
+
+
+def test_policy_objects_that_differ_are_told_on_the_overview_and_the_services_page(plane: Plane, browser: FlaskClient) -> None:
+    assert "TrafficPolicy objects that need a look" not in shown(browser, "/")
+    plane.objects = (
+        Standing("shop/cart", "shop/cart", own=True, state=State.CONFLICT, revision=3, reason="kubectl-edit changed it: delete it"),
+        Standing("shop/pay", "shop/pay", own=False, state=State.IN_FORCE, revision=2, reason=""),
+    )
+    for page in (shown(browser, "/"), shown(browser, "/services/shop/cart")):
+        for text in ("kubectl-edit changed it: delete it", ">conflict<"):
+            assert text in page
+    assert "1 of the cluster&#39;s 2 objects is not" in shown(browser, "/").replace("'", "&#39;")
+    assert "not what is in force" not in shown(browser, "/services/shop/pay")
 
 
 def test_the_overview_is_loud_where_enforcement_is_not_proved(plane: Plane, browser: FlaskClient) -> None:
