@@ -102,6 +102,8 @@ def _container(image: str, arguments: list[str]) -> Json:
         "imagePullPolicy": "IfNotPresent",
         "command": ["python3", "-c", _PROGRAM, *arguments],
         "ports": [{"containerPort": PORT}],
+        # Its endpoint goes before it does: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination
+        "lifecycle": {"preStop": {"sleep": {"seconds": 10}}},
         "readinessProbe": probe,
         "livenessProbe": {**probe, "initialDelaySeconds": 10},
         "securityContext": {"runAsUser": 65534, "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},

@@ -6,15 +6,19 @@ are (`make kubernetes`), or on kind's.
 
 from __future__ import annotations
 
+import ast
+import copy
 import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pytest_kubernetes.options import ClusterOptions  # type: ignore[import-untyped]  # it has no types
 
 from tests.cluster import node
@@ -26,6 +30,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SYSTEM = "picket-system"
 IMAGE = "localhost/picket:test"
 KEPT = ("trafficpolicies.picket.dev",)
+OBJECT = ("trafficpolicy", "-n", NAMESPACE, "cartservice")
+CART = f"http://cartservice.{NAMESPACE}:7070/"
 pytestmark = pytest.mark.e2e
 
 
@@ -91,6 +97,28 @@ class Cluster:
         inside = ("kubectl", "exec", "-n", NAMESPACE, f"deployment/{source}", "-c", "app", "--", "python3", "-c", program, url)
         return self.run(*inside).strip()
 
+    def meanwhile(self, source: str, url: str, seconds: int) -> subprocess.Popen[str]:
+        """Ten calls a second for so long, on new connections; it prints how many there were of each status."""
+        program = (
+            "import collections, sys, time, urllib.request, urllib.error\n"
+            "seen, end = collections.Counter(), time.monotonic() + float(sys.argv[2])\n"
+            "while time.monotonic() < end:\n"
+            "    try: seen[urllib.request.urlopen(sys.argv[1], timeout=10).status] += 1\n"
+            "    except urllib.error.HTTPError as error: seen[error.code] += 1\n"
+            "    except OSError as error: seen[type(error).__name__] += 1\n"
+            "    time.sleep(0.1)\n"
+            "print(dict(seen))\n"
+        )
+        inside = ("exec", "-n", NAMESPACE, f"deployment/{source}", "-c", "app", "--", "python3", "-c", program, url, str(seconds))
+        command = [*self._prefix, str(apiserver.program("kubectl")), *inside]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self._environment)
+
+    def refused(self) -> int:
+        """How often `adservice` was refused by `cartservice`, as the log has it."""
+        found = json.loads(self.picket("violations", "--output", "json"))["violations"]
+        pair = (f"{NAMESPACE}/adservice", f"{NAMESPACE}/cartservice")
+        return sum(item["count"] for item in found if (item["source"], item["destination"]) == pair)
+
     def left(self) -> list[str]:
         """Objects of the release that are still there, in the cluster as a whole."""
         kinds = "mutatingwebhookconfigurations,clusterroles,clusterrolebindings,crd"
@@ -151,9 +179,14 @@ def test_from_install_to_uninstall(cluster: Cluster) -> None:
         cluster.picket("mode", "--all", "enforce", "--override", "the cluster test made all the traffic that there is")
         cluster.picket("wait", "--sidecars", str(len(document.topology.services)), "--timeout", "120")
         enforced(cluster)
+        told_apart(cluster)
+        outlives_its_control_plane(cluster)
+        rolls_without_a_failure(cluster)
+        follows_objects(cluster)
         cluster.helm("upgrade", "--set", "settings.log-level=warning")
         cluster.run("kubectl", "rollout", "status", "-n", SYSTEM, "statefulset/picket", "--timeout=300s")
         enforced(cluster)
+        assert '"error"' not in cluster.run("kubectl", "logs", "-n", SYSTEM, "picket-0")
     finally:
         cluster.run("kubectl", "delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=300s")
         cluster.run("helm", "uninstall", "picket", "--namespace", SYSTEM, "--ignore-not-found", "--wait")
@@ -164,8 +197,77 @@ def test_from_install_to_uninstall(cluster: Cluster) -> None:
 
 def enforced(cluster: Cluster) -> None:
     """What is declared passes; a call that is not is refused, and in the log."""
-    assert cluster.call("frontend", f"http://cartservice.{NAMESPACE}:7070/") == "200"
-    assert cluster.call("adservice", f"http://cartservice.{NAMESPACE}:7070/") != "200"
-    cluster.picket("wait", "--violations", "1")
-    found = json.loads(cluster.picket("violations", "--output", "json"))["violations"]
-    assert any((item["source"], item["destination"]) == (f"{NAMESPACE}/adservice", f"{NAMESPACE}/cartservice") for item in found)
+    assert cluster.call("frontend", CART) == "200"
+    assert cluster.call("adservice", CART) != "200"
+    until(lambda: cluster.refused() > 0)
+
+
+def told_apart(cluster: Cluster) -> None:
+    """A pod that opted out is shown, with the reason; one whose application is the proxy's user is not made."""
+    container = {"name": "app", "image": cluster.image, "imagePullPolicy": "IfNotPresent", "command": ["sleep", "600"]}
+
+    def pod(name: str, labels: dict[str, str], user: int) -> str:
+        metadata = {"name": name, "namespace": NAMESPACE, "labels": labels}
+        spec = {"containers": [{**container, "securityContext": {"runAsUser": user}}], "terminationGracePeriodSeconds": 1}
+        return json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+
+    cluster.run("kubectl", "create", "-f", "-", stdin=pod("bare", {"picket.dev/injection": "disabled"}, 65534))
+    cluster.run("kubectl", "wait", "-n", NAMESPACE, "--for=condition=Ready", "pod/bare", "--timeout=120s")
+    missing = json.loads(cluster.picket("sidecars", "missing", "--output", "json"))["replicas"]
+    assert [(item["replica"], bool(item["reason"])) for item in missing] == [("bare", True)]
+    cluster.run("kubectl", "delete", "pod", "-n", NAMESPACE, "bare")
+    with pytest.raises(AssertionError, match="1337"):
+        cluster.run("kubectl", "create", "-f", "-", stdin=pod("proxy-user", {}, 1337))
+
+
+def outlives_its_control_plane(cluster: Cluster) -> None:
+    """Without any control plane the list holds, also in a sidecar that starts anew; refusals are told afterwards."""
+    before = cluster.refused()
+    cluster.run("kubectl", "scale", "-n", SYSTEM, "statefulset/picket", "--replicas=0")
+    cluster.run("kubectl", "wait", "-n", SYSTEM, "--for=delete", "pod/picket-0", "--timeout=120s")
+    inside = ("-n", NAMESPACE, "deployment/cartservice", "-c", "picket-sidecar")
+    # The agent is the container's first process, which a signal from within ends only because it handles it.
+    cluster.run("kubectl", "exec", *inside, "--", "python3", "-c", "import os, signal; os.kill(1, signal.SIGTERM)")
+    restarts = "jsonpath={.items[0].status.initContainerStatuses[?(@.name=='picket-sidecar')].restartCount}"
+    pods = ("pods", "-n", NAMESPACE, "-l", "app=cartservice")
+    until(lambda: cluster.run("kubectl", "get", *pods, "-o", restarts) == "1")
+    cluster.run("kubectl", "wait", "-n", NAMESPACE, "--for=condition=Ready", "pod", "-l", "app=cartservice", "--timeout=120s")
+    assert cluster.call("frontend", CART) == "200"
+    assert cluster.call("adservice", CART) != "200"
+    cluster.run("kubectl", "scale", "-n", SYSTEM, "statefulset/picket", "--replicas=1")
+    cluster.run("kubectl", "rollout", "status", "-n", SYSTEM, "statefulset/picket", "--timeout=300s")
+    cluster.picket("wait", "--sidecars", str(len(boutique().topology.services)), "--timeout", "120")
+    until(lambda: cluster.refused() > before)
+
+
+def rolls_without_a_failure(cluster: Cluster) -> None:
+    """New pods of a called service come and old ones go, and no call notices."""
+    calls = cluster.meanwhile("frontend", CART, 45)
+    cluster.run("kubectl", "rollout", "restart", "-n", NAMESPACE, "deployment/cartservice")
+    cluster.run("kubectl", "rollout", "status", "-n", NAMESPACE, "deployment/cartservice", "--timeout=300s")
+    told, errors = calls.communicate(timeout=120)
+    seen = ast.literal_eval(told.strip() or errors)
+    assert set(seen) == {200}, seen
+    assert cluster.call("adservice", CART) != "200"
+
+
+def follows_objects(cluster: Cluster) -> None:
+    """An edge comes by a changed object, as from Git, and goes with it."""
+    exported = yaml.safe_load_all(cluster.picket("policy", "export"))
+    (listed,) = [item for item in exported if item["metadata"] == {"name": "cartservice", "namespace": NAMESPACE}]
+    wider = copy.deepcopy(listed)
+    wider["spec"]["rules"].append({"from": [{"workload": f"{NAMESPACE}/adservice"}], "ports": [7070], "protocol": "http"})
+    for document, allowed in ((wider, True), (listed, False)):
+        cluster.run("kubectl", "apply", "-f", "-", stdin=json.dumps(document))
+        generation = cluster.run("kubectl", "get", *OBJECT, "-o", "jsonpath={.metadata.generation}")
+        cluster.run("kubectl", "wait", *OBJECT, f"--for=jsonpath={{.status.observedGeneration}}={generation}", "--timeout=60s")
+        cluster.run("kubectl", "wait", *OBJECT, "--for=condition=InForce", "--timeout=60s")
+        until(lambda allowed=allowed: (cluster.call("adservice", CART) == "200") is allowed)  # type: ignore[misc]
+
+
+def until(met: Callable[[], bool], seconds: float = 120) -> None:
+    """Return when something is as wanted."""
+    deadline = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
