@@ -68,11 +68,18 @@ class Container(_Wire, frozen=True):
     ports: tuple[ContainerPort, ...] | None = None
 
 
+class PodOs(_Wire, frozen=True):
+    """The system that a pod's containers are for."""
+
+    name: str = ""
+
+
 class PodSpec(_Wire, frozen=True):
     """What a pod is to be."""
 
     service_account_name: str = ""
     host_network: bool = False
+    os: PodOs | None = None
     containers: tuple[Container, ...] | None = None
     init_containers: tuple[Container, ...] | None = None
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from controlplane.kubernetes.injection.containers import INIT, SIDECAR
-from controlplane.kubernetes.injection.rules import DISABLED, INJECTION_LABEL
+from controlplane.kubernetes.injection.rules import DISABLED, ENABLED, INJECTION_LABEL, NEVER
 from controlplane.kubernetes.objects import Container, Pod
 
 DEFAULT_ACCOUNT = "default"
@@ -81,14 +81,25 @@ def why_unmeshed(pod: Pod) -> str:
         return "it uses the host's network, which a sidecar cannot capture"
     if (pod.metadata.labels or {}).get(INJECTION_LABEL) == DISABLED:
         return f"its label {INJECTION_LABEL}: {DISABLED} says so"
+    if pod.spec.os is not None and pod.spec.os.name == "windows":
+        return "it runs on Windows, where there is no sidecar"
     if owner.startswith("Node/"):
         return "it is a static pod of its node"
-    if owner.startswith("Pod/"):
-        return "it was there before injection was; delete it and make it again"
     kind, _, name = owner.partition("/")
-    if kind in {"Deployment", "StatefulSet", "DaemonSet"}:
-        return f"it was there before injection was; kubectl rollout restart -n {pod.metadata.namespace} {kind.lower()}/{name}"
-    return f"it was there before injection was; the next pod of {owner} has one"
+    match kind:
+        case "Pod":
+            remedy = "delete it and make it again"
+        case "Deployment" | "StatefulSet" | "DaemonSet":
+            remedy = f"kubectl rollout restart -n {pod.metadata.namespace} {kind.lower()}/{name}"
+        case _:
+            remedy = f"the next pod of {owner} has one"
+    return f"it was made before injection was on, or while the webhook was away; {remedy}"
+
+
+def wants_sidecar(pod: Pod, enabled: Collection[str]) -> bool:
+    """Whether a pod is to have a sidecar, or its namespace (one of ``enabled``) wants it to have one."""
+    asks = (pod.metadata.labels or {}).get(INJECTION_LABEL) == ENABLED
+    return pod.metadata.namespace not in NEVER and (asks or pod.metadata.namespace in enabled)
 
 
 def _of(containers: tuple[Container, ...] | None) -> tuple[Container, ...]:

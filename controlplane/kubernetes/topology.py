@@ -25,6 +25,7 @@ from controlplane.kubernetes.pods import (
     is_injected,
     is_live,
     owner_of,
+    wants_sidecar,
     why_unmeshed,
 )
 from controlplane.kubernetes.ports import protocol_of
@@ -135,9 +136,9 @@ def _label(seen: objects.Object, name: str) -> str:
 
 
 def _unmeshed(held: objects.Objects, wanted: frozenset[str]) -> Iterator[Unmeshed]:
-    """Pods without a sidecar where the namespace wants them to have one."""
+    """Pods without a sidecar that should have one."""
     for _, pod in sorted(held.pods.items()):
-        if pod.metadata.namespace in wanted and not is_finished(pod) and not is_injected(pod):
+        if wants_sidecar(pod, wanted) and not is_finished(pod) and not is_injected(pod):
             yield Unmeshed(pod.metadata.namespace, pod.metadata.name, owner_of(pod), why_unmeshed(pod), account_of(pod))
 
 

@@ -11,7 +11,9 @@ from tests.browser.conftest import Site
 
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")]
 CART, REDIS = "default/cartservice", "default/redis-cart"
-WHY = "it was there before injection was; kubectl rollout restart -n default deployment/cartservice"
+WHY = (
+    "it was made before injection was on, or while the webhook was away; kubectl rollout restart -n default deployment/cartservice"
+)
 
 
 def test_pods_without_a_sidecar_are_found_from_the_overview_and_marked_on_the_map(site: Site, owner: Reader) -> None:

@@ -50,6 +50,8 @@ def test_a_sidecar_is_known_by_its_container(native: bool) -> None:
         ({"hostNetwork": True}, "the host's network"),
         ({"labels": {"picket.dev/injection": "disabled"}}, "picket.dev/injection: disabled"),
         ({"owner": ("Node", "n")}, "static pod"),
+        ({"os": {"name": "windows"}}, "Windows"),
+        ({"os": {"name": "linux"}}, "delete it"),
         ({}, "delete it"),
         ({"owner": ("StatefulSet", "db")}, "kubectl rollout restart -n  statefulset/db"),
         ({"owner": ("Job", "import")}, "the next pod of Job/import has one"),

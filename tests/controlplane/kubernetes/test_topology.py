@@ -193,6 +193,14 @@ def test_pods_of_a_namespace_with_injection_that_have_no_sidecar_are_found_and_o
     assert found_in(cart(pods=pods, namespaces=[namespace("shop")])).gaps.replicas == ()
 
 
+def test_a_pod_that_asks_for_a_sidecar_itself_is_found_too_and_none_of_where_nothing_is_injected() -> None:
+    asks = pod("one", "10.1.0.1", sidecar=False, labels={"picket.dev/injection": "enabled"})
+    (found,) = found_in(held(namespaces=[namespace("shop")], pods=[asks])).gaps.replicas
+    assert found.replica == "one"
+    system = held(namespaces=[namespace("kube-system", injection="enabled")], pods=[asks], into="kube-system")
+    assert found_in(system).gaps.replicas == ()
+
+
 def test_namespaces_with_sidecars_are_those_that_want_them_and_those_with_a_pod_that_asked() -> None:
     assert found_in(cart(pods=[])).injected == {"shop"}
     assert found_in(cart(namespaces=[namespace("shop")])).injected == {"shop"}

@@ -10,7 +10,7 @@ from controlplane.topology.unmeshed import Gaps, Unmeshed
 from controlplane.web.overview import MAX_OWNED
 from tests.harness.plane import GET_CART, REDIS, Plane
 
-WHY = "it was there before injection was; kubectl rollout restart -n shop deployment/cart"
+WHY = "it was made before injection was on, or while the webhook was away; kubectl rollout restart -n shop deployment/cart"
 PODS = tuple(Unmeshed("shop", f"cart-{number}", "Deployment/cart", WHY, "shop/cart") for number in range(2))
 HOST = Unmeshed("shop", "agent-1", "DaemonSet/agent", "it uses the <host>'s network", "shop/agent")
 
