@@ -15,9 +15,9 @@ from controlplane.identity.authority import Issuer
 from controlplane.kubernetes.injection.document import load_rules
 from controlplane.kubernetes.webhook import create_webhook
 from controlplane.settings import Listen, Settings
-from controlplane.tlsfront import ServingCertificate, TlsFront
+from controlplane.tlsfront import MountedCertificate, ServingCertificate, TlsFront
 
-RENEW_LOOK_SECONDS = 60.0
+RENEW_LOOK_SECONDS = 10.0
 
 
 class Fronts:
@@ -31,6 +31,7 @@ class Fronts:
         """
         self._settings = settings
         self._certificate = ServingCertificate(authority, settings.server_names, lambda: datetime.now(UTC))
+        self._mounted: MountedCertificate | None = None
         self._rules = None
         if settings.injection is not None:
             self._rules = load_rules(settings.injection)
@@ -41,24 +42,30 @@ class Fronts:
         """Listen. What is served, each with its address.
 
         Raises:
-            FrontError: an address cannot be had.
+            FrontError: an address cannot be had, or the webhook's own certificate.
             controlplane.api.listen.ListenError: not even loopback can.
         """
         listening: list[str] = []
         if self._settings.api_tls_listen is not None:
             plain = next(api.address for api in apis if not api.address.startswith("unix:"))
-            listening.append(f"API {await self._open(self._settings.api_tls_listen, plain, '--api-tls-listen')}")
+            opened = await self._open(self._settings.api_tls_listen, plain, "--api-tls-listen", self._certificate)
+            listening.append(f"API {opened}")
         if self._settings.webhook_listen is not None and self._rules is not None:
             self._webhook = ApiServer(create_webhook(self._rules), Listen(host="127.0.0.1", port=0))
-            address = await self._open(self._settings.webhook_listen, self._webhook.address, "--webhook-listen")
+            if self._settings.webhook_certificate is not None:
+                self._mounted = MountedCertificate(self._settings.webhook_certificate)
+            shown = self._mounted or self._certificate
+            address = await self._open(self._settings.webhook_listen, self._webhook.address, "--webhook-listen", shown)
             listening.append(f"webhook {address}")
         return listening
 
     async def run(self) -> None:
-        """Keep the certificate valid, until cancelled."""
+        """Keep the certificates valid, until cancelled."""
         while True:
             await asyncio.sleep(RENEW_LOOK_SECONDS)
             self._certificate.renew()
+            if self._mounted is not None:
+                await asyncio.to_thread(self._mounted.renew)
 
     def authority_changed(self) -> None:
         """Another authority signs, or other roots are trusted: show a certificate of now to whoever connects from now on."""
@@ -70,10 +77,12 @@ class Fronts:
             await asyncio.to_thread(self._webhook.close)
         await asyncio.gather(*(front.stop() for front in self._fronts))
 
-    async def _open(self, listen: Listen, plain: str, option: str) -> str:
+    async def _open(
+        self, listen: Listen, plain: str, option: str, certificate: ServingCertificate | MountedCertificate
+    ) -> str:  # fmt: skip
         behind = urlsplit(plain)
         assert behind.hostname is not None
         assert behind.port is not None  # an `ApiServer` on TCP says where it is
-        front = TlsFront(self._certificate, listen, (behind.hostname, behind.port), option)
+        front = TlsFront(certificate, listen, (behind.hostname, behind.port), option)
         self._fronts.append(front)
         return await front.start()

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from controlplane.policy.proofs import Status
+
 
 class Metrics:
     """Everything that is counted."""
@@ -22,6 +24,8 @@ class Metrics:
         self.lost_batches = self._counter("picket_lost_batches_total", "Telemetry batches missing before one that came")
         self.violations = self._counter("picket_violations_total", "Violations stored", "destination", "verdict")
         self.proofs = self._counter("picket_proofs_total", "Forbidden connections that sidecars were asked to try", "result")
+        for result in (Status.PROVEN, Status.FAILED, Status.NOT_TRIED):
+            self.proofs.labels(str(result))  # there from the start: of what was never less, Prometheus sees no increase
         self.sink_events = self._counter("picket_sink_events_total", "Events for sinks", "sink", "outcome")
         self.certificates = self._counter("picket_certificates_total", "Certificates signed", "how")
         self.removed_rows = self._counter("picket_removed_rows_total", "Rows removed because they were out of date", "kind")

@@ -124,6 +124,7 @@ class Settings:
     webhook_listen: Listen | None
     injection: Path | None
     webhook_configuration: str
+    webhook_certificate: Path | None
     kubernetes_policies: bool
     ca_directory: Path | None
     rotation: Terms
@@ -169,6 +170,7 @@ def build_settings(
     webhook_listen: str | None = None,
     injection: str | Path | None = None,
     webhook_configuration: str = "",
+    webhook_certificate: str | Path | None = None,
     kubernetes_policies: bool = False,
     ca_directory: str | Path | None = None,
     ca_lifetime_days: int = 3650,
@@ -224,6 +226,9 @@ def build_settings(
     api_tls, webhook = _fronts(api_tls_listen, webhook_listen)
     if api_tls is not None and all(listen.path for listen in api):
         raise SettingsError("--api-tls-listen: stands before an --api-listen on host:port; add one on loopback")
+    if webhook_certificate is not None and (webhook_listen is None or webhook_configuration):
+        told = "goes with --webhook-listen, and without --webhook-configuration: whoever makes it has the API server trust it"
+        raise SettingsError(f"--webhook-certificate: {told}")
     of_cluster = {
         "--webhook-configuration": webhook_configuration, "--kubernetes-policies": kubernetes_policies,
         "--kubernetes-approvals": kubernetes_approvals,
@@ -266,6 +271,7 @@ def build_settings(
         webhook_listen=webhook,
         injection=None if injection is None else Path(injection),
         webhook_configuration=webhook_configuration,
+        webhook_certificate=None if webhook_certificate is None else Path(webhook_certificate),
         kubernetes_policies=kubernetes_policies,
         ca_directory=None if ca_directory is None else Path(ca_directory),
         rotation=rotation,

@@ -1,7 +1,7 @@
 """TLS before a listener of this machine: ends the encryption and hands on the bytes. Never looks at what they say.
 
-The WSGI server speaks no TLS. The certificate is the mesh authority's, made in memory and made anew at half its lifetime;
-connections that stand are not touched.
+The WSGI server speaks no TLS. The certificate is the mesh authority's, made in memory and made anew at half its lifetime, or one
+that somebody else keeps in files and that is read anew when it changes; connections that stand are not touched.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from pathlib import Path
+
+import structlog
 
 from controlplane.identity.authority import Issuer
 from controlplane.settings import Listen
@@ -29,6 +32,7 @@ MAX_CONNECTIONS = 256
 #: Each holds some hundred KiB, too: more than these are refused.
 MAX_WAITING = 512
 _CHUNK_BYTES = 64 * 1024
+_log = structlog.get_logger("picket.tls")
 
 
 class FrontError(OSError):
@@ -42,9 +46,7 @@ class ServingCertificate:
         self._authority = authority
         self._names = tuple(names)
         self._clock = clock
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
-        self.context.set_alpn_protocols(["http/1.1"])
+        self.context = _server_context()
         self._made_at, self._made_by = clock(), b""
         self._make()
 
@@ -58,20 +60,93 @@ class ServingCertificate:
     def _make(self) -> None:
         self._made_at, self._made_by = self._clock(), self._authority.bundle_pem
         key, chain = self._authority.issue_server(self._names, CERTIFICATE_LIFETIME, self._made_at)
-        # The library reads a file; this one has no name, and nobody else can open it.
-        file = os.memfd_create("picket-serving", os.MFD_CLOEXEC)
+        _show(self.context, chain, key)
+
+
+class MountedCertificate:
+    """One that somebody else keeps in a directory, as kubelet does a Secret of the type kubernetes.io/tls."""
+
+    def __init__(self, directory: Path) -> None:
+        """Read it.
+
+        Raises:
+            FrontError: it is not there, or certificate and key are none or not of each other.
+        """
+        self._directory = directory
+        self.context = _server_context()
+        self._shown: tuple[bytes, bytes] | None = None
+        self._refused: tuple[bytes, bytes] | None = None
         try:
-            os.write(file, chain + key)
-            self.context.load_cert_chain(f"/proc/self/fd/{file}")
-        finally:
-            os.close(file)
+            self._take(self._read())
+        except (OSError, ValueError) as error:
+            raise FrontError(f"--webhook-certificate: {directory}: {error}") from error
+
+    def renew(self) -> bool:
+        """Take what is there by now, where that is another. Says whether it did; what cannot be used is told, and not taken."""
+        try:
+            found = self._read()
+        except OSError as error:
+            _log.warning("webhook certificate not read", directory=str(self._directory), error=str(error))
+            return False
+        if found in {self._shown, self._refused}:
+            return False
+        try:
+            self._take(found)
+        except (OSError, ValueError) as error:
+            self._refused = found  # told once: between its two files being written anew they do not go together
+            _log.warning("webhook certificate not taken", directory=str(self._directory), error=str(error))
+            return False
+        _log.info("webhook certificate renewed", directory=str(self._directory))
+        return True
+
+    def _read(self) -> tuple[bytes, bytes]:
+        """Chain and key.
+
+        Raises:
+            OSError: one of them is not there.
+        """
+        chain, key = ((self._directory / name).read_bytes() for name in ("tls.crt", "tls.key"))
+        return chain, key
+
+    def _take(self, found: tuple[bytes, bytes]) -> None:
+        # A context that refuses a key has the new certificate by then, and no key: another one tries it first.
+        _show(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), *found)
+        _show(self.context, *found)
+        self._shown = found
+
+
+def _server_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _show(context: ssl.SSLContext, chain: bytes, key: bytes) -> None:
+    """Have a context show a certificate.
+
+    Raises:
+        ssl.SSLError: certificate and key are none, or not of each other.
+    """
+    # The library reads a file; this one has no name, and nobody else can open it.
+    file = os.memfd_create("picket-serving", os.MFD_CLOEXEC)
+    try:
+        os.write(file, chain + b"\n" + key)
+        context.load_cert_chain(f"/proc/self/fd/{file}", password=_no_password)
+    finally:
+        os.close(file)
+
+
+def _no_password() -> bytes:
+    """An encrypted key would be asked about on the terminal."""
+    return b""
 
 
 class TlsFront:
     """One TLS listener before one plain one: at most `MAX_CONNECTIONS` at once, and `MAX_WAITING` that wait for room."""
 
     def __init__(
-        self, certificate: ServingCertificate, listen: Listen, behind: tuple[str, int], option: str, *,
+        self, certificate: ServingCertificate | MountedCertificate, listen: Listen, behind: tuple[str, int], option: str, *,
         max_connections: int = MAX_CONNECTIONS, max_waiting: int = MAX_WAITING, silent_seconds: float = SILENT_SECONDS,
         stuck_seconds: float = STUCK_SECONDS,
     ) -> None:  # fmt: skip

@@ -13,6 +13,7 @@ from controlplane.cli.ask import ask
 from controlplane.cli.audit import audit
 from controlplane.cli.breakglass import break_glass
 from controlplane.cli.ca import ca
+from controlplane.cli.cluster import cluster
 from controlplane.cli.connection import NotFoundError
 from controlplane.cli.demo import demo
 from controlplane.cli.explain import explain
@@ -58,6 +59,7 @@ for _command in (
     break_glass,
     ca,
     check,
+    cluster,
     comment,
     controlplane,
     demo,

@@ -141,6 +141,10 @@ SETTINGS = (
         default="", show_default=False,
     ),
     _setting(
+        "webhook-certificate", "Directory with tls.crt and tls.key for the webhook, read anew when they change.", type=_PATH,
+        show_default="the mesh authority's",
+    ),
+    _setting(
         "kubernetes-policies", "Put the cluster's TrafficPolicy objects into force; goes with --kubernetes.", is_flag=True,
         default=False, show_default=False,
     ),

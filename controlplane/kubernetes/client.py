@@ -97,9 +97,9 @@ class Client:
         parameters = {"fieldManager": manager, "force": "false"}
         return await self._ask("PATCH", path, kind, parameters=parameters, body=body, content_type="application/apply-patch+yaml")
 
-    async def delete(self, path: str, *, uid: str, version: str) -> None:
-        """Remove an object as it was read, and no later one. Raises `KubernetesError`."""
-        conditions = {"uid": uid, "resourceVersion": version}
+    async def delete(self, path: str, *, uid: str = "", version: str = "") -> None:
+        """Remove an object: as it was read, and no later one, where that is said. Raises `KubernetesError`."""
+        conditions = {key: value for key, value in (("uid", uid), ("resourceVersion", version)) if value}
         body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": conditions}
         await self._ask("DELETE", path, _Status, body=body)
 

@@ -12,12 +12,13 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
+from types import MappingProxyType
 from typing import Generic, TypeVar
 
 import msgspec
 import structlog
 
-from controlplane.kubernetes.client import Client, KubernetesError
+from controlplane.kubernetes.client import Client, KubernetesError, Parameters
 from controlplane.kubernetes.objects import Object
 
 PAGE = 500
@@ -28,6 +29,7 @@ WATCH_SECONDS = 300
 RESYNC_SECONDS = 1800.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 30.0
 _GONE = 410
+_ALL: Parameters = MappingProxyType({})
 _log = structlog.get_logger("picket.watch")
 T = TypeVar("T", bound=Object)
 
@@ -51,6 +53,26 @@ class _Status(msgspec.Struct):
     message: str = ""
 
 
+async def list_all(client: Client, path: str, kind: type[T], asking: Parameters = _ALL) -> tuple[dict[str, T], str]:
+    """All objects of a collection by `Metadata.key`, read page by page, and the version of the whole.
+
+    Raises:
+        KubernetesError: refused, or more than `MAX_OBJECTS`.
+    """
+    found: dict[str, T] = {}
+    parameters: dict[str, str | int] = {**asking, "limit": PAGE}
+    pages = _list_of(kind)
+    while True:
+        page = await client.get(path, pages, parameters)
+        for item in page.items or ():
+            found[item.metadata.key] = item
+        if len(found) > MAX_OBJECTS:
+            raise KubernetesError(0, f"{path}: more than {MAX_OBJECTS} objects")
+        if not page.metadata.next_page:
+            return found, page.metadata.resource_version
+        parameters["continue"] = page.metadata.next_page
+
+
 class Watch(Generic[T]):
     """All objects of one kind, as `run` has heard of them."""
 
@@ -63,7 +85,6 @@ class Watch(Generic[T]):
         self._changed = changed
         self._ticks = ticks
         self._kind = kind
-        self._list = _list_of(kind)
         self._random = random.SystemRandom()
         self._objects: dict[str, T] = {}
         self._version = ""
@@ -102,19 +123,9 @@ class Watch(Generic[T]):
 
     async def _relist(self) -> None:
         """All there is, page by page; nothing is taken over before the last page."""
-        found: dict[str, T] = {}
-        parameters: dict[str, str | int] = {"limit": PAGE}
-        while True:
-            page = await self._client.get(self._path, self._list, parameters)
-            for item in page.items or ():
-                found[item.metadata.key] = item
-            if len(found) > MAX_OBJECTS:
-                raise KubernetesError(0, f"{self._path}: more than {MAX_OBJECTS} objects")
-            if not page.metadata.next_page:
-                break
-            parameters["continue"] = page.metadata.next_page
+        found, version = await list_all(self._client, self._path, self._kind)
         is_news = not self.synced.is_set() or found != self._objects
-        self._objects, self._version, self._listed_at = found, page.metadata.resource_version, self._ticks()
+        self._objects, self._version, self._listed_at = found, version, self._ticks()
         self.synced.set()
         if is_news:
             self._changed()

@@ -155,7 +155,7 @@ def names(server: ApiServer, pod_name: str, what: str = "initContainers") -> lis
 @pytest.mark.parametrize("values", SETS)
 def test_every_documented_set_of_values_is_taken_to_the_last_field(server: ApiServer, release: list[Json], values: str) -> None:
     """As `kubectl --dry-run=server` has it: schema, defaults, admission and RBAC of the real API server."""
-    items = [item for item in rendered(SETS[values], name="other").objects if not item["apiVersion"].startswith(FOREIGN)]
+    items = [item for item in rendered(SETS[values], name="other").everything if not item["apiVersion"].startswith(FOREIGN)]
     server.kubectl("apply", "--dry-run=server", "--validate=strict", "-f", "-", stdin=listed(items))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import secrets
 import socket
 import ssl
 import threading
@@ -12,13 +13,16 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import pytest
+from structlog.testing import capture_logs
 
+from controlplane import fronts as fronts_module
 from controlplane.api.listen import ApiServer
 from controlplane.fronts import Fronts
 from controlplane.identity.authority import CertificateAuthority, load_or_create
@@ -27,7 +31,7 @@ from controlplane.identity.mesh import MeshAuthority
 from controlplane.kubernetes.injection.review import MAX_REVIEW_BYTES
 from controlplane.kubernetes.injection.rules import RulesError
 from controlplane.settings import Listen, Settings, SettingsError, build_settings
-from controlplane.tlsfront import CERTIFICATE_LIFETIME, FrontError, ServingCertificate, TlsFront
+from controlplane.tlsfront import CERTIFICATE_LIFETIME, FrontError, MountedCertificate, ServingCertificate, TlsFront
 
 REVIEW = (Path(__file__).parents[1] / "data" / "admission" / "deployment-http.json").read_bytes()
 JSON = {"Content-Type": "application/json"}
@@ -251,6 +255,102 @@ async def test_a_renewed_certificate_is_what_the_next_connection_sees(tmp_path: 
             now[0] += CERTIFICATE_LIFETIME
             certificate.renew()
     assert seen[0] != seen[1]
+
+
+def mount(directory: Path, authority: CertificateAuthority, *names: str) -> bytes:
+    """A Secret as kubelet mounts it, written anew at once: files that lead through a link. Gives the certificate."""
+    key, chain = authority.issue_server(names, timedelta(hours=1), datetime.now(UTC))
+    directory.mkdir(exist_ok=True)
+    version = directory / f"..{secrets.token_hex(4)}"
+    version.mkdir()
+    (version / "tls.crt").write_bytes(chain)
+    (version / "tls.key").write_bytes(key)
+    (directory / "..new").symlink_to(version.name)
+    (directory / "..new").rename(directory / "..data")
+    for name in ("tls.crt", "tls.key"):
+        if not (directory / name).is_symlink():
+            (directory / name).symlink_to(f"..data/{name}")
+    return chain
+
+
+def seen_of(context: ssl.SSLContext) -> bytes | None:
+    """What a client sees of who serves with a context."""
+    trust = ssl.create_default_context()
+    trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = trust.wrap_bio(to_client, to_server)
+    server = context.wrap_bio(to_server, to_client, server_side=True)
+    for end in (client, server, client):
+        with suppress(ssl.SSLWantReadError):
+            end.do_handshake()
+    return client.getpeercert(binary_form=True)
+
+
+async def test_a_mounted_certificate_is_shown_to_the_api_server_and_taken_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an authority that is not the mesh's; without a restart. The console keeps the mesh's."""
+    monkeypatch.setattr(fronts_module, "RENEW_LOOK_SECONDS", 0.01)
+    mesh, others = load_or_create(tmp_path / "ca", "picket.local"), load_or_create(tmp_path / "others", "other.local")
+    mount(tmp_path / "mounted", others, "127.0.0.1")
+    behind = ApiServer(says_hello, Listen(host="127.0.0.1", port=0))
+    fronts = Fronts(replace(settings(tmp_path), webhook_certificate=tmp_path / "mounted"), mesh)
+    renewing = asyncio.create_task(fronts.run())
+    try:
+        serving = Serving(mesh, await fronts.start([behind]))
+        assert (await serving.ask(f"{serving.api}/x"))[0] == 200
+        with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
+            await serving.ask(f"{serving.webhook}/inject", REVIEW, JSON)
+        serving.trust = ssl.create_default_context(cadata=others.bundle_pem.decode())
+        assert (await serving.ask(f"{serving.webhook}/inject", REVIEW, JSON))[0] == 200
+        third = load_or_create(tmp_path / "third", "third.local")
+        mount(tmp_path / "mounted", third, "127.0.0.1")
+        serving.trust = ssl.create_default_context(cadata=third.bundle_pem.decode())
+        async with asyncio.timeout(20):
+            while True:
+                with suppress(urllib.error.URLError):
+                    assert (await serving.ask(f"{serving.webhook}/inject", REVIEW, JSON))[0] == 200
+                    break
+    finally:
+        renewing.cancel()
+        behind.close()
+        await fronts.stop()
+
+
+def test_a_mounted_certificate_that_cannot_be_used_leaves_the_one_before(tmp_path: Path) -> None:
+    """Half written, of another key, gone: it is told once, and tried again when it changes."""
+    authority = load_or_create(tmp_path / "ca", "picket.local")
+    mounted = tmp_path / "mounted"
+    mount(mounted, authority, "picket")
+    certificate = MountedCertificate(mounted)
+    assert not certificate.renew()
+    _, chain = authority.issue_server(("picket",), timedelta(hours=1), datetime.now(UTC))
+    good = (mounted / "tls.crt").read_bytes()
+    with capture_logs() as logs:
+        for wrong in (chain, b"", b"-----BEGIN CERTIFICATE-----\n", good[: len(good) // 2]):
+            (mounted / "tls.crt").write_bytes(wrong)
+            assert not certificate.renew()
+            assert not certificate.renew()
+        (mounted / "tls.key").unlink()
+        assert not certificate.renew()
+    assert [line["event"] for line in logs] == ["webhook certificate not taken"] * 4 + ["webhook certificate not read"]
+    assert seen_of(certificate.context) == ssl.PEM_cert_to_DER_cert(good.decode().partition("-----END")[0] + ssl.PEM_FOOTER)
+    (mounted / "tls.key").symlink_to("..data/tls.key")
+    (mounted / "tls.crt").unlink()
+    (mounted / "tls.crt").symlink_to("..data/tls.crt")
+    mount(mounted, authority, "picket")
+    assert certificate.renew()
+
+
+def test_a_certificate_that_is_not_there_is_told_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(FrontError, match=r"--webhook-certificate: .*No such file"):
+        MountedCertificate(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("more", [{}, {"webhook_listen": "127.0.0.1:0", "injection": "x", "webhook_configuration": "w"}])
+def test_a_webhooks_own_certificate_goes_without_keeping_the_trust_in_it(tmp_path: Path, more: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match="--webhook-certificate: goes with"):
+        build_settings(data=tmp_path, kubernetes=True, webhook_certificate=tmp_path, **more)
 
 
 async def test_an_address_in_use_is_told(tmp_path: Path) -> None:

@@ -130,7 +130,9 @@ class KubernetesApi:
     def list(self, plural: str, query: Mapping[str, str]) -> Json:
         """A page of a collection."""
         with self.changed:
-            every = [self.objects.get(plural, {})[key] for key in sorted(self.objects.get(plural, {}))]
+            held = self.objects.get(plural, {})
+            name = query.get("fieldSelector", "").removeprefix("metadata.name=")
+            every = [held[key] for key in sorted(held) if name in {"", held[key]["metadata"]["name"]}]
             start, size = int(query.get("continue", "0")), min(self.page, int(query.get("limit", "500")))
             metadata: Json = {"resourceVersion": str(self.version)}
             if start + size < len(every):
@@ -294,7 +296,8 @@ class _Handler(BaseHTTPRequestHandler):
         if (begun := self._begin()) is None:
             return
         words, _, options = begun
-        namespace, plural, name = words[-3:]
+        plural, name = words[-2:]
+        namespace = words[-3] if "namespaces" in words[:-1] else ""
         with self.server.api.changed:
             held = self.server.api.objects.get(plural, {}).get(f"{namespace}/{name}")
             if held is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import tomllib
@@ -11,32 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import click
-import kubernetes_validate
 import pytest
 import yaml
 from helm_python.chart import lint
 from helm_python.errors import HelmError
 
-from controlplane.api.roles import LEAST
 from controlplane.cli.entry import picket
 from controlplane.cli.serve import controlplane
-from controlplane.identity.directory import AuthorityDirectory
 from controlplane.kubernetes import webhook
 from controlplane.kubernetes.injection import rules as injection
 from controlplane.kubernetes.injection.document import parse_rules
-from controlplane.kubernetes.names import TRUST_BUNDLE, TRUST_BUNDLE_KEY
-from controlplane.plane import ControlPlane
-from controlplane.policy.roles import Role
+from controlplane.kubernetes.names import TRUST_BUNDLE
 from controlplane.settings import Settings, build_settings
-from controlplane.store.sql import open_store
-from sidecar import health
 from sidecar.options import ENVIRONMENT_PREFIX
 from sidecar.options import _parser as sidecar_parser
-from tests.helm.charts import CHART, NAMESPACE, SETS, Json, Rendered, rendered
+from tests.helm.charts import CHART, NAMESPACE, SETS, Json, Rendered, rendered, validate
 
 KUBERNETES = ("1.35", "1.36", "1.37")
-#: Kinds of the Prometheus operator: no schema of Kubernetes knows them.
-OPERATORS = "monitoring.coreos.com/v1"
 
 
 @pytest.fixture(params=list(SETS.values()), ids=list(SETS))
@@ -65,16 +55,15 @@ def test_the_chart_is_clean(values: Json, version: str) -> None:
 
 @pytest.mark.parametrize("version", KUBERNETES)
 def test_every_object_is_one_that_kubernetes_takes(values: Json, version: str) -> None:
-    """With no field that it does not know."""
-    for item in rendered(values).objects:
-        if item["apiVersion"] != OPERATORS:
-            kubernetes_validate.validate(item, version, strict=True)
+    """With no field that it, or whoever's kind it is, does not know."""
+    for item in rendered(values).everything:
+        validate(item, version)
 
 
 def test_every_object_says_whose_it_is(values: Json) -> None:
     """By its labels, and its namespace where it has one."""
     everywhere = {"ClusterRole", "ClusterRoleBinding", "MutatingWebhookConfiguration", "CustomResourceDefinition"}
-    for item in rendered(values).objects:
+    for item in rendered(values).everything:
         assert item["metadata"]["labels"]["app.kubernetes.io/instance"] == "picket"
         assert item["metadata"].get("namespace") == (None if item["kind"] in everywhere else NAMESPACE)
 
@@ -83,7 +72,8 @@ def test_two_releases_take_nothing_from_each_other() -> None:
     """Also of what is cluster-wide; the CRD is one by nature."""
 
     def names(release: Rendered) -> set[tuple[str, str]]:
-        return {(item["kind"], item["metadata"]["name"]) for item in release.objects if item["kind"] != "CustomResourceDefinition"}
+        found = {(item["kind"], item["metadata"]["name"]) for item in release.everything}
+        return found - {("CustomResourceDefinition", "trafficpolicies.picket.dev")}
 
     assert not names(rendered(name="one")) & names(rendered(name="two"))
 
@@ -224,7 +214,9 @@ def test_labels_decide_who_is_asked_about(namespace: str | None, pod: str | None
 def pods(release: Rendered) -> Iterator[Json]:
     """Every pod that the chart itself starts."""
     yield release.pod["spec"]
-    yield from (item["spec"] for item in release.of("Pod"))
+    for item in release.hooks:
+        if item["kind"] in {"Pod", "Job"}:
+            yield item["spec"] if item["kind"] == "Pod" else item["spec"]["template"]["spec"]
 
 
 def test_its_own_pods_are_restricted(values: Json) -> None:
@@ -235,7 +227,7 @@ def test_its_own_pods_are_restricted(values: Json) -> None:
         assert whole["runAsNonRoot"] is True
         assert whole["runAsUser"] > 0
         assert whole["seccompProfile"] == {"type": "RuntimeDefault"}
-        asked = "webhook" in values and spec["containers"][0]["name"] == "controlplane"
+        asked = values.get("webhook", {}).get("hostNetwork", False) and spec["containers"][0]["name"] == "controlplane"
         assert spec.get("hostNetwork", False) is asked
         assert not {"hostPID", "hostIPC"} & spec.keys()
         for container in spec["containers"]:
@@ -262,7 +254,7 @@ def test_what_is_named_is_there(values: Json) -> None:
     assert container["workingDir"] in writable  # `picket user add` leaves a token where it runs
     mounted = {mount["name"] for mount in container["volumeMounts"]}
     assert mounted == {volume["name"] for volume in spec["volumes"]} | {"data"}
-    assert spec["serviceAccountName"] == release.one("ServiceAccount")["metadata"]["name"]
+    assert [item["metadata"]["name"] for item in release.of("ServiceAccount")] == [spec["serviceAccountName"]]
     assert spec["enableServiceLinks"] is False  # a service called picket would set PICKET_ variables, which are options
     (binding,) = release.of("ClusterRoleBinding")
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": spec["serviceAccountName"], "namespace": NAMESPACE}]
@@ -297,12 +289,16 @@ def test_the_notes_say_the_next_step() -> None:
 def test_the_notes_say_what_stays(values: Json) -> None:
     """All that is not the release's own after it is removed; a Secret or CRD that others made is theirs."""
     release = rendered(values)
-    _, _, told = release.notes.partition("`helm uninstall` keeps")
-    assert f"kubectl delete pvc -n {NAMESPACE} -l app.kubernetes.io/instance=picket" in told
+    first, _, told = release.notes.partition("`helm uninstall` keeps")
+    assert f"{injection.INJECTION_LABEL}-" in first.partition("To remove Picket")[2]
     assert f"kubectl delete configmap -A --field-selector metadata.name={TRUST_BUNDLE}" in told
-    assert f"{injection.INJECTION_LABEL}-" in told
-    assert ("delete secret" in told) is ("ca" not in values)
-    assert ("delete crd" in told) is bool(release.of("CustomResourceDefinition"))
+    kept = values.get("persistence", {}).get("keep", True)
+    assert (f"kubectl delete pvc -n {NAMESPACE} -l app.kubernetes.io/instance=picket" in told) is kept
+    assert (release.one("StatefulSet")["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] == "Retain") is kept
+    assert (f"delete secret -n {NAMESPACE} picket-ca" in told) is ("ca" not in values)
+    assert (f"delete secret -n {NAMESPACE} picket-webhook" in told) is bool(release.of("Certificate"))
+    crds = release.of("CustomResourceDefinition")
+    assert ("delete crd" in told) is any("helm.sh/resource-policy" in crd["metadata"].get("annotations", {}) for crd in crds)
 
 
 @pytest.mark.parametrize(
@@ -315,6 +311,8 @@ def test_the_notes_say_what_stays(values: Json) -> None:
         ({"metrics": {"serviceMonitor": {"enabled": True, "tokenSecret": {"name": "x"}}}}, "networkPolicy.apiFrom"),
         ({"autoscaling": {"enabled": True, "minReplicas": 9}, "postgresql": {"existingSecret": "x"}}, "minReplicas"),
         ({"webhook": {"port": 7601}}, "port"),
+        ({"webhook": {"certificate": {"provider": "cert-manager"}}}, "webhook.certificate.issuerRef.name"),
+        ({"commonLabels": {"app.kubernetes.io/name": "x"}}, "app.kubernetes.io/name"),
         ({"replica": 1}, "replica"),
         ({"injection": {"failurePolicy": "Sometimes"}}, "failurePolicy"),
         ({"image": {"repository": "a b"}}, "repository"),
@@ -351,48 +349,3 @@ def test_a_setting_is_an_option_of_the_control_plane() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
     options = {option.removeprefix("--") for parameter in controlplane.params for option in parameter.opts}
     assert set(schema["properties"]["settings"]["propertyNames"]["enum"]) == options - {"config"}
-
-
-@pytest.fixture
-def metrics(tmp_path: Path) -> set[str]:
-    """Every metric that a control plane or a sidecar has, by the names that Prometheus knows."""
-    topology = tmp_path / "topology.yaml"
-    topology.write_text("services: []\n")
-    store = open_store(f"sqlite:///{tmp_path}/picket.db")
-    try:
-        custody = AuthorityDirectory(tmp_path / "ca", "picket.local")
-
-        async def rendered_metrics() -> str:
-            """Within a loop: gRPC's servers belong to one."""
-            settings, kept = build_settings(data=tmp_path, topology=topology), await custody.load()
-            return ControlPlane(settings, store, custody, kept)._metrics.render().decode()
-
-        kinds = re.findall(r"^# TYPE (\S+) (\S+)", asyncio.run(rendered_metrics()), re.MULTILINE)
-    finally:
-        store.close()
-    names = {name for name, _ in kinds} | {f"{name}_bucket" for name, kind in kinds if kind == "histogram"}
-    source = (Path(health.__file__).with_name("pod.py")).read_text()
-    return names | set(re.findall(r'Figure\("(picket_[a-z_]+)"', source))
-
-
-def test_every_metric_in_alerts_and_dashboard_exists(metrics: set[str]) -> None:
-    """An alert on a metric that nobody has would never tell."""
-    release = rendered(SETS["monitored"])
-    (rules,) = release.of("PrometheusRule")
-    board = json.loads(release.one("ConfigMap", "picket-dashboard")["data"]["picket.json"])
-    asked = [rule["expr"] for group in rules["spec"]["groups"] for rule in group["rules"]]
-    asked += [target["expr"] for panel in board["panels"] for target in panel["targets"]]
-    named = {name for expression in asked for name in re.findall(r"picket_[a-z_]+", expression)}
-    assert len(named) > 10
-    assert named <= metrics
-
-
-def test_prometheus_asks_where_metrics_are() -> None:
-    """With a viewer's token and the mesh's roots of the control plane, and of each sidecar by its port."""
-    release = rendered(SETS["monitored"])
-    (endpoint,) = release.one("ServiceMonitor")["spec"]["endpoints"]
-    assert (endpoint["scheme"], endpoint["path"]) == ("https", "/metrics")
-    assert endpoint["tlsConfig"]["ca"]["configMap"] == {"name": TRUST_BUNDLE, "key": TRUST_BUNDLE_KEY}
-    assert LEAST["health.metrics"] is Role.VIEWER
-    (sidecars,) = release.of("PodMonitor")[0]["spec"]["podMetricsEndpoints"]
-    assert sidecars["path"] == health.METRICS_PATH

@@ -23,6 +23,9 @@ app.kubernetes.io/component: controlplane
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{- define "picket.image" -}}
@@ -38,9 +41,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end }}
 
-{{/* Cluster-wide objects carry the namespace, so that two releases do not take each other's. */}}
+{{/* Cluster-wide objects carry the namespace, so that two releases do not take each other's: whole, for what is cut may be the same. */}}
 {{- define "picket.clusterName" -}}
-{{- printf "%s-%s" .Release.Namespace (include "picket.fullname" .) | trunc 63 | trimSuffix "-" -}}
+{{- printf "%s-%s" .Release.Namespace (include "picket.fullname" .) -}}
 {{- end }}
 
 {{- define "picket.host" -}}
@@ -59,6 +62,63 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- default (printf "%s-ca" (include "picket.fullname" .)) .Values.ca.secret -}}
 {{- end }}
 
+{{/* Who keeps the webhook's certificate. */}}
+{{- define "picket.certManager" -}}
+{{- and .Values.injection.enabled (eq .Values.webhook.certificate.provider "cert-manager") -}}
+{{- end }}
+
+{{- define "picket.webhookCertificate" -}}
+{{- printf "%s-webhook" (include "picket.fullname" .) -}}
+{{- end }}
+
+{{/* Where and with which rights a pod of the release runs. */}}
+{{- define "picket.placement" -}}
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 65532
+  runAsGroup: 65532
+  fsGroup: 65532
+  fsGroupChangePolicy: OnRootMismatch
+  seccompProfile:
+    type: RuntimeDefault
+{{- end }}
+
+{{- define "picket.restricted" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{/* A volume of a StatefulSet is as it was made: what is there counts, whatever the values say since. */}}
+{{- define "picket.claim" -}}
+{{- $held := lookup "apps/v1" "StatefulSet" .Release.Namespace (include "picket.fullname" .) -}}
+{{- $claims := dig "spec" "volumeClaimTemplates" list ($held | default dict) -}}
+{{- if $claims -}}
+{{- $spec := (first $claims).spec -}}
+{{- dict "accessModes" $spec.accessModes "storageClass" (dig "storageClassName" "" $spec) "size" $spec.resources.requests.storage | toYaml -}}
+{{- else -}}
+{{- pick .Values.persistence "accessModes" "storageClass" "size" | toYaml -}}
+{{- end -}}
+{{- end }}
+
 {{/* Several control planes have to be one mesh. */}}
 {{- define "picket.several" -}}
 {{- or .Values.autoscaling.enabled (gt (int .Values.replicas) 1) -}}
@@ -66,7 +126,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{- define "picket.check" -}}
 {{- if eq (include "picket.several" .) "true" -}}
-{{- if not .Values.postgresql.existingSecret -}}
+{{- if not (or .Values.postgresql.existingSecret (hasPrefix "postgresql" (dig "database" "" .Values.settings))) -}}
 {{- fail "several control planes share one database: set postgresql.existingSecret, or replicas to 1" -}}
 {{- end -}}
 {{- end -}}
@@ -81,6 +141,20 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- if and (eq (include "picket.certManager" .) "true") (not .Values.webhook.certificate.issuerRef.name) -}}
+{{- fail "webhook.certificate.issuerRef.name is missing: the Issuer or ClusterIssuer of cert-manager that signs the webhook's certificate" -}}
+{{- end -}}
+{{- /* Labels of namespaces and pods ask for sidecars of one mesh, and each namespace has one ConfigMap with its roots. */ -}}
+{{- $ours := printf "%s/%s" .Release.Namespace .Release.Name -}}
+{{- range $held := dig "items" list (lookup "admissionregistration.k8s.io/v1" "MutatingWebhookConfiguration" "" "" | default dict) -}}
+{{- $annotations := dig "metadata" "annotations" dict $held -}}
+{{- $theirs := printf "%s/%s" (dig "meta.helm.sh/release-namespace" "" $annotations) (dig "meta.helm.sh/release-name" "" $annotations) -}}
+{{- range dig "webhooks" list $held -}}
+{{- if and (hasSuffix ".injection.picket.dev" .name) (ne $ours $theirs) -}}
+{{- fail (printf "a cluster has one Picket, and the release %s is here: upgrade that one, or remove it first" $theirs) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.autoscaling.enabled (gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) -}}
 {{- fail "autoscaling.minReplicas is more than autoscaling.maxReplicas" -}}
 {{- end -}}
@@ -91,4 +165,54 @@ httpGet:
   path: {{ . }}
   port: api
   scheme: HTTPS
+{{- end }}
+
+{{/* Events and weight of a hook: gone once it did its work, there to be looked at where it did not, and made anew the next time. */}}
+{{- define "picket.hook" -}}
+helm.sh/hook: {{ first . }}
+helm.sh/hook-weight: {{ last . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}
+
+{{/* A Job of `helm uninstall`, whose output Helm 3.18 and newer show. */}}
+{{- define "picket.hookJob" }}
+---
+apiVersion: batch/v1
+kind: Job
+metadata:
+  name: {{ include "picket.fullname" .root }}-{{ .name }}
+  namespace: {{ .root.Release.Namespace }}
+  labels:
+    {{- include "picket.hookLabels" .root | nindent 4 }}
+  annotations:
+    {{- include "picket.hook" (list .event 0) | nindent 4 }}
+    helm.sh/hook-output-log-policy: hook-succeeded,hook-failed
+spec:
+  backoffLimit: 3
+  activeDeadlineSeconds: 240
+  template:
+    metadata:
+      labels:
+        {{- include "picket.hookLabels" .root | nindent 8 }}
+    spec:
+      restartPolicy: Never
+      serviceAccountName: {{ include "picket.fullname" .root }}-uninstall
+      enableServiceLinks: false
+      {{- include "picket.placement" .root | nindent 6 }}
+      containers:
+        - name: {{ .name }}
+          image: {{ include "picket.image" .root }}
+          imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+          command: [picket, cluster, {{ join ", " .command }}]
+          resources:
+            requests: {cpu: 50m, memory: 64Mi}
+            limits: {memory: 256Mi}
+          securityContext:
+            {{- include "picket.restricted" .root | nindent 12 }}
+{{- end }}
+
+{{/* Those of the release, but by which no Service finds it. */}}
+{{- define "picket.hookLabels" -}}
+{{- $labels := include "picket.labels" . | fromYaml -}}
+{{- set $labels "app.kubernetes.io/component" "uninstall" | toYaml -}}
 {{- end }}

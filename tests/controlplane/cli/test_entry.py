@@ -23,6 +23,7 @@ COMMANDS = {
     "break-glass",
     "ca",
     "check",
+    "cluster",
     "comment",
     "controlplane",
     "demo",
