@@ -31,6 +31,7 @@ class _Service(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     revision: int = 0
     egress_revision: int = 0
     revoked: dict[str, int] = {}
+    egress_revoked: dict[str, int] = {}
     rules: list[_Rule] = []
 
 
@@ -75,10 +76,20 @@ def _service(name: ServiceName, listed: ServicePolicy) -> bytes:
         service=str(name),
         revision=listed.revision,
         egress_revision=listed.egress_revision,
-        revoked={str(port): revision for port, revision in sorted(listed.revoked.items())},
+        revoked=_dumped(listed.revoked),
+        egress_revoked=_dumped(listed.egress_revoked),
         rules=[_rule(rule) for rule in sorted(listed.rules, key=rule_order)],
     )
     return msgspec.json.encode(made)
+
+
+def _dumped(revisions: Mapping[int, int]) -> dict[str, int]:
+    """Revisions by port; keys of JSON are text."""
+    return {str(port): revision for port, revision in sorted(revisions.items())}
+
+
+def _loaded(revisions: Mapping[str, int]) -> dict[int, int]:
+    return {int(port): revision for port, revision in revisions.items()}
 
 
 def _rule(rule: Rule) -> _Rule:
@@ -100,10 +111,10 @@ def load_policy(text: str, revision: int, modes: Mapping[ServiceName, Mode], def
                 Rule(parse_source(rule.source), rule.port, tuple(HttpMatch(h.method, h.path) for h in rule.http))
                 for rule in item.rules
             )
-            revoked = {int(port): number for port, number in item.revoked.items()}
+            revoked, egress_revoked = _loaded(item.revoked), _loaded(item.egress_revoked)
             if name in services:
                 raise ValueError(f"{name} is there twice")
-            services[name] = ServicePolicy(name, rules, item.revision, item.egress_revision, revoked)
+            services[name] = ServicePolicy(name, rules, item.revision, item.egress_revision, revoked, egress_revoked)
     except (msgspec.DecodeError, SpiffeError, ValueError) as error:
         raise DocumentError(f"revision {revision} does not read: {error}") from error
     return Policy(revision, services, dict(modes), default_mode)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 
 from controlplane.identity.spiffe import WorkloadId
 from controlplane.policy.rules import HttpMatch, Policy, Rule, ServicePolicy, rule_order
@@ -58,11 +59,11 @@ def revise(current: Policy, wanted: RuleSets, revision: int) -> Policy:
     """The policy with these rules, as this revision.
 
     A service whose rules are the same keeps its revision, so that nothing is pushed to it. A source whose reach changed
-    gets a new egress revision; a port that lost a peer, or part of what a peer may do, remembers when.
+    gets a new egress revision; a port that lost a peer, or part of what a peer may do, remembers when, and so does the source.
     """
     names = {*current.services, *wanted}
     services: dict[ServiceName, ServicePolicy] = {}
-    touched_sources: set[ServiceName] = set()
+    touched_sources: dict[ServiceName, dict[int, int]] = {}  # and what each lost: the revision, by port
     for name in names:
         before = current.of(name)
         listed = wanted.get(name, ())
@@ -75,15 +76,17 @@ def revise(current: Policy, wanted: RuleSets, revision: int) -> Policy:
             continue
         for rule in old ^ new:
             if isinstance(rule.source, WorkloadId):
-                touched_sources.add(ServiceName(rule.source.namespace, rule.source.account))
+                touched_sources.setdefault(ServiceName(*rule.source), {})
         revoked = dict(before.revoked)
         for rule in old - new:
             if not _still_covers(new, rule):
                 revoked[rule.port] = revision
-        services[name] = ServicePolicy(name, tuple(sorted(new, key=rule_order)), revision, before.egress_revision, revoked)
-    for name in touched_sources:
+                if isinstance(rule.source, WorkloadId):
+                    touched_sources[ServiceName(*rule.source)][rule.port] = revision
+        services[name] = replace(before, rules=tuple(sorted(new, key=rule_order)), revision=revision, revoked=revoked)
+    for name, lost in touched_sources.items():
         source = services.get(name) or ServicePolicy(name)
-        services[name] = ServicePolicy(name, source.rules, source.revision, revision, source.revoked)
+        services[name] = replace(source, egress_revision=revision, egress_revoked={**source.egress_revoked, **lost})
     return Policy(revision, services, current.modes, current.default_mode)
 
 

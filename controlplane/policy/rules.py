@@ -131,6 +131,7 @@ class ServicePolicy:
     """One service's allow-list. ``revision`` is the revision in which it last changed; deny IDs carry it.
 
     ``revoked`` holds, per port, the revision in which a peer was last taken off: open connections older than that are closed.
+    ``egress_revoked`` holds the same of what this service may call: per port of a destination, when it last lost something there.
     """
 
     service: ServiceName
@@ -138,6 +139,7 @@ class ServicePolicy:
     revision: int = 0
     egress_revision: int = 0
     revoked: Mapping[int, int] = field(default_factory=dict)
+    egress_revoked: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,14 +151,17 @@ class Compiler:
     def _outbound(self, reach: Reach, source: Service) -> _Outbound:
         mode = reach.policy.mode(source.name)
         reason = Reason.QUARANTINE if mode is Mode.QUARANTINE else Reason.EGRESS
-        deny_id = str(DenyId(source.name, reach.policy.of(source.name).egress_revision, reason))
+        own = reach.policy.of(source.name)
+        deny_id = str(DenyId(source.name, own.egress_revision, reason))
         unknown = {Mode.LEARN: "", Mode.AUDIT: f"would-{deny_id}"}.get(mode, deny_id)
         upstreams = reach.upstreams(source, deny_id)
         # Where everything passes there is no denial to name: whoever is told that is told the same.
         nobodys = bool(upstreams) and upstreams is reach.everything
+        closes = mode in {Mode.ENFORCE, Mode.QUARANTINE}
         shape = outbound.Shape(
-            source.capture, source.upstream_listeners, upstreams, "" if nobodys else deny_id, unknown, reach.silent_ports
-        )
+            source.capture, source.upstream_listeners, upstreams, "" if nobodys else deny_id, unknown, reach.silent_ports,
+            str(mode) if closes else "", own.egress_revoked if closes else {},
+        )  # fmt: skip
         slot = None if nobodys else source.name
         kept = self._outbound_parts.get(slot)
         if kept is None or kept.shape != shape:

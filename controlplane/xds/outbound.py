@@ -6,8 +6,8 @@ the default chain: passed on (learn, audit) or closed under the name of the deni
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 from envoy.config.listener.v3.listener_components_pb2 import FilterChain, ListenerFilter
@@ -35,6 +35,8 @@ class Shape:
     ``unknown_id`` names what becomes of hosts that the topology does not know: ``deny:...`` drops, ``would-deny:...``
     passes and reports, empty passes. ``deny_id`` names the denial of a known but not approved upstream. ``silent_ports`` are
     those of the whole topology, so that an approval changes a chain and not the listener, whose connections would be drained.
+    Another ``generation``, or a later revision in ``revoked`` at a port, ends the HTTP streams that are open to hosts outside:
+    their chain stays the same otherwise, and requests are decided on when they begin. Both are empty where all hosts are open.
     """
 
     capture: str
@@ -43,6 +45,8 @@ class Shape:
     deny_id: str
     unknown_id: str
     silent_ports: tuple[int, ...] = ()
+    generation: str = ""
+    revoked: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def drops_unknown(self) -> bool:
@@ -73,7 +77,8 @@ def _redirected(shape: Shape, shared: Shared) -> Iterator[Resource]:
     for port in (*sorted(http_ports), None):
         routes = _routes(shape, apart, port)
         needs.add((types.ROUTE, routes.name))
-        built.append(shared.chain(port, partial(_other_hosts, port)))
+        generation = _generation(shape, port)
+        built.append(shared.chain((port, generation), partial(_other_hosts, port, generation)))
         yield routes
     listener = Listener(
         name="outbound",
@@ -91,13 +96,20 @@ def _redirected(shape: Shape, shared: Shared) -> Iterator[Resource]:
     yield resource_of(types.LISTENER, listener.name, listener, needs)
 
 
-def _other_hosts(port: int | None) -> FilterChain:
+def _generation(shape: Shape, port: int | None) -> str:
+    """What closes the connections to hosts outside at a port."""
+    revision = shape.revoked.get(port) if port is not None else None
+    return shape.generation if revision is None else f"{shape.generation} revoked@r{revision}"
+
+
+def _other_hosts(port: int | None, generation: str) -> FilterChain:
     """The chain of HTTP to hosts that are known by name, or not at all, at a port or at any that has no chain of its own."""
     match = chains.plain(HTTP_PROTOCOLS)
     if port is not None:
         match.destination_port.value = port
     name = names.egress_route(port)
-    return chains.chain(name, [chains.http_manager(logging.http_log("out"), routes=name, inbound=False)], match)
+    manager = chains.http_manager(logging.http_log("out"), routes=name, inbound=False)
+    return chains.chain(name, [manager], match, generation=generation)
 
 
 def _loop() -> FilterChain:

@@ -27,8 +27,8 @@ def test_a_policy_is_read_as_it_was_written(policy: Policy) -> None:
     assert (read.revision, read.modes, read.default_mode) == (policy.revision, policy.modes, policy.default_mode)
     for name in {*policy.services, *read.services}:
         written, found = policy.services[name], read.services[name]
-        assert (found.service, found.revision, found.egress_revision, found.revoked) == (
-            written.service, written.revision, written.egress_revision, written.revoked,
+        assert (found.service, found.revision, found.egress_revision, found.revoked, found.egress_revoked) == (
+            written.service, written.revision, written.egress_revision, written.revoked, written.egress_revoked,
         )  # fmt: skip
         assert _as_set(found) == _as_set(written)
     assert dump_policy(read) == dump_policy(policy)
@@ -47,9 +47,9 @@ def test_one_policy_after_another_has_the_text_that_each_has_alone(found: list[P
 
 def test_the_text_is_stable_and_readable() -> None:
     rules = (Rule(AddressSource("10.0.0.0/8"), 80), Rule(WorkloadId("shop", "front"), 80, (HttpMatch("GET", "/x"),)))
-    text = dump_policy(Policy(3, {CART: ServicePolicy(CART, rules, 2, 1, {80: 2})}))
+    text = dump_policy(Policy(3, {CART: ServicePolicy(CART, rules, 2, 1, {80: 2}, {443: 1})}))
     assert text == (
-        '{"services":[{"service":"shop/cart","revision":2,"egress_revision":1,"revoked":{"80":2},'
+        '{"services":[{"service":"shop/cart","revision":2,"egress_revision":1,"revoked":{"80":2},"egress_revoked":{"443":1},'
         '"rules":[{"source":"ip:10.0.0.0/8","port":80},{"source":"shop/front","port":80,"http":[{"method":"GET","path":"/x"}]}]}]}'
     )
 

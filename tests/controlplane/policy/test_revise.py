@@ -96,6 +96,16 @@ def test_a_port_that_lost_something_remembers_when(before: list[Rule], after: li
     assert revise(with_rules(*before), {CART: after}, 2).services[CART].revoked == revoked
 
 
+def test_a_source_that_lost_something_remembers_when_by_the_destinations_port() -> None:
+    """Whatever is added; networks have no sidecar to tell."""
+    first = with_rules(Rule(FRONT, 80), Rule(OTHER, 80), Rule(AddressSource("10.0.0.0/8"), 80))
+    second = revise(first, {CART: [Rule(OTHER, 80), Rule(FRONT, 81)]}, 2)
+    assert second.of(FRONT_SERVICE).egress_revoked == {80: 2}
+    third = revise(second, {CART: [Rule(FRONT, 80, (GET,))]}, 3)
+    assert (third.of(FRONT_SERVICE).egress_revoked, third.of(ServiceName(*OTHER)).egress_revoked) == ({80: 2, 81: 3}, {80: 3})
+    assert revise(third, {CART: [Rule(FRONT, 80)]}, 4).of(FRONT_SERVICE).egress_revoked == {80: 2, 81: 3}
+
+
 def test_an_earlier_loss_is_not_forgotten() -> None:
     second = revise(with_rules(Rule(FRONT, 80), Rule(FRONT, 81)), {CART: [Rule(FRONT, 81)]}, 2)
     assert revise(second, {CART: []}, 3).services[CART].revoked == {80: 2, 81: 3}
