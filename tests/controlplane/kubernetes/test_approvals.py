@@ -6,21 +6,25 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Iterator
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from controlplane.identity.spiffe import WorkloadId
 from controlplane.kubernetes import policyobjects
-from controlplane.kubernetes.approvals import Approvals
+from controlplane.kubernetes.approvals import Approvals, Remove, Write, steps
 from controlplane.kubernetes.client import Client
 from controlplane.kubernetes.policies import Policies
+from controlplane.kubernetes.policyobject import PolicyObject
 from controlplane.kubernetes.policyobjects import PolicyObjects
 from controlplane.policy.objects import State
-from controlplane.policy.rules import Rule
+from controlplane.policy.rules import Mode, Rule
 from controlplane.policy.traffic_documents import read_documents
-from controlplane.policy.traffic_policy import TrafficPolicy
+from controlplane.policy.traffic_policy import Lease, TrafficPolicy
 from controlplane.policy.traffic_text import write_documents
 from controlplane.topology.model import ServiceName
-from controlplane.workflow.approved import ApprovedDocuments
+from controlplane.workflow.approved import ApprovedDocument, ApprovedDocuments
 from controlplane.workflow.breakglass import BreakGlass
 from controlplane.workflow.revisions import Done, Published, Refused
 from tests.harness.kubeapi import Json, KubernetesApi
@@ -166,6 +170,16 @@ async def test_it_follows_every_decision_and_goes_with_the_last_rule(api: Kubern
     paths = [entry.replace("namespaces/", "") for entry in written(api)]
     assert len(paths) == 3 * len(once) + 2  # the first apply counts as a creation, too
     assert writer.states() == {}
+
+
+async def test_who_answers_for_an_edge_is_kept_up_to_date_too(api: KubernetesApi, plane: Plane, writer: Writer) -> None:
+    """A renewed lease makes no revision."""
+    approve(plane, document())
+    await writer.look()
+    assert isinstance(plane.review.leases.renew(CART, "default/frontend", 7070, Lease(owner="team-b"), "ana"), Done)
+    await writer.look()
+    assert held(api)["spec"]["rules"][0]["lease"] == {"owner": "team-b"}
+    assert (told(api), held(api)["metadata"]["generation"]) == (WRITTEN, 2)
 
 
 async def test_only_labelled_namespaces_get_objects_and_lose_them_with_the_label(
@@ -362,3 +376,51 @@ async def test_a_change_of_the_policy_is_written_at_once(
     assert await asyncio.to_thread(there)
     running.cancel()
     await asyncio.wait({running})
+
+
+NAMES = st.sampled_from(["cart", "pay", "redis"])
+WROTE = st.lists(st.sampled_from(["picket", "kubectl-edit", "argocd-controller"]), max_size=2, unique=True)
+
+
+@st.composite
+def objects(draw: st.DrawFn) -> dict[str, PolicyObject]:
+    """Whatever may be in a namespace: anybody's, with any labels, about any service, at any revision."""
+    made = {}
+    for name in draw(st.lists(NAMES, unique=True)):
+        operation = {"picket": "Apply"}
+        managed = [
+            {"manager": manager, "operation": operation.get(manager, "Update"), "fieldsV1": {"f:spec": {"f:rules": {}}}}
+            for manager in draw(WROTE)
+        ]
+        metadata = {
+            "name": name, "namespace": "shop", "uid": name, "resourceVersion": "1", "managedFields": managed,
+            "labels": draw(st.dictionaries(st.just("app.kubernetes.io/managed-by"), st.sampled_from(["picket", "Helm"]))),
+            "annotations": draw(st.dictionaries(st.just("picket.dev/revision"), st.sampled_from(["1", "5", "9", "x", "-3"]))),
+        }  # fmt: skip
+        spec = draw(st.sampled_from([{"rules": []}, {"service": "shop/pay"}, {"mode": "audit"}, {"mode": "loud"}, {}]))
+        made[f"shop/{name}"] = msgspec.convert({"metadata": metadata, "spec": spec}, PolicyObject)
+    return made
+
+
+@given(objects(), st.lists(st.tuples(NAMES, st.sampled_from(list(Mode))), unique_by=lambda one: one[0]))
+def test_whatever_is_there_nothing_of_others_is_written_over_or_removed(
+    there: dict[str, PolicyObject], wanted: list[tuple[str, Mode]]
+) -> None:
+    """And each object is looked at once, and each service has one of them."""
+    documents = [ApprovedDocument(TrafficPolicy(ServiceName("shop", name), mode=mode), 5) for name, mode in wanted]
+    planned = list(steps(documents, there, 5))
+    assert len({key for key, _ in planned}) == len(planned)
+    foreign = {item.service for item in there.values() if not item.is_own}
+    for key, step in planned:
+        item = there.get(key)
+        if isinstance(step, Write):
+            assert step.document.service not in foreign
+            assert item is None or (item.is_own and not item.others and item.written_revision <= 5)
+        elif isinstance(step, Remove):
+            assert step.item is item
+            assert item.is_own
+            assert not item.others
+            assert item.written_revision <= 5
+            assert item.service not in {str(one.service) for one in documents} - foreign
+    seen = {key for key, _ in planned}
+    assert seen >= {key for key, item in there.items() if item.is_own}
