@@ -31,3 +31,15 @@ def test_instances_that_are_gone_make_room() -> None:
     assert instances.refusal(WEB, "c") is None
     assert instances.refusal(WEB, "d") is not None
     assert instances.refusal(WEB, "b") is None
+
+
+def test_pods_that_come_and_go_for_months_are_not_remembered() -> None:
+    """Each has a name of its own, and a workload is seldom at its limit."""
+    now = 0.0
+    instances = Instances(limit=1_000, clock=lambda: now)
+    for hour in range(5):
+        now = hour * (FORGET_SECONDS + 1)
+        for workload in (WEB, CART) if hour < 3 else (WEB,):
+            for number in range(10):
+                instances.refusal(workload, f"{hour}-{number}")
+    assert instances.remembered == 10
