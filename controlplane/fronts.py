@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from controlplane.api.listen import ApiServer
-from controlplane.identity.authority import Issuer
+from controlplane.identity.authority import ServerIdentity
 from controlplane.kubernetes.injection.document import load_rules
 from controlplane.kubernetes.webhook import create_webhook
 from controlplane.settings import Listen, Settings
@@ -23,7 +23,7 @@ RENEW_LOOK_SECONDS = 10.0
 class Fronts:
     """Those that the settings ask for. Make it, `start` and `stop` it once; `run` beside it."""
 
-    def __init__(self, settings: Settings, authority: Issuer) -> None:
+    def __init__(self, settings: Settings, authority: ServerIdentity) -> None:
         """Read what injection is to do.
 
         Raises:

@@ -26,10 +26,11 @@ from controlplane.api.listen import keepers
 from controlplane.api.userfile import UserFileError, read_users, retire
 from controlplane.apis import Apis
 from controlplane.collection import FullCollections
+from controlplane.delegated import ISSUES_NOTHING
 from controlplane.flows.model import Flow
 from controlplane.fronts import Fronts
 from controlplane.graph.gate import Gate
-from controlplane.identity.custody import Custody, Kept
+from controlplane.identities import Identities
 from controlplane.identity.spiffe import WorkloadId, parse_workload
 from controlplane.kubernetes.injection.rules import RulesError
 from controlplane.metrics import Metrics
@@ -37,11 +38,10 @@ from controlplane.observer import ReportObserver, StreamObserver
 from controlplane.policy.objects import Standing
 from controlplane.policy.owners import Owners, read_owners
 from controlplane.policy.proofs import Proof
-from controlplane.rotating import Rotating
 from controlplane.server import listen
 from controlplane.server.ads import AggregatedDiscovery
 from controlplane.server.authentication import Authenticator
-from controlplane.server.certificates import Certificates
+from controlplane.server.certificates import Certificates, NoCertificates
 from controlplane.server.instances import Instances
 from controlplane.server.probes import Probes
 from controlplane.server.snapshots import SnapshotCache
@@ -77,6 +77,7 @@ from controlplane.workflow.record import Recorder
 from controlplane.workflow.resolve import Observed, Surroundings, flows_of
 from controlplane.workflow.retention import Keep, Retention, bounds
 from controlplane.workflow.review import Review
+from controlplane.workflow.revisions import Refused, Why
 from controlplane.workflow.rollouts import Rollouts
 from controlplane.workflow.sidecars import Announced, SidecarStates
 from controlplane.xds.compile import Compiler
@@ -108,13 +109,12 @@ def now_ms() -> int:
 class ControlPlane:
     """One running control plane."""
 
-    def __init__(self, settings: Settings, store: Store, custody: Custody, kept: Kept) -> None:
-        """``kept`` is what ``custody`` holds of the mesh's authority."""
+    def __init__(self, settings: Settings, store: Store, identities: Identities) -> None:
         self._settings = settings
         self._store = store
         self._metrics = Metrics()
-        self._rotating = Rotating(settings, store, custody, kept)
-        self._authority = authority = self._rotating.authority
+        self._identities = identities
+        self._authority = authority = identities.authority
         self._file = Topology() if settings.topology is None else load_topology(settings.topology).topology
         compiler = Compiler(Trust(settings.trust_domain, authority.bundle_pem))
         self._publisher = Publisher(store, self._file, compiler, settings.default_mode)
@@ -169,7 +169,7 @@ class ControlPlane:
         gauge("picket_snapshots_outdated", "Workloads to which the revision in force is not sent yet", lambda: self._cache.outdated)
         gauge("picket_flows_waiting", "Flows that wait to be stored", lambda: self._recorder.waiting_flows)
         gauge("picket_unmeshed_replicas", "Pods that should have a sidecar and have none", lambda: len(self._gaps().replicas))
-        self._rotating.measure(self._metrics, self._states.lagging)
+        self._identities.measure(self._metrics, self._states.lagging)
         gauge("picket_policy_objects_differing", "TrafficPolicy objects that are not what is in force", self._objects_differing)
 
     # -- what the parts ask -------------------------------------------------------------------------------------------
@@ -224,8 +224,10 @@ class ControlPlane:
         )  # fmt: skip
         self._states.announced(str(workload), info.instance, said)
 
-    def _new_join_token(self, workload: str, lifetime_seconds: int, actor: str) -> dict[str, object]:
+    def _new_join_token(self, workload: str, lifetime_seconds: int, actor: str) -> dict[str, object] | Refused:
         """A join document: all that a new sidecar needs, for one use."""
+        if self._identities.issuer is None:
+            return Refused(ISSUES_NOTHING, Why.CONFLICT)
         name = parse_workload(workload)
         names = (*self._settings.server_names, socket.gethostname())
         return {
@@ -245,6 +247,8 @@ class ControlPlane:
             reasons.append("starting or stopping")
         if self._cluster is not None and not self._cluster.discovery.known.is_set():
             reasons.append("the cluster is not known yet")
+        if reason := self._identities.why_not_ready():
+            reasons.append(reason)
         try:
             self._store.ping()
         except StoreError as error:
@@ -269,7 +273,7 @@ class ControlPlane:
 
         self._publisher.connect(changed)
         cluster = () if self._cluster is None else (self._cluster.trust_changed,)
-        self._rotating.begin(self._publisher.trust, self._fronts.authority_changed, *cluster)
+        self._identities.begin(self._publisher.trust, self._fronts.authority_changed, *cluster)
         try:
             await self._start(stop, started)
             stopped = asyncio.create_task(stop.wait())
@@ -322,7 +326,7 @@ class ControlPlane:
             "break-glass": asyncio.create_task(BreakGlass(self._store, self._publisher, now_ms).run()),
             "rollouts": asyncio.create_task(Rollouts(self._store, self._publisher, self._review.modes, now_ms).run()),
             "fronts": asyncio.create_task(self._fronts.run()),
-            "authority": asyncio.create_task(self._rotating.run()),
+            "authority": asyncio.create_task(self._identities.run()),
             "garbage": asyncio.create_task(FullCollections(lambda: self._cache.outdated > 0).run()),
         }
         if self._cluster is not None and (configuration := self._settings.webhook_configuration):
@@ -371,8 +375,20 @@ class ControlPlane:
             authenticator, self._recorder, self._resolve, self._announce, observer.refused, self._streams[1], instances
         )
         self._probes = Probes(authenticator, self._proving.answered, observer.refused, self._streams[2], instances)
-        certificates = Certificates(
-            self._authority,
+        certificates = self._certificates(authenticator, observer)
+        mesh, enrollment = listen.mesh_server(), listen.enrollment_server()
+        mesh.add_generic_rpc_handlers((discovery.handlers(), *telemetry.handlers(), certificates.mesh_handlers()))
+        if self._settings.proofs:
+            mesh.add_generic_rpc_handlers((self._probes.handlers(),))
+        enrollment.add_generic_rpc_handlers((certificates.enrollment_handlers(),))
+        return mesh, enrollment
+
+    def _certificates(self, authenticator: Authenticator, observer: StreamObserver) -> Certificates | NoCertificates:
+        """Who signs for sidecars, or who tells them that nobody does."""
+        if (issuer := self._identities.issuer) is None:
+            return NoCertificates(ISSUES_NOTHING, observer.refused)
+        return Certificates(
+            issuer,
             authenticator,
             self._admission,
             timedelta(seconds=self._settings.svid_lifetime_seconds),
@@ -381,12 +397,6 @@ class ControlPlane:
             observer.refused,
             None if self._cluster is None else self._cluster.attestor,
         )
-        mesh, enrollment = listen.mesh_server(), listen.enrollment_server()
-        mesh.add_generic_rpc_handlers((discovery.handlers(), *telemetry.handlers(), certificates.mesh_handlers()))
-        if self._settings.proofs:
-            mesh.add_generic_rpc_handlers((self._probes.handlers(),))
-        enrollment.add_generic_rpc_handlers((certificates.enrollment_handlers(),))
-        return mesh, enrollment
 
     def _bind(self) -> None:
         settings = self._settings
@@ -424,8 +434,8 @@ class ControlPlane:
             sinks=self._sinks.states,
             keep=self._keep,
             gaps=self._gaps,
-            authority=self._rotating.state,
-            rotate=self._rotating.take,
+            authority=self._identities.state,
+            rotate=self._identities.take,
             objects=self._objects,
             host_names=(*self._settings.api_host_names, *(address.host for address in self._settings.api_listen)),
         )

@@ -27,7 +27,7 @@ class Rotating:
 
     def __init__(self, settings: Settings, store: Store, custody: Custody, kept: Kept) -> None:
         """``kept`` is what ``custody`` holds."""
-        self.authority = MeshAuthority(kept.generations)
+        self.authority = self.issuer = MeshAuthority(kept.generations)
         signed_for = timedelta(seconds=settings.svid_lifetime_seconds)
         alone = _alone(settings, store)
         self._rotation = Rotation(custody, kept, self.authority, store, settings.rotation, signed_for, alone=alone)
@@ -59,6 +59,10 @@ class Rotating:
                 loop.call_soon_threadsafe(other)
 
         self.authority.connect(changed)
+
+    def why_not_ready(self) -> str:
+        """Nothing: an authority that has ended does not start."""
+        return ""
 
     async def run(self) -> None:
         """Take the steps that are due, and follow others, until cancelled."""

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import structlog
 
 from controlplane.datalock import DataInUseError, locked
+from controlplane.delegated import Delegated
 from controlplane.identity.authority import AuthorityError
 from controlplane.identity.custody import Custody, CustodyError
 from controlplane.identity.directory import AuthorityDirectory
@@ -21,10 +22,13 @@ from controlplane.logs import configure_logging
 from controlplane.plane import ControlPlane, FailedError, StartError
 from controlplane.policy.documents import DocumentError
 from controlplane.policy.owners import OwnersError
+from controlplane.rotating import Rotating
+from controlplane.server.listen import SERVER_NAME
 from controlplane.settings import Settings, SettingsError
-from controlplane.store.interface import StoreError
+from controlplane.store.interface import Store, StoreError
 from controlplane.store.sql import open_store
 from controlplane.topology.document import TopologyError
+from controlplane.workloadapi import WorkloadApiIdentity
 
 _log = structlog.get_logger("picket")
 
@@ -55,16 +59,38 @@ async def serve(settings: Settings, started: Callable[[Sequence[str]], None] | N
             raise StartError(str(error)) from error
         held.callback(store.close)
         try:
-            custody = await _custody(settings, held)
-            kept = await custody.load()
-            _check_clock(kept.generations, datetime.now(UTC))
-            plane = ControlPlane(settings, store, custody, kept)
-            await plane.run(stop, started or _announce_start)
+            identities = await (_delegated(settings, stop) if settings.workload_api else _rotating(settings, store, held))
+            if identities is not None:
+                await ControlPlane(settings, store, identities).run(stop, started or _announce_start)
         except CustodyError as error:
             option = f"--kubernetes-ca-secret: {error}" if settings.kubernetes_ca_secret else str(error)
             raise StartError(option) from error
         except (AuthorityError, OwnersError, TopologyError, DocumentError, StoreError, SettingsError) as error:
             raise StartError(str(error)) from error
+
+
+async def _delegated(settings: Settings, stop: asyncio.Event) -> Delegated | None:
+    """Identities from the Workload API; nothing where it was told to ``stop`` before the first was had."""
+    names = (SERVER_NAME, *settings.server_names)
+    identity = WorkloadApiIdentity(settings.workload_api, settings.trust_domain, names, settings.svid_hint)
+    waiting, stopped = asyncio.create_task(identity.started()), asyncio.create_task(stop.wait())
+    await asyncio.wait((waiting, stopped), return_when=asyncio.FIRST_COMPLETED)
+    for task in (waiting, stopped):
+        task.cancel()
+    await asyncio.wait((waiting, stopped))
+    if waiting.cancelled():
+        return None
+    if (error := waiting.exception()) is not None:
+        raise StartError(f"--identity workload-api: {error}") from error
+    return Delegated(identity)
+
+
+async def _rotating(settings: Settings, store: Store, held: AsyncExitStack) -> Rotating:
+    """The mesh's own authority."""
+    custody = await _custody(settings, held)
+    kept = await custody.load()
+    _check_clock(kept.generations, datetime.now(UTC))
+    return Rotating(settings, store, custody, kept)
 
 
 async def _custody(settings: Settings, held: AsyncExitStack) -> Custody:

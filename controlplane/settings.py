@@ -13,7 +13,10 @@ from controlplane.graph.evidence import MAX_DAYS
 from controlplane.identity.schedule import Terms
 from controlplane.identity.spiffe import SpiffeError, check_trust_domain
 from controlplane.policy.rules import Mode
+from protos.spiffe.endpoint import ADDRESS_VARIABLE, MAX_HINT_CHARACTERS, read_address
 
+#: Who gives identities: the mesh's own authority, or the SPIFFE Workload API (SPIRE's).
+IDENTITIES = ("picket", "workload-api")
 _MAX_DAYS = 36_500
 _NAME = re.compile(r"[a-z0-9_.-]{1,253}/[a-z0-9_.-]{1,253}")
 #: The name of a Kubernetes object.
@@ -129,6 +132,9 @@ class Settings:
     ca_directory: Path | None
     rotation: Terms
     kubernetes_approvals: bool
+    #: gRPC's target of the SPIFFE Workload API that gives identities; empty where the mesh's own authority does.
+    workload_api: str
+    svid_hint: str
 
 
 def build_settings(
@@ -177,6 +183,9 @@ def build_settings(
     ca_rotate_days: int = 90,
     ca_overlap_hours: int = 24,
     kubernetes_approvals: bool = False,
+    identity: str = "picket",
+    workload_api: str | None = None,
+    svid_hint: str = "",
 ) -> Settings:
     """Check options and put them together.
 
@@ -276,6 +285,8 @@ def build_settings(
         ca_directory=None if ca_directory is None else Path(ca_directory),
         rotation=rotation,
         kubernetes_approvals=kubernetes_approvals,
+        workload_api=_workload_api(identity, workload_api, svid_hint, kubernetes_ca_secret, insecure=insecure),
+        svid_hint=svid_hint,
     )
 
 
@@ -292,6 +303,26 @@ def _rotation(lifetime_days: int, lead_days: int, overlap_hours: int, svid_lifet
     if terms.lead and terms.lead <= needed:
         raise SettingsError(f"--ca-rotate-days: more than --ca-overlap-hours and --svid-lifetime-seconds together ({needed})")
     return terms
+
+
+def _workload_api(identity: str, address: str | None, hint: str, ca_secret: str, *, insecure: bool) -> str:
+    """Where identities come from, where that is not the mesh's own authority."""
+    if identity not in IDENTITIES:
+        raise SettingsError(f"--identity: {' or '.join(IDENTITIES)}")
+    if identity == "picket":
+        if address or hint:
+            raise SettingsError("--workload-api and --svid-hint: go with --identity workload-api")
+        return ""
+    if insecure or ca_secret:
+        raise SettingsError("--identity workload-api: goes neither with --insecure nor with --kubernetes-ca-secret")
+    if not address:
+        raise SettingsError(f"--workload-api is missing, and {ADDRESS_VARIABLE} is not set: where the SPIFFE Workload API is")
+    if len(hint) > MAX_HINT_CHARACTERS or not hint.isprintable():
+        raise SettingsError(f"--svid-hint: at most {MAX_HINT_CHARACTERS} printable characters")
+    try:
+        return read_address(address)
+    except ValueError as error:
+        raise SettingsError(f"--workload-api: {error}") from error
 
 
 def _check_cluster(listen: str | None, injection: str | Path | None, of_cluster: Mapping[str, object], *, kubernetes: bool) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import structlog
 
-from controlplane.identity.authority import Issuer
+from controlplane.identity.authority import ServerIdentity
 from controlplane.settings import Listen
 
 CERTIFICATE_LIFETIME = timedelta(days=1)
@@ -42,23 +42,23 @@ class FrontError(OSError):
 class ServingCertificate:
     """What a front shows to whoever connects."""
 
-    def __init__(self, authority: Issuer, names: Sequence[str], clock: Callable[[], datetime]) -> None:
+    def __init__(self, authority: ServerIdentity, names: Sequence[str], clock: Callable[[], datetime]) -> None:
         self._authority = authority
         self._names = tuple(names)
         self._clock = clock
         self.context = _server_context()
-        self._made_at, self._made_by = clock(), b""
+        self._made_at, self._made_by = clock(), authority.version
         self._make()
 
     def renew(self) -> bool:
-        """Make a new one where half of its life is over, the clock was set, or another authority signs. Says whether it did."""
-        if abs(self._clock() - self._made_at) < CERTIFICATE_LIFETIME / 2 and self._authority.bundle_pem == self._made_by:
+        """Make a new one where half of its life is over, the clock was set, or the authority says so. Says whether it did."""
+        if abs(self._clock() - self._made_at) < CERTIFICATE_LIFETIME / 2 and self._authority.version == self._made_by:
             return False
         self._make()
         return True
 
     def _make(self) -> None:
-        self._made_at, self._made_by = self._clock(), self._authority.bundle_pem
+        self._made_at, self._made_by = self._clock(), self._authority.version
         key, chain = self._authority.issue_server(self._names, CERTIFICATE_LIFETIME, self._made_at)
         _show(self.context, chain, key)
 

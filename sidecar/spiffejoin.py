@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from protos.spiffe.endpoint import ADDRESS_VARIABLE, read_address
+from protos.spiffe.endpoint import ADDRESS_VARIABLE, MAX_HINT_CHARACTERS, read_address
 from sidecar.join import Join, SettingsError, WorkloadApiAddress, check_join
-
-MAX_HINT_CHARACTERS = 1024
 
 
 def spiffe_join(

@@ -26,7 +26,10 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
     @routes.get("/authority")
     def show() -> flask.Response:
         read_query(Nothing)
-        return write(authority(services.authority()))
+        found = services.authority()
+        if isinstance(found, Refused):
+            raise outcomes.refusal(found, "see it where it is kept")
+        return write(authority(found))
 
     @routes.post("/authority/rotate")
     def rotate() -> flask.Response:

@@ -54,10 +54,10 @@ class ApiServices:
     clock_ms: Callable[[], int]
     health: Callable[[], HealthReport]
     metrics: Callable[[], bytes]
-    new_join_token: Callable[[str, int, str], dict[str, object]]
+    new_join_token: Callable[[str, int, str], dict[str, object] | Refused]
     token: str | None
     accounts: Accounts
-    authority: Callable[[], Rotated]
+    authority: Callable[[], Rotated | Refused]
     rotate: Rotate
     sinks: Callable[[], Sequence[SinkState]] = tuple
     host_names: tuple[str, ...] = ()

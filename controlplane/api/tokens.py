@@ -7,12 +7,14 @@ from http import HTTPStatus
 import flask
 import msgspec
 
+from controlplane.api import outcomes
 from controlplane.api.access import actor
 from controlplane.api.names import service_named
 from controlplane.api.problems import problem
 from controlplane.api.reading import read_body
 from controlplane.api.requests import TokenBody
 from controlplane.api.services import ApiServices
+from controlplane.workflow.revisions import Refused
 
 
 def blueprint(services: ApiServices) -> flask.Blueprint:
@@ -29,6 +31,8 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
         except ValueError as error:
             remedy = "name a service in the mesh"
             raise problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", str(error), where="body.workload", remedy=remedy) from error
+        if isinstance(document, Refused):
+            raise outcomes.refusal(document, "register the workload where the mesh has its identities from")
         return flask.Response(msgspec.json.encode(document), int(HTTPStatus.CREATED), content_type="application/json")
 
     return routes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,6 +11,7 @@ import click
 
 from controlplane.api import places
 from controlplane.cli.configfile import read_config
+from protos.spiffe.endpoint import ADDRESS_VARIABLE
 
 _PATH = click.Path(path_type=Path)
 
@@ -152,6 +154,18 @@ SETTINGS = (
         "kubernetes-approvals", "Write what is approved as TrafficPolicy objects into namespaces labelled so; with --kubernetes.",
         is_flag=True, default=False, show_default=False,
     ),
+    _setting(
+        "identity", "Who gives identities: picket (the mesh's own authority) or workload-api (SPIFFE's, as SPIRE serves it).",
+        default="picket", metavar="SOURCE",
+    ),
+    _setting(
+        "workload-api", "With --identity workload-api: its socket, unix:/path.", metavar="ADDRESS",
+        show_default="SPIFFE_ENDPOINT_SOCKET",
+    ),
+    _setting(
+        "svid-hint", "With --identity workload-api: which of several identities is the control plane's.", metavar="HINT",
+        default="", show_default=False,
+    ),
     _setting("log-level", "debug, info, warning or error.", default="info", metavar="LEVEL"),
 )  # fmt: skip
 
@@ -162,6 +176,8 @@ def _run(**options: Any) -> None:
 
     if context.get_parameter_source("database") is click.core.ParameterSource.COMMANDLINE:
         _refuse_password(options["database"])
+    if options["identity"] == "workload-api" and not options["workload_api"]:
+        options["workload_api"] = os.environ.get(ADDRESS_VARIABLE)
     try:
         settings = build_settings(**options)
     except SettingsError as error:

@@ -47,18 +47,26 @@ class BadCsr:
     reason: str
 
 
-class Issuer(Protocol):
-    """Who signs, as whoever hands certificates out sees it: one authority, or the mesh's as it is now (`mesh.MeshAuthority`)."""
+class ServerIdentity(Protocol):
+    """What the control plane shows to whoever connects, and by which roots others are believed."""
 
     @property
     def bundle_pem(self) -> bytes:
         """The trust roots, that of who signs first: other bytes mean another signer or other roots."""
 
-    def sign(self, csr_der: bytes, workload: WorkloadId, lifetime: timedelta, now: datetime) -> Svid | BadCsr:
-        """A certificate for an identity that was proved elsewhere."""
+    @property
+    def version(self) -> object:
+        """Differs from an earlier one where a certificate that was had then should not be shown any more."""
 
     def issue_server(self, names: tuple[str, ...], lifetime: timedelta, now: datetime) -> tuple[bytes, bytes]:
         """A key and a chain (PEM both) for the control plane's own listeners."""
+
+
+class Issuer(ServerIdentity, Protocol):
+    """Who signs, as whoever hands certificates out sees it: one authority, or the mesh's as it is now (`mesh.MeshAuthority`)."""
+
+    def sign(self, csr_der: bytes, workload: WorkloadId, lifetime: timedelta, now: datetime) -> Svid | BadCsr:
+        """A certificate for an identity that was proved elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,11 @@ class CertificateAuthority:
     def bundle_pem(self) -> bytes:
         """The trust root."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    @property
+    def version(self) -> object:
+        """See `ServerIdentity.version`."""
+        return self.bundle_pem
 
     def sign(self, csr_der: bytes, workload: WorkloadId, lifetime: timedelta, now: datetime) -> Svid | BadCsr:
         """Sign the request's public key for an identity that was proved elsewhere."""

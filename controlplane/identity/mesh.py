@@ -32,6 +32,11 @@ class MeshAuthority:
         """The trusted roots, that of who signs first."""
         return self._generations.bundle_pem
 
+    @property
+    def version(self) -> object:
+        """See `authority.ServerIdentity.version`."""
+        return self.bundle_pem
+
     def sign(self, csr_der: bytes, workload: WorkloadId, lifetime: timedelta, now: datetime) -> Svid | BadCsr:
         """See `authority.CertificateAuthority.sign`."""
         return self._generations.active.sign(csr_der, workload, lifetime, now)

@@ -159,6 +159,32 @@ class Certificates:
         )
 
 
+class NoCertificates:
+    """Stands in for `Certificates` where nothing is signed, and tells why. ``refused`` hears peer, claim, reason."""
+
+    def __init__(self, reason: str, refused: Callable[[str, str, str], None]) -> None:
+        self._reason = reason
+        self._refused = refused
+
+    def enrollment_handlers(self) -> grpc.GenericRpcHandler:
+        """`Enroll`, refused."""
+        return self._handlers("Enroll")
+
+    def mesh_handlers(self) -> grpc.GenericRpcHandler:
+        """`Renew`, refused."""
+        return self._handlers("Renew")
+
+    def _handlers(self, method: str) -> grpc.GenericRpcHandler:
+        async def refuse(_body: bytes, context: Context) -> Svid:
+            self._refused(context.peer(), method.lower(), self._reason)
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, self._reason)
+
+        handler: grpc.RpcMethodHandler[Any, Any] = grpc.unary_unary_rpc_method_handler(
+            refuse, response_serializer=Svid.SerializeToString
+        )
+        return grpc.method_handlers_generic_handler(SERVICE, {method: handler})
+
+
 async def _parsed(message: Request, body: bytes, context: Context) -> Request:
     """The request; one that does not read gets an answer of ours."""
     try:

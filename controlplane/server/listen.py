@@ -13,7 +13,7 @@ from pathlib import Path
 
 import grpc
 
-from controlplane.identity.authority import Issuer
+from controlplane.identity.authority import ServerIdentity
 from controlplane.settings import Listen
 
 #: What sidecars know the control plane by, whatever its address.
@@ -89,30 +89,30 @@ def bind(server: grpc.aio.Server, listen: Listen, credentials: grpc.ServerCreden
 
 
 def server_credentials(
-    authority: Issuer,
+    authority: ServerIdentity,
     names: Iterable[str],
     *,
     client_certificates: bool,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> grpc.ServerCredentials:
-    """TLS with a certificate that is made anew at half its lifetime, and when another authority signs or other roots are trusted.
+    """TLS with a certificate that is made anew at half its lifetime, and when the authority says that it should be.
 
     Connections that stand are not touched.
     """
     wanted = (SERVER_NAME, *names)
-    made_at, made_by = clock(), b""
+    made_at, made_by = clock(), authority.version
 
     def make() -> grpc.ServerCertificateConfiguration:
         nonlocal made_at, made_by
-        made_at, made_by = clock(), authority.bundle_pem
+        made_at, made_by = clock(), authority.version
         key, chain = authority.issue_server(wanted, SERVER_CERTIFICATE_LIFETIME, made_at)
-        roots = made_by if client_certificates else None
+        roots = authority.bundle_pem if client_certificates else None
         return grpc.ssl_server_certificate_configuration([(key, chain)], root_certificates=roots)
 
     def fetch() -> grpc.ServerCertificateConfiguration | None:
         """Called by gRPC before each handshake; nothing means what it has."""
         is_old = abs(clock() - made_at) >= SERVER_CERTIFICATE_LIFETIME / 2
-        return make() if is_old or authority.bundle_pem != made_by else None
+        return make() if is_old or authority.version != made_by else None
 
     return grpc.dynamic_ssl_server_credentials(
         make(),

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 #: Where programs look for the address, as the standard has it.
 ADDRESS_VARIABLE = "SPIFFE_ENDPOINT_SOCKET"
 MAX_ANSWER_BYTES = 1024 * 1024
+MAX_HINT_CHARACTERS = 1024
 #: sun_path of unix(7), without its closing zero.
 _MAX_PATH_BYTES = 107
 

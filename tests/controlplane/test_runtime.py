@@ -26,6 +26,7 @@ from controlplane.identity.authority import load_or_create
 from controlplane.identity.directory import AuthorityDirectory
 from controlplane.identity.generations import first_generation
 from controlplane.plane import ControlPlane, FailedError, StartError
+from controlplane.rotating import Rotating
 from controlplane.runtime import _check_clock
 from controlplane.server.certificates import SERVICE as CERTIFICATES
 from controlplane.server.snapshots import SnapshotCache
@@ -408,7 +409,7 @@ async def test_a_part_that_fails_ends_the_whole(directory: Path, monkeypatch: py
     store = open_store(settings.database_url)
     try:
         custody = AuthorityDirectory(directory / "ca", "picket.local")
-        plane = ControlPlane(settings, store, custody, await custody.load())
+        plane = ControlPlane(settings, store, Rotating(settings, store, custody, await custody.load()))
         with pytest.raises(FailedError, match=r"snapshots.*a mistake of ours"):
             await asyncio.wait_for(plane.run(asyncio.Event(), lambda _: None), READY_SECONDS)
     finally:

@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.settings import Listen, SettingsError, advertised, build_settings, parse_listen
+
+
+def test_identities_come_from_the_own_authority_or_the_workload_api() -> None:
+    assert build_settings(data="d", topology="t").workload_api == ""
+    made = build_settings(data="d", topology="t", identity="workload-api", workload_api="unix:///run/agent.sock", svid_hint="mesh")
+    assert (made.workload_api, made.svid_hint) == ("unix:/run/agent.sock", "mesh")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"identity": "spire"}, "--identity: picket or workload-api"),
+        ({"workload_api": "unix:/a"}, "go with --identity workload-api"),
+        ({"svid_hint": "a"}, "go with --identity workload-api"),
+        ({"identity": "workload-api"}, "--workload-api is missing, and SPIFFE_ENDPOINT_SOCKET is not set"),
+        ({"identity": "workload-api", "workload_api": "tcp://127.0.0.1:1"}, "--workload-api: 'tcp"),
+        ({"identity": "workload-api", "workload_api": "unix:/a", "svid_hint": "a" * 1025}, "--svid-hint"),
+        ({"identity": "workload-api", "workload_api": "unix:/a", "insecure": True}, "neither with --insecure"),
+        (
+            {"identity": "workload-api", "workload_api": "unix:/a", "kubernetes": True, "kubernetes_ca_secret": "ca"},
+            "nor with --kubernetes-ca-secret",
+        ),
+    ],
+)
+def test_what_does_not_go_together_for_identities_is_told(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(SettingsError, match=told):
+        build_settings(**{"data": "d", "topology": "t", **options})
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ Real SPIRE is in `tests/spire`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,13 +15,13 @@ from typing import Any
 
 import grpc
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from controlplane.identity.authority import CertificateAuthority, Svid
-from controlplane.identity.spiffe import parse_uri
+from controlplane.identity.authority import CertificateAuthority
+from controlplane.identity.cacertificates import issuer_key
 from protos.spiffe.workload_pb2 import X509SVID, X509SVIDRequest, X509SVIDResponse
-from tests.harness.mesh import new_key
 
 
 def der(pem: bytes) -> bytes:
@@ -30,26 +30,41 @@ def der(pem: bytes) -> bytes:
 
 
 def svid(
-    authority: CertificateAuthority, uri: str, *, hint: str = "", lifetime: timedelta = timedelta(hours=1), roots: bytes = b""
+    authority: CertificateAuthority,
+    uri: str,
+    *,
+    hint: str = "",
+    lifetime: timedelta = timedelta(hours=1),
+    dns: Sequence[str] = (),
+    roots: bytes = b"",
 ) -> X509SVID:
-    """An identity of a workload; ``roots`` (PEM) stand beside the authority's own."""
-    key, csr = new_key()
-    signed = authority.sign(csr, parse_uri(uri, authority.trust_domain), lifetime, datetime.now(UTC))
-    assert isinstance(signed, Svid)
-    return _packed(uri, signed.chain_pem, key, der(authority.bundle_pem + roots), hint)
-
-
-def server_svid(authority: CertificateAuthority, names: tuple[str, ...], *, lifetime: timedelta = timedelta(hours=1)) -> X509SVID:
-    """An identity of a control plane: its certificate has DNS names, too."""
-    key, chain = authority.issue_server(names, lifetime, datetime.now(UTC))
-    return _packed(f"spiffe://{authority.trust_domain}/picket/controlplane", chain, key, der(authority.bundle_pem), "")
-
-
-def _packed(uri: str, chain: bytes, key_pem: bytes, bundle: bytes, hint: str) -> X509SVID:
-    key = serialization.load_pem_private_key(key_pem, None)
-    assert isinstance(key, ec.EllipticCurvePrivateKey)
-    packed = key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return X509SVID(spiffe_id=uri, x509_svid=der(chain), x509_svid_key=packed, bundle=bundle, hint=hint)
+    """An identity, with its key; ``roots`` (PEM) stand beside the authority's own."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    names = [x509.UniformResourceIdentifier(uri), *map(x509.DNSName, dns)]
+    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+    leaf = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "SPIRE")]))
+        .issuer_name(authority.certificate.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(seconds=10))
+        .not_valid_after(now + lifetime)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(usage, critical=False)
+        .add_extension(issuer_key(authority.certificate), critical=False)
+        .sign(authority.key, hashes.SHA256())
+    )
+    return X509SVID(
+        spiffe_id=uri,
+        x509_svid=leaf.public_bytes(serialization.Encoding.DER),
+        x509_svid_key=key.private_bytes(
+            serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        ),
+        bundle=der(authority.bundle_pem + roots),
+        hint=hint,
+    )
 
 
 def answer(*svids: X509SVID) -> bytes:

@@ -17,10 +17,13 @@ from helm_python.errors import HelmError
 
 from controlplane.cli.entry import picket
 from controlplane.cli.serve import controlplane
+from controlplane.identity.spiffe import WorkloadId
 from controlplane.kubernetes import webhook
 from controlplane.kubernetes.injection import rules as injection
+from controlplane.kubernetes.injection.containers import SIDECAR
 from controlplane.kubernetes.injection.document import parse_rules
 from controlplane.kubernetes.names import TRUST_BUNDLE
+from controlplane.server.listen import SERVER_NAME
 from controlplane.settings import Settings, build_settings
 from sidecar.options import ENVIRONMENT_PREFIX
 from sidecar.options import _parser as sidecar_parser
@@ -234,7 +237,8 @@ def test_its_own_pods_are_restricted(values: Json) -> None:
             context = container["securityContext"]
             assert context == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
             assert not any("hostPort" in port for port in container.get("ports", []))
-        assert {kind for volume in spec.get("volumes", []) for kind in volume} <= {"name", "configMap", "emptyDir", "secret"}
+        kinds = {kind for volume in spec.get("volumes", []) for kind in volume}
+        assert kinds <= {"name", "configMap", "emptyDir", "secret", *(["csi"] if "spire" in values else [])}
 
 
 def test_what_is_named_is_there(values: Json) -> None:
@@ -295,15 +299,62 @@ def test_the_notes_say_what_stays(values: Json) -> None:
     kept = values.get("persistence", {}).get("keep", True)
     assert (f"kubectl delete pvc -n {NAMESPACE} -l app.kubernetes.io/instance=picket" in told) is kept
     assert (release.one("StatefulSet")["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] == "Retain") is kept
-    assert (f"delete secret -n {NAMESPACE} picket-ca" in told) is ("ca" not in values)
+    assert (f"delete secret -n {NAMESPACE} picket-ca" in told) is not ("ca" in values or "spire" in values)
     assert (f"delete secret -n {NAMESPACE} picket-webhook" in told) is bool(release.of("Certificate"))
     crds = release.of("CustomResourceDefinition")
     assert ("delete crd" in told) is any("helm.sh/resource-policy" in crd["metadata"].get("annotations", {}) for crd in crds)
 
 
 @pytest.mark.parametrize(
+    ("more", "volume"),
+    [
+        ({}, {"csi": {"driver": "csi.spiffe.io", "readOnly": True}}),
+        ({"csiDriver": "", "hostPath": "/run/spire"}, {"hostPath": {"path": "/run/spire", "type": "Directory"}}),
+    ],
+    ids=["csi", "hostPath"],
+)
+def test_with_spire_control_plane_and_sidecars_ask_its_socket_and_no_authority_is_kept(
+    more: Json, volume: Json, tmp_path: Path
+) -> None:
+    """By the same volume, and with neither Secret nor token review."""
+    hints = {"controlPlaneHint": "plane", "sidecarHint": "mesh", "socket": "agent.sock"}
+    release = rendered(SETS["spire"] | {"spire": {"enabled": True, **hints, **more}})
+    read = settings(release, tmp_path)
+    assert (read.workload_api, read.svid_hint, read.kubernetes_ca_secret) == ("unix:/run/spire/agent.sock", "plane", "")
+    (mounted,) = [each for each in release.pod["spec"]["volumes"] if each["name"] == "spire"]
+    assert mounted == {"name": "spire", **volume}
+    injected = parse_rules(release.one("ConfigMap")["data"]["injection.yaml"].encode(), "injection.yaml")
+    assert injected.workload_api == injection.WorkloadApi(
+        "agent.sock", more.get("csiDriver", "csi.spiffe.io"), more.get("hostPath", ""), "mesh"
+    )
+    assert injected.environment["PICKET_SIDECAR_TRUST_DOMAIN"] == read.trust_domain == "example.org"
+    assert not release.of("Role")
+    (role,) = release.of("ClusterRole")
+    assert not any("tokenreviews" in rule["resources"] for rule in role["rules"])
+
+
+def test_what_the_example_registers_is_who_they_are(tmp_path: Path) -> None:
+    """Sidecars by the identity that they expect, the control plane by the names that its certificate has to have."""
+    text = (CHART / "examples" / "spire" / "registered.yaml").read_text()
+    sidecars, plane = (each["spec"] for each in yaml.safe_load_all(text))
+    found = sidecars["spiffeIDTemplate"].replace("{{ .TrustDomain }}", "example.org")
+    found = found.replace("{{ .PodMeta.Namespace }}", "shop").replace("{{ .PodSpec.ServiceAccountName }}", "cart")
+    assert found == WorkloadId("shop", "cart").uri("example.org")
+    assert sidecars["workloadSelectorTemplates"] == [f"k8s:container-name:{SIDECAR}"]
+    release = rendered(SETS["spire"])
+    assert set(plane["dnsNameTemplates"]) == {SERVER_NAME, *settings(release, tmp_path).server_names}
+    assert plane["podSelector"]["matchLabels"].items() <= release.pod["metadata"]["labels"].items()
+    assert plane["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] == NAMESPACE
+
+
+@pytest.mark.parametrize(
     ("wrong", "reason"),
     [
+        ({"spire": {"enabled": True, "csiDriver": ""}}, "one of csiDriver and hostPath"),
+        ({"spire": {"enabled": True, "hostPath": "/run/spire"}}, "one of csiDriver and hostPath"),
+        ({"spire": {"enabled": True, "hostPath": "run"}}, "hostPath"),
+        ({"spire": {"enabled": True, "socket": "a/b"}}, "socket"),
+        ({"spire": {"enabled": True}, "ca": {"secret": "x"}}, "no authority of Picket's own"),
         ({"replicas": 2}, "postgresql.existingSecret"),
         ({"ingress": {"enabled": True}}, "ingress.host"),
         ({"ingress": {"enabled": True, "host": "picket.example.org"}}, "networkPolicy.apiFrom"),

@@ -79,8 +79,7 @@ def sidecar(rules: Rules, workload: str, probes: str, digest: str, grace_seconds
     fixed = {
         "PICKET_SIDECAR_STATE": f"{STATE}/sidecar",
         "PICKET_SIDECAR_REDIRECT_BY": "init",
-        "PICKET_SIDECAR_TOKEN_FILE": f"{IDENTITY}/token",
-        "PICKET_SIDECAR_BUNDLE_FILE": f"{IDENTITY}/{TRUST_BUNDLE_KEY}",
+        **_identity(rules),
         "PICKET_SIDECAR_WORKLOAD": workload,
         "PICKET_SIDECAR_DRAIN_SECONDS": str(drain_seconds),
         **rules.environment,
@@ -122,14 +121,30 @@ def sidecar(rules: Rules, workload: str, probes: str, digest: str, grace_seconds
     return made
 
 
+def _identity(rules: Rules) -> dict[str, str]:
+    """How the sidecar comes to its identity, as its options."""
+    if (api := rules.workload_api) is None:
+        return {
+            "PICKET_SIDECAR_TOKEN_FILE": f"{IDENTITY}/token",
+            "PICKET_SIDECAR_BUNDLE_FILE": f"{IDENTITY}/{TRUST_BUNDLE_KEY}",
+        }
+    options = {"PICKET_SIDECAR_IDENTITY": "workload-api", "PICKET_SIDECAR_WORKLOAD_API": f"unix://{IDENTITY}/{api.socket}"}
+    return options | ({"PICKET_SIDECAR_SVID_HINT": api.hint} if api.hint else {})
+
+
 def volumes(rules: Rules) -> list[Json]:
-    """The sidecar's state, and what it joins by: its token with the control plane's audience, and the mesh's roots."""
+    """The sidecar's state, and what it joins by: the Workload API, or its token for the control plane and the mesh's roots."""
+    return [{"name": STATE_VOLUME, "emptyDir": {"sizeLimit": STATE_LIMIT}}, {"name": IDENTITY_VOLUME, **_joined_by(rules)}]
+
+
+def _joined_by(rules: Rules) -> Json:
+    if (api := rules.workload_api) is not None:
+        # The driver mounts the directory of the node's agent, and takes read-only volumes alone: https://github.com/spiffe/spiffe-csi
+        own = {"driver": api.csi_driver, "readOnly": True}
+        return {"csi": own} if api.csi_driver else {"hostPath": {"path": api.host_path, "type": "Directory"}}
     token = {"serviceAccountToken": {"audience": rules.audience, "expirationSeconds": TOKEN_SECONDS, "path": "token"}}
     roots = {"configMap": {"name": TRUST_BUNDLE, "items": [{"key": TRUST_BUNDLE_KEY, "path": TRUST_BUNDLE_KEY}]}}
-    return [
-        {"name": STATE_VOLUME, "emptyDir": {"sizeLimit": STATE_LIMIT}},
-        {"name": IDENTITY_VOLUME, "projected": {"defaultMode": 0o444, "sources": [token, roots]}},
-    ]
+    return {"projected": {"defaultMode": 0o444, "sources": [token, roots]}}
 
 
 def _base(name: str, rules: Rules) -> Json:

@@ -8,11 +8,15 @@ from pathlib import Path
 import msgspec
 import yaml
 
-from controlplane.kubernetes.injection.rules import DEFAULT_RESOURCES, Resources, Rules, RulesError
+from controlplane.kubernetes.injection.rules import DEFAULT_RESOURCES, Resources, Rules, RulesError, WorkloadApi
 
 MAX_FILE_BYTES = 256 * 1024
+_MAX_HINT_CHARACTERS = 1024
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,511}\Z")
 _NAMESPACE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
+_SOCKET = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,64}\Z")
+_DRIVER = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9.-]{0,61}[a-zA-Z0-9])?\Z")
+_HOST_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]{1,255})+\Z")
 _OPTION = re.compile(r"[A-Z][A-Z0-9_]{0,63}\Z")
 
 
@@ -25,6 +29,13 @@ class _Asked(msgspec.Struct, forbid_unknown_fields=True, rename="camel", frozen=
     limits: _Quantities = {}
 
 
+class _WorkloadApi(msgspec.Struct, forbid_unknown_fields=True, rename="camel", frozen=True):
+    socket: str
+    csi_driver: str = ""
+    host_path: str = ""
+    hint: str = ""
+
+
 class _Document(msgspec.Struct, forbid_unknown_fields=True, rename="camel", frozen=True):
     image: str
     own_namespace: str
@@ -35,6 +46,7 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True, rename="camel", froz
     exclusions_allowed: list[str] = []
     environment: dict[str, str] = {}
     resources: _Asked | None = None
+    workload_api: _WorkloadApi | None = None
 
 
 def load_rules(path: Path) -> Rules:
@@ -72,7 +84,9 @@ def parse_rules(text: bytes, file: str) -> Rules:
         raise RulesError(f"{file}: environment: {wrong[:80]!r} is not a variable such as PICKET_SIDECAR_CONCURRENCY")
     if found.pull_policy not in {"Always", "IfNotPresent", "Never"}:
         raise RulesError(f"{file}: pullPolicy: Always, IfNotPresent or Never")
-    asked = found.resources
+    if found.workload_api is not None:
+        _check_workload_api(found.workload_api, file)
+    asked, api = found.resources, found.workload_api
     return Rules(
         image=found.image,
         own_namespace=found.own_namespace,
@@ -83,7 +97,22 @@ def parse_rules(text: bytes, file: str) -> Rules:
         exclusions_allowed=frozenset(found.exclusions_allowed),
         environment=found.environment,
         resources=DEFAULT_RESOURCES if asked is None else Resources(_texts(asked.requests), _texts(asked.limits)),
+        workload_api=None if api is None else WorkloadApi(api.socket, api.csi_driver, api.host_path, api.hint),
     )
+
+
+def _check_workload_api(api: _WorkloadApi, file: str) -> None:
+    """Raises `RulesError`."""
+    if _SOCKET.match(api.socket) is None:
+        raise RulesError(f"{file}: workloadApi.socket: {api.socket[:80]!r} is not a file's name such as spire-agent.sock")
+    if bool(api.csi_driver) is bool(api.host_path):
+        raise RulesError(f"{file}: workloadApi: one of csiDriver and hostPath says where the socket comes from")
+    if api.csi_driver and _DRIVER.match(api.csi_driver) is None:
+        raise RulesError(f"{file}: workloadApi.csiDriver: {api.csi_driver[:80]!r} is not a name such as csi.spiffe.io")
+    if api.host_path and _HOST_PATH.match(api.host_path) is None:
+        raise RulesError(f"{file}: workloadApi.hostPath: {api.host_path[:80]!r} is not an absolute path")
+    if len(api.hint) > _MAX_HINT_CHARACTERS or not api.hint.isprintable():
+        raise RulesError(f"{file}: workloadApi.hint: at most {_MAX_HINT_CHARACTERS} printable characters")
 
 
 def _texts(quantities: _Quantities) -> dict[str, str]:

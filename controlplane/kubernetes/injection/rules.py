@@ -28,6 +28,19 @@ class Resources:
     limits: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class WorkloadApi:
+    """Where pods find the SPIFFE Workload API's ``socket``, a file's name: in the volume of a CSI driver, or in a node's directory.
+
+    One of ``csi_driver`` and ``host_path`` is empty. ``hint`` says which of several identities of a workload is meant.
+    """
+
+    socket: str
+    csi_driver: str = ""
+    host_path: str = ""
+    hint: str = ""
+
+
 DEFAULT_RESOURCES = Resources({"cpu": "20m", "memory": "96Mi"}, {"memory": "256Mi"})
 
 
@@ -42,6 +55,7 @@ class Rules:
         audience: of the service account's token, by which the control plane knows that it is meant.
         native: a sidecar container of Kubernetes 1.29 (``restartPolicy: Always``), or one among the application's, for older ones.
         exclusions_allowed: namespaces in which pods may say that traffic goes past Envoy.
+        workload_api: where identities come from; by none, from the control plane by the service account's token.
     """
 
     image: str
@@ -53,6 +67,7 @@ class Rules:
     pull_secrets: tuple[str, ...] = ()
     exclusions_allowed: frozenset[str] = frozenset()
     resources: Resources = DEFAULT_RESOURCES
+    workload_api: WorkloadApi | None = None
 
     @property
     def never(self) -> frozenset[str]:

@@ -130,6 +130,14 @@ capabilities:
 {{- fail "several control planes share one database: set postgresql.existingSecret, or replicas to 1" -}}
 {{- end -}}
 {{- end -}}
+{{- if .Values.spire.enabled -}}
+{{- if eq (empty .Values.spire.csiDriver) (empty .Values.spire.hostPath) -}}
+{{- fail "spire: one of csiDriver and hostPath says where the Workload API's socket comes from" -}}
+{{- end -}}
+{{- if .Values.ca.secret -}}
+{{- fail "ca.secret: with spire.enabled there is no authority of Picket's own" -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.ingress.enabled (not .Values.ingress.host) -}}
 {{- fail "ingress.host is missing" -}}
 {{- end -}}

@@ -22,6 +22,7 @@ from controlplane.identity.directory import AuthorityDirectory
 from controlplane.kubernetes import discovery
 from controlplane.kubernetes.topology import Found
 from controlplane.plane import ControlPlane, FailedError
+from controlplane.rotating import Rotating
 from controlplane.server.certificates import SERVICE
 from controlplane.settings import build_settings
 from controlplane.store.sql import open_store
@@ -223,7 +224,7 @@ async def test_a_mistake_of_ours_before_the_cluster_is_known_ends_it(
     store = open_store(settings.database_url)
     try:
         custody = AuthorityDirectory(directory / "ca", "picket.local")
-        plane = ControlPlane(settings, store, custody, await custody.load())
+        plane = ControlPlane(settings, store, Rotating(settings, store, custody, await custody.load()))
         with pytest.raises(FailedError, match=r"cluster.*a mistake of ours"):
             await asyncio.wait_for(plane.run(asyncio.Event(), lambda _: None), 60)
     finally:

@@ -17,7 +17,7 @@ from controlplane.identity.authority import load_or_create, new_authority
 from protos.spiffe.endpoint import MAX_ANSWER_BYTES
 from protos.spiffe.svids import MAX_CHAIN, MAX_ROOTS, MAX_SVIDS, AnswerError, read_answer
 from protos.spiffe.workload_pb2 import X509SVID
-from tests.harness.workloadapi import answer, server_svid, svid
+from tests.harness.workloadapi import answer, svid
 
 CART, WEB = "spiffe://picket.test/ns/shop/sa/cart", "spiffe://picket.test/ns/shop/sa/web"
 
@@ -70,7 +70,7 @@ def test_an_answer_is_read_as_pem(tmp_path: Path) -> None:
 
 
 def test_a_chain_keeps_its_order_and_names_are_the_leafs() -> None:
-    given = server_svid(AUTHORITY, ("picket-controlplane", "picket.picket.svc"))
+    given = svid(AUTHORITY, CART, dns=("picket-controlplane", "picket.picket.svc"))
     given.x509_svid += AUTHORITY.certificate.public_bytes(serialization.Encoding.DER)
     (found,) = read_answer(answer(given))
     assert found.dns_names == ("picket-controlplane", "picket.picket.svc")

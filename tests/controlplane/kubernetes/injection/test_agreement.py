@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
+import kubernetes_validate
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.kubernetes.injection import containers, hooks, ports, probes
+from controlplane.kubernetes.injection.decide import Injected, decide
 from controlplane.kubernetes.injection.probes import KINDS, rewritten, write_record
-from controlplane.kubernetes.injection.rules import Rules
+from controlplane.kubernetes.injection.rules import Rules, WorkloadApi
 from sidecar import drain, health, init, options, settings
 from sidecar import ports as sidecars
 from sidecar.appprobes import read_probes
+from sidecar.join import WorkloadApiAddress
 from sidecar.options import ENVIRONMENT_PREFIX
 from tests.controlplane.kubernetes.injection.reviews import LEGACY, RULES, container, creation, patched, variables
 
+KUBERNETES = ("1.35", "1.36", "1.37")
 TEXT = st.text(max_size=12) | st.sampled_from(["/", "/healthz?full=1", "healthz", "//x", "/a b", "/\N{SNOWMAN}"])
 PORT = st.integers(-1, 70_000) | st.sampled_from(["http", "8080", "none", ""])
 HTTP = st.fixed_dictionaries(
@@ -88,6 +93,37 @@ def test_the_sidecar_joins_by_what_it_is_given(rules: Rules, tmp_path: Path) -> 
     assert (settings.join.workload, settings.redirect_by, settings.drain_seconds) == ("data/default", "init", 57)
     assert settings.app_probes
     assert container(pod, "picket-sidecar").get("args") is None
+
+
+@pytest.mark.parametrize(
+    ("api", "volume"),
+    [
+        (WorkloadApi("spire-agent.sock", csi_driver="csi.spiffe.io"), {"csi": {"driver": "csi.spiffe.io", "readOnly": True}}),
+        (WorkloadApi("agent.sock", host_path="/run/spire", hint="mesh"), {"hostPath": {"path": "/run/spire", "type": "Directory"}}),
+    ],
+    ids=["csi", "hostPath"],
+)
+@pytest.mark.parametrize("rules", [RULES, LEGACY], ids=["native", "legacy"])
+def test_the_sidecar_joins_by_the_workload_api_where_identities_are_from_there(
+    rules: Rules, api: WorkloadApi, volume: dict[str, object]
+) -> None:
+    """Its socket is mounted, and no token is."""
+    rules = dataclasses.replace(rules, workload_api=api)
+    asked = creation("statefulset-tcp")
+    pod = patched(asked, rules)
+    for version in KUBERNETES:
+        kubernetes_validate.validate(pod, version, strict=True)
+    again = decide(dataclasses.replace(asked, pod=pod), rules)
+    assert isinstance(again, Injected)
+    assert again.patch == ()
+    given_to = {name: value for name, value in variables(pod).items() if isinstance(value, str)}
+    settings, warning = options.parse([], {**given_to, "PICKET_SIDECAR_INSTANCE": "postgres-0"})
+    assert warning == ""
+    assert settings.join.workload == "data/default"
+    assert settings.join.workload_api == WorkloadApiAddress(f"unix:{containers.IDENTITY}/{api.socket}", api.hint)
+    assert settings.join.token_file is None
+    (mounted,) = [each for each in pod["spec"]["volumes"] if each["name"] == containers.IDENTITY_VOLUME]
+    assert mounted == {"name": containers.IDENTITY_VOLUME, **volume}
 
 
 @given(st.dictionaries(st.sampled_from(list(KINDS)), PROBE, max_size=3))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.kubernetes.injection.document import MAX_FILE_BYTES, load_rules, parse_rules
-from controlplane.kubernetes.injection.rules import DEFAULT_RESOURCES, Rules, RulesError
+from controlplane.kubernetes.injection.rules import DEFAULT_RESOURCES, Rules, RulesError, WorkloadApi
 
 WHOLE = b"""
 image: registry.example.org/picket@sha256:0123456789abcdef
@@ -22,6 +22,7 @@ pullSecrets: [registry]
 exclusionsAllowed: [batch]
 environment: {PICKET_SIDECAR_CONCURRENCY: "2"}
 resources: {requests: {cpu: 50m}, limits: {memory: 512Mi}}
+workloadApi: {csiDriver: csi.spiffe.io, socket: spire-agent.sock, hint: mesh}
 """
 
 
@@ -35,6 +36,7 @@ def test_every_key_is_read() -> None:
     assert rules.exclusions_allowed == {"batch"}
     assert rules.environment == {"PICKET_SIDECAR_CONCURRENCY": "2"}
     assert (rules.resources.requests, rules.resources.limits) == ({"cpu": "50m"}, {"memory": "512Mi"})
+    assert rules.workload_api == WorkloadApi("spire-agent.sock", csi_driver="csi.spiffe.io", hint="mesh")
 
 
 def test_little_has_to_be_said() -> None:
@@ -55,6 +57,18 @@ def test_little_has_to_be_said() -> None:
         (b"{image: 'a b', ownNamespace: p}", "image"),
         (b"{image: picket, ownNamespace: p, pullPolicy: Sometimes}", "pullPolicy"),
         (b"{image: picket, ownNamespace: p, environment: {'a b': c}}", "environment"),
+        (b"{image: picket, ownNamespace: p, workloadApi: {csiDriver: csi.spiffe.io}}", "socket"),
+        (b"{image: picket, ownNamespace: p, workloadApi: {socket: a/b, csiDriver: csi.spiffe.io}}", "workloadApi.socket"),
+        (b"{image: picket, ownNamespace: p, workloadApi: {socket: .., csiDriver: csi.spiffe.io}}", "workloadApi.socket"),
+        (b"{image: picket, ownNamespace: p, workloadApi: {socket: s}}", "one of csiDriver and hostPath"),
+        (
+            b"{image: picket, ownNamespace: p, workloadApi: {socket: s, csiDriver: c, hostPath: /run}}",
+            "one of csiDriver and hostPath",
+        ),
+        (b"{image: picket, ownNamespace: p, workloadApi: {socket: s, csiDriver: 'a b'}}", "workloadApi.csiDriver"),
+        (b"{image: picket, ownNamespace: p, workloadApi: {socket: s, hostPath: /run/../etc}}", "workloadApi.hostPath"),
+        (b"{image: picket, ownNamespace: p, workloadApi: {socket: s, hostPath: run}}", "workloadApi.hostPath"),
+        (b'{image: picket, ownNamespace: p, workloadApi: {socket: s, hostPath: /run, hint: "a\\n"}}', "workloadApi.hint"),
         (b"#" * (MAX_FILE_BYTES + 1), "larger"),
     ],
 )
