@@ -10,9 +10,12 @@ WORKERS ?= 2
 # Where `make kubernetes` keeps what it builds; where that is, the tests use it.
 KUBERNETES ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/picket/kubernetes
 export KUBEBUILDER_ASSETS ?= $(wildcard $(KUBERNETES))
+# The same of `make spire`.
+SPIRE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/picket/spire
+export PICKET_TEST_SPIRE ?= $(wildcard $(SPIRE))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit e2e kubernetes pictures bench lint format lock lock-image protos clean
+.PHONY: help setup demo test unit e2e kubernetes spire pictures bench lint format lock lock-image protos clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +45,9 @@ kubernetes: ## Build a real Kubernetes for tests/cluster, once, by Go (10 minute
 	@.ci/debian-packages buildah:buildah debootstrap:debootstrap wget:wget runc:runc conntrack:conntrack \
 	  containernetworking-plugins:/usr/lib/cni/ptp
 	@tests/cluster/programs/build "$(KUBERNETES)"
+
+spire: ## Build SPIRE's server and agent for tests/spire, once, by Go (10 minutes)
+	@tests/spire/programs/build "$(SPIRE)"
 
 pictures: $(READY) ## Take the README's pictures of the console anew, by a run of the browser tests
 	@.ci/debian-packages chromium:chromium

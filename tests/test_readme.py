@@ -32,7 +32,10 @@ def test_every_command_that_it_names_exists() -> None:
 
 def test_links_lead_somewhere() -> None:
     for target in re.findall(r"\]\((?!https?:)([^)]+)\)", README.read_text()):
-        assert (README.parent / target).exists(), target
+        file, _, heading = target.partition("#")
+        assert (README.parent / file).exists(), target
+        headings = re.findall(r"^#+ (.+)$", (README.parent / file).read_text(), re.MULTILINE) if heading else []
+        assert not heading or heading in {each.lower().replace(" ", "-") for each in headings}, target
     for picture in re.findall(r'(?:src|srcset)="([^"]+)"', README.read_text()):
         assert (README.parent / picture).exists(), picture
 

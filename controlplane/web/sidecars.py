@@ -15,6 +15,7 @@ from controlplane.api.authority import authority
 from controlplane.api.reading import read_query
 from controlplane.api.schemas import Sidecar
 from controlplane.web.guard import Console
+from controlplane.workflow.revisions import Refused
 
 PAGE = 200
 #: What people look for, by the word in the address.
@@ -51,11 +52,11 @@ def blueprint(console: Console) -> flask.Blueprint:
         shown = matching[:PAGE]
         given = {name: value for name, value in flask.request.args.items() if value and name != "after"}
         after = f"{shown[-1].workload} {shown[-1].instance}" if len(matching) > PAGE else None
-        gaps = console.api.gaps()
+        gaps, rotated = console.api.gaps(), console.api.authority()
         return flask.render_template(
             "sidecars.html", query=query, sidecars=shown, counts=counts, states=STATES, total=len(everybody), given=given,
             after=after, revision=console.api.publisher.policy.revision, gaps=gaps, owned=gaps.by_owner(), listed=PAGE,
-            authority=authority(console.api.authority()),
+            authority=None if isinstance(rotated, Refused) else authority(rotated),
         )  # fmt: skip
 
     return routes

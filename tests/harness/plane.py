@@ -35,7 +35,7 @@ from controlplane.workflow.agreement import Agreement
 from controlplane.workflow.publish import Publisher
 from controlplane.workflow.retention import Keep
 from controlplane.workflow.review import Review
-from controlplane.workflow.revisions import Done, Refused
+from controlplane.workflow.revisions import Done, Refused, Why
 from controlplane.workflow.rotation import Rotated, Rotation
 from controlplane.xds.compile import Compiler
 from controlplane.xds.tls import Trust
@@ -72,6 +72,7 @@ class Plane:
     keep: Keep = field(default_factory=Keep)
     gaps: Gaps = field(default_factory=Gaps)
     objects: tuple[Standing, ...] = ()
+    delegated: bool = False
     tokens: list[tuple[str, int, str]] = field(default_factory=list)
     accounts: Accounts = field(init=False)
     _sequence: int = 0
@@ -141,8 +142,8 @@ class Plane:
         """Have the next authority be prepared."""
         assert isinstance(self._rotate(Step.PREPARE, "alice", "", now=False), Rotated)
 
-    def _authority(self) -> Rotated:
-        return self.rotation.state()
+    def _authority(self) -> Rotated | Refused:
+        return Refused("the mesh has no authority of its own", Why.MISSING) if self.delegated else self.rotation.state()
 
     def _rotate(self, step: Step, actor: str, reason: str, *, now: bool) -> Rotated | Refused:
         return asyncio.run(self.rotation.take(step, actor, reason, now=now))

@@ -18,6 +18,7 @@ from controlplane.identity.directory import AuthorityDirectory
 from controlplane.kubernetes.names import TRUST_BUNDLE, TRUST_BUNDLE_KEY
 from controlplane.plane import ControlPlane
 from controlplane.policy.roles import Role
+from controlplane.rotating import Rotating
 from controlplane.settings import build_settings
 from controlplane.store.sql import open_store
 from sidecar import health
@@ -40,7 +41,7 @@ def metrics(tmp_path: Path) -> Mapping[str, frozenset[str]]:
         async def registered() -> None:
             """Within a loop: gRPC's servers belong to one."""
             settings, kept = build_settings(data=tmp_path, topology=topology), await custody.load()
-            registry = ControlPlane(settings, store, custody, kept)._metrics.registry
+            registry = ControlPlane(settings, store, Rotating(settings, store, custody, kept))._metrics.registry
             collectors: Mapping[Any, list[str]] = registry._collector_to_names
             for collector, names in collectors.items():
                 labels = frozenset(collector._labelnames)

@@ -51,6 +51,14 @@ def test_very_many_come_page_by_page(plane: Plane, browser: FlaskClient) -> None
     assert f"cart-{PAGE:04}" in shown(browser, f"/sidecars?after=shop/cart+cart-{PAGE - 1:04}")
 
 
+def test_where_the_mesh_has_no_authority_of_its_own_none_is_told_of(plane: Plane, browser: FlaskClient) -> None:
+    plane.delegated = True
+    plane.sidecar(FINE)
+    page = shown(browser, "/sidecars")
+    assert "cart-0" in page
+    assert "authority" not in page
+
+
 def test_a_rotation_of_the_authority_is_told_while_it_is_under_way(plane: Plane, browser: FlaskClient) -> None:
     assert "being rotated" not in shown(browser, "/sidecars")
     plane.sidecar(replace(FINE, bundle="of before"))
