@@ -37,7 +37,7 @@ class Position(msgspec.Struct, array_like=True, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Whole lines, and how many are missing before them: too long, cut off, or in a file that went away."""
+    """Whole lines, and how many are missing before them: too long, cut off, or in a file that went away or cannot be read."""
 
     lines: bytes = b""
     lost: int = 0
@@ -57,6 +57,7 @@ class LogFile:
         self._offset = 0
         self._is_skipping = False  # within a line that is too long
         self._refused = ""
+        self._unread = 0  # refusals that are not told as a loss yet
 
     @property
     def position(self) -> Position | None:
@@ -101,6 +102,11 @@ class LogFile:
         Raises:
             OSError: the file cannot be read.
         """
+        chunk = self._read()
+        unread, self._unread = self._unread, 0
+        return Chunk(chunk.lines, chunk.lost + unread) if unread else chunk
+
+    def _read(self) -> Chunk:
         if self._handle is None:
             return self._begin()
         if data := self._next():
@@ -192,15 +198,17 @@ class LogFile:
             self._refuse(path, error.strerror or "cannot be opened")
             return None
         if stat.S_ISREG(os.fstat(handle).st_mode):
+            self._refused = ""
             return handle
         os.close(handle)
         self._refuse(path, "not a plain file")
         return None
 
     def _refuse(self, path: Path, reason: str) -> None:
-        """Say it once, not at every look."""
+        """Say it once, not at every look; what is written there meanwhile is lost."""
         if self._refused != (said := f"{path}: {reason}"):
             self._refused = said
+            self._unread += 1
             _log.error("access log is not read file=%s reason=%r", path, reason)
 
 

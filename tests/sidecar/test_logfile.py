@@ -238,5 +238,25 @@ def test_what_is_no_plain_file_is_not_opened(path: Path, kind: str) -> None:
     else:
         path.mkdir()
     log = LogFile(path)
+    assert drain(log) == ([], 1), "what Envoy writes there nobody reads: that is no quiet log"
     assert drain(log) == ([], 0)
     assert log.position is None
+    path.rmdir() if kind == "directory" else path.unlink()
+    write(path, "one")
+    assert drain(log) == (["one"], 0)
+
+
+def test_a_file_that_is_replaced_by_what_is_no_plain_file_is_counted_as_a_loss(path: Path) -> None:
+    """Once for each time; what was written before is read."""
+    log = LogFile(path)
+    write(path, "one")
+    assert drain(log) == (["one"], 0)
+    write(path, "two")
+    for number, left in enumerate((["two"], [])):
+        path.rename(path.with_name(f"older{number}"))
+        path.symlink_to("/etc/passwd")
+        assert drain(log) == (left, 1)
+        assert drain(log) == ([], 0)
+        path.unlink()
+        write(path, "three")
+        assert drain(log) == (["three"], 0)
