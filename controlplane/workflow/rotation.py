@@ -7,6 +7,7 @@ a step that was not written down first: a crash leaves the step before, or this 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -200,7 +201,10 @@ class Rotation:
         generations = self._kept.generations
         if generations.next_step is Step.PREPARE:
             return Seen()
-        bundle, now_ms = fingerprint(generations.bundle_pem), self._clock().timestamp() * 1000
+        bundle, now = fingerprint(generations.bundle_pem), self._clock()
+        # Of one that is away only its word is known of when its certificate ends: it counts for no longer than one can last.
+        until = max((old.signed_until for old in generations.old), default=now)
+        now_ms = now.timestamp() * 1000 if now < until else math.inf
         rows = self._store.sidecars()
         connected = [row for row in rows if row.connected]
         issuers = Counter(

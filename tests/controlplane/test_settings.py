@@ -121,3 +121,25 @@ def test_a_wrong_value_names_its_option(option: str, value: object) -> None:
 )
 def test_every_interface_is_dialled_by_name(address: str, names: list[str], dialled: str) -> None:
     assert advertised(address, names) == dialled
+
+
+def test_the_authoritys_rotation_has_time_for_all_of_it() -> None:
+    rotation = build_settings(data="d", topology="t", ca_lifetime_days=30, ca_rotate_days=3, ca_overlap_hours=12).rotation
+    assert (rotation.lifetime.days, rotation.lead.days, rotation.overlap.total_seconds()) == (30, 3, 12 * 3600)
+    assert not build_settings(data="d", topology="t", ca_rotate_days=0).rotation.lead
+
+
+@pytest.mark.parametrize(
+    ("wrong", "option"),
+    [
+        ({"ca_lifetime_days": 0}, "--ca-lifetime-days"),
+        ({"ca_lifetime_days": 90}, "--ca-rotate-days"),
+        ({"ca_rotate_days": -1}, "--ca-rotate-days"),
+        ({"ca_rotate_days": 1}, "--ca-rotate-days"),
+        ({"ca_overlap_hours": -1}, "--ca-overlap-hours"),
+        ({"ca_directory": "ca", "kubernetes": True, "kubernetes_ca_secret": "ca"}, "--ca-directory"),
+    ],
+)
+def test_a_rotation_that_cannot_work_is_told(wrong: dict[str, Any], option: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{option}: "):
+        build_settings(**({"data": "d", "topology": "t"} | wrong))

@@ -13,6 +13,7 @@ from sidecar.certifier import GrpcCertifier
 from sidecar.issuing import Issued, Refused, Unreachable, new_key
 from tests.harness.directories import short_directory
 from tests.harness.mesh import CART, TRUST_DOMAIN, Mesh, running_mesh
+from tests.sidecar.joins import write_join
 from tests.sidecar.uplinks import identity_of, join_of, opened_store
 
 
@@ -84,3 +85,17 @@ async def test_another_authoritys_certificate_renews_nothing(mesh: Mesh, directo
         identity.not_before_seconds, identity.not_after_seconds,
     )  # fmt: skip
     assert isinstance(await GrpcCertifier(join_of(mesh)).renew(forged, csr), Unreachable | Refused)
+
+
+async def test_a_join_file_that_a_person_replaced_brings_the_roots_of_now(mesh: Mesh, directory: Path, csr: bytes) -> None:
+    """The one from before the authority was rotated trusts nobody that signs now."""
+    stranger, file = load_or_create(directory / "stranger", TRUST_DOMAIN), directory / "join.json"
+    old = join_of(mesh, bundle_pem=stranger.bundle_pem.decode())
+    write_join(file, bundle_pem=old.bundle_pem)
+    certifier = GrpcCertifier(old, file)
+    token = mesh.admission.new_token(CART, 0, "test")
+    assert isinstance(await certifier.enroll(token, csr), Unreachable)
+    write_join(file, bundle_pem=mesh.authority.bundle_pem.decode())
+    assert isinstance(await certifier.enroll(token, csr), Issued)
+    file.write_text("{")
+    assert isinstance(await certifier.enroll(token, csr), Unreachable)

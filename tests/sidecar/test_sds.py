@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from envoy.config.core.v3.base_pb2 import DataSource
-from envoy.extensions.transport_sockets.tls.v3.common_pb2 import TlsCertificate
+from envoy.extensions.transport_sockets.tls.v3.common_pb2 import CertificateValidationContext, SubjectAltNameMatcher, TlsCertificate
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from google.protobuf.any_pb2 import Any
+from google.protobuf.wrappers_pb2 import UInt32Value
 from hypothesis import given
 from hypothesis import strategies as st
 
 from protos.picket.v1.xds_pb2 import DeltaDiscoveryRequest as Request
-from sidecar.sds import IDENTITY, SECRET_TYPE, SecretStream, identity_secret
+from protos.picket.v1.xds_pb2 import Resource
+from sidecar.sds import IDENTITY, SECRET_TYPE, SecretStream, identity_secret, roots_of
 
 
 @given(st.binary(max_size=40_000), st.binary(max_size=300))
@@ -76,3 +78,26 @@ def test_a_nack_is_remembered_until_the_next_ack() -> None:
     (again,) = stream.on_identity("2", b"other")
     stream.on_request(Request(type_url=SECRET_TYPE, response_nonce=again.nonce))
     assert stream.refused == ""
+
+
+@given(st.text(alphabet=st.characters(max_codepoint=127)), st.lists(st.text(max_size=40), max_size=5))
+def test_the_roots_in_a_secret_are_those_that_envoy_reads(roots: str, names: list[str]) -> None:
+    """Whatever else is in it: the names of peers, and what later versions add."""
+    context = CertificateValidationContext(
+        trusted_ca=DataSource(inline_bytes=roots.encode()), max_verify_depth=UInt32Value(value=3)
+    )
+    for name in names:
+        entry = context.match_typed_subject_alt_names.add(san_type=SubjectAltNameMatcher.URI)
+        entry.matcher.exact = name
+    secret = Secret(name="roots", validation_context=context)
+    packed = Any()
+    packed.Pack(secret)
+    assert roots_of(Resource(name="roots", version="1", resource=packed.SerializeToString()).SerializeToString()) == roots
+
+
+@given(st.binary(max_size=300))
+def test_bytes_that_are_no_secret_hold_no_roots(body: bytes) -> None:
+    assert isinstance(roots_of(body), str)
+    assert isinstance(roots_of(Resource(resource=body).SerializeToString()), str)
+    own = Any(type_url=SECRET_TYPE, value=identity_secret(b"chain", b"key"))
+    assert roots_of(Resource(resource=own.SerializeToString()).SerializeToString()) == ""

@@ -72,3 +72,16 @@ async def test_all_are_looked_at_again_after_a_while(api: KubernetesApi, monkeyp
         await until(lambda: held(api, "shop") is not None)
         running.cancel()
         await asyncio.wait({running})
+
+
+async def test_other_roots_are_written_at_once(api: KubernetesApi) -> None:
+    roots = [b"old"]
+    async with Client(api.config()) as client:
+        kept = TrustBundles(client, lambda: roots[-1])
+        running = asyncio.create_task(kept.run())
+        kept.want(["shop"])
+        await until(lambda: held(api, "shop") == {"bundle.pem": "old"})
+        roots.append(b"new, old")
+        kept.changed()
+        await until(lambda: held(api, "shop") == {"bundle.pem": "new, old"})
+        running.cancel()

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 import pytest
 
+from controlplane.identity.generations import fingerprint
 from controlplane.identity.spiffe import WorkloadId
 from controlplane.policy.documents import dump_policy
 from controlplane.policy.revise import revise, rule_sets
@@ -13,6 +14,7 @@ from controlplane.policy.rules import AddressSource, HttpMatch, Mode, Policy, Ru
 from controlplane.store.sql import SqlStore
 from controlplane.topology.model import Kind, ServiceName
 from controlplane.workflow.publish import Change, CompileError, Publisher, load_active_policy, with_approved_hosts
+from controlplane.xds import types
 from controlplane.xds.compile import Compiler
 from controlplane.xds.tls import Trust
 from tests.harness.mesh import CART, DB, NOW_MS, TOPOLOGY, TRUST_DOMAIN, WEB
@@ -124,3 +126,20 @@ def test_a_mistake_of_the_compiler_is_wrapped(publisher: Publisher, monkeypatch:
     with pytest.raises(CompileError, match="revision 0") as raised:
         publisher.snapshot(WEB)
     assert isinstance(raised.value.__cause__, KeyError)
+
+
+def test_other_roots_change_secrets_alone_and_everybody_is_told(
+    store: SqlStore, publisher: Publisher, changes: list[Change]
+) -> None:
+    """No listener and no cluster is built differently: nothing drains, and open connections stay."""
+    publish(store, publisher, {CART_NAME: [Rule(WEB, 7070)]})
+    before = publisher.snapshot(CART)
+    publisher.trust(b"new roots")
+    after = publisher.snapshot(CART)
+    assert before is not None
+    assert after is not None
+    assert changes[-1].everyone
+    assert after.bundle == fingerprint(b"new roots") != before.bundle
+    differing = {kind for kind, found in after.sharing(before).resources.items() if found is not before.of_type(kind)}
+    assert differing == {types.SECRET}
+    assert all(b"new roots" in secret.delta_bytes for secret in after.of_type(types.SECRET).values())

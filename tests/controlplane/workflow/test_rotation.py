@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -144,6 +144,8 @@ async def test_a_sidecar_that_is_away_with_a_certificate_that_is_valid_is_not_fo
     with store.transaction() as transaction:
         transaction.save_sidecars([row])
     assert isinstance(await plane.rotation.take(Step.RETIRE, "alice", "", now=False), Refused)
+    with store.transaction() as transaction:
+        transaction.save_sidecars([replace(row, certificate_not_after_ms=until_ms * 2)])  # whatever it says of itself
     clock.now += 2 * HOUR
     assert isinstance(await plane.rotation.take(Step.RETIRE, "alice", "", now=False), Rotated)
 

@@ -208,3 +208,22 @@ async def test_who_is_forgotten_while_the_database_is_away_is_not_written_any_mo
     monkeypatch.setattr(states, "_write", forgetting)
     await states.flush()
     await states.flush()
+
+
+async def test_the_roots_that_a_sidecar_took_and_who_signed_for_it(states: SidecarStates, store: SqlStore) -> None:
+    """Roots count with the whole snapshot, or when it runs already what other roots ask for."""
+    states.connected(*CART, "v1", "key-1")
+    assert states.lagging("old") == 1
+    states.acked(*CART, "sds", "v1", 1, settled=False, bundle="old")
+    assert states.lagging("old") == 1
+    states.acked(*CART, "lds", "v1", 1, settled=True, bundle="old")
+    assert (states.lagging("old"), states.lagging("new")) == (0, 1)
+    stored = await row(states, store)
+    assert (stored.bundle, stored.issuer) == ("old", "key-1")
+    states.runs(*CART, "v1", 1, "new")
+    states.connected(*CART, "v1", "key-2")
+    stored = await row(states, store)
+    assert (stored.bundle, stored.issuer, states.lagging("new")) == ("new", "key-2", 0)
+    states.disconnected(*CART)
+    states.disconnected(*CART)
+    assert states.lagging("other") == 0
