@@ -38,8 +38,8 @@ class PolicyObject(msgspec.Struct, frozen=True):
     """A TrafficPolicy object of the cluster, ``namespace/name``; ``own`` ones were written by Picket from what is approved.
 
     ``state`` is in-force, differs (something else was approved since it was applied), refused, conflict (somebody else changed
-    what Picket had written, or it cannot be written) or waiting; ``reason`` says why and what to do. ``revision`` is the one that
-    it was applied or written by, 0 for none.
+    what Picket had written, or it cannot be written), unkept (nobody looks after it here) or waiting; ``reason`` says why and what
+    to do. ``revision`` is the one that it was applied or written by, 0 for none.
     """
 
     object: str

@@ -8,7 +8,7 @@ from controlplane.cli.connection import Session, connected
 from controlplane.cli.output import cell, console, plural, short, show_json
 
 #: How each state is told on a terminal, and whether somebody has to look.
-_STYLES = {"in-force": "", "waiting": "", "differs": "yellow", "refused": "red", "conflict": "red"}
+_STYLES = {"in-force": "", "waiting": "", "differs": "yellow", "unkept": "yellow", "refused": "red", "conflict": "red"}
 
 
 @click.command("objects", short_help="Show how TrafficPolicy objects stand.")

@@ -39,6 +39,7 @@ class Cluster:
         self._bundles = TrustBundles(self._client, bundle_pem)
         self._objects = PolicyObjects(self._client)
         self._approvals: Approvals | None = None
+        self._applied = False
 
     async def keep_trust(self, configuration: str) -> None:
         """Have the API server trust the webhook, until cancelled."""
@@ -55,6 +56,7 @@ class Cluster:
 
         Without one of them that is left.
         """
+        self._applied = review is not None
         async with asyncio.TaskGroup() as group:
             group.create_task(self._objects.run())
             if review is not None:
@@ -69,8 +71,9 @@ class Cluster:
 
     def standings(self) -> tuple[Standing, ...]:
         """How each TrafficPolicy object stands."""
+        standings = self._objects.standings(applied=self._applied, written=self._approvals is not None)
         lacking = () if self._approvals is None else self._approvals.lacking
-        found = {standing.object: standing for standing in (*self._objects.standings(), *lacking)}
+        found = {standing.object: standing for standing in (*standings, *lacking)}
         return tuple(found[key] for key in sorted(found))
 
     async def run(self) -> None:

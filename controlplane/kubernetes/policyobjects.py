@@ -15,6 +15,11 @@ from controlplane.policy.traffic_policy import TrafficPolicy
 LOOK_SECONDS = 15.0
 #: Changes come in flocks.
 GATHER_SECONDS = 0.1
+#: Why nobody looks after an object, by whether it is Picket's own.
+_UNKEPT = {
+    True: "it is left from when approvals were written here (--kubernetes-approvals): delete it",
+    False: "objects are not put into force here (--kubernetes-policies)",
+}
 
 
 class PolicyObjects:
@@ -64,10 +69,15 @@ class PolicyObjects:
             read = self._read[key] = (uid, generation, item.document())
         return read[2]
 
-    def standings(self) -> Iterator[Standing]:
-        """Each object by what its status says, in the order of their names."""
+    def standings(self, *, applied: bool, written: bool) -> Iterator[Standing]:
+        """Each object by what its status says, in the order of their names.
+
+        Whether objects are put into force here, and whether Picket's own are kept: what nobody looks after says nothing by its
+        status.
+        """
         for key, item in sorted(self.objects.items()):
-            state, reason = _state(item)
+            looked_after = written if item.is_own else applied
+            state, reason = _state(item) if looked_after else (State.UNKEPT, _UNKEPT[item.is_own])
             yield Standing(key, item.service, item.is_own, state, item.status.revision, reason)
 
 

@@ -13,6 +13,7 @@ class State(enum.StrEnum):
     DIFFERS = "differs"  # it was put into force, and something else was approved since
     REFUSED = "refused"  # it does not read, or what it asks for cannot be
     CONFLICT = "conflict"  # it is Picket's, and somebody else changed it, or it cannot be written
+    UNKEPT = "unkept"  # nobody looks after it here
     WAITING = "waiting"
 
 

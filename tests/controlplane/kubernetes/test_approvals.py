@@ -71,7 +71,7 @@ class Writer:
 
     def states(self) -> dict[str, State]:
         """How the objects stand."""
-        return {one.object: one.state for one in (*self.held.standings(), *self.approvals.lacking)}
+        return {one.object: one.state for one in (*self.held.standings(applied=True, written=True), *self.approvals.lacking)}
 
 
 @pytest.fixture
@@ -210,7 +210,7 @@ async def test_what_somebody_else_changed_stays_and_shows_it(
     await writer.look()
     assert held(api)["spec"] == theirs
     assert told(api) == CONFLICT
-    (standing,) = writer.held.standings()
+    (standing,) = writer.held.standings(applied=True, written=True)
     assert (standing.state, standing.needs_a_look) == (State.CONFLICT, True)
     assert manager in standing.reason
     assert "delete the object" in standing.reason
@@ -344,6 +344,18 @@ async def test_two_control_planes_write_once_and_one_that_is_behind_writes_nothi
         behind = now
         await other.look()
     assert (api.objects[PLURAL], other.lacking) == (before, ())
+
+
+async def test_what_nobody_looks_after_does_not_look_as_if_it_were_kept(api: KubernetesApi, plane: Plane, writer: Writer) -> None:
+    """Where approvals were written once, or objects are not put into force."""
+    approve(plane, document())
+    await writer.look()
+    api.edit(PLURAL, "pay", {"spec": {"rules": []}}, "shop", "kubectl-create")
+    await writer.heard()
+    found = {one.object: (one.state, one.reason) for one in writer.held.standings(applied=False, written=False)}
+    assert {state for state, _ in found.values()} == {State.UNKEPT}
+    assert "delete it" in found["shop/cart"][1]
+    assert "--kubernetes-policies" in found["shop/pay"][1]
 
 
 async def test_what_cannot_be_written_is_shown_and_tried_again(api: KubernetesApi, plane: Plane, writer: Writer) -> None:
