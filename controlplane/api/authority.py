@@ -58,6 +58,7 @@ def authority(found: Rotated) -> Authority:
         connected=found.seen.connected,
         outdated=found.seen.outdated,
         showing=found.seen.showing(generations),
+        late=list(found.seen.late),
         keeper=found.keeper,
     )
 

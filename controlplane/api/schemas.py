@@ -268,7 +268,8 @@ class Authority(msgspec.Struct, frozen=True):
 
     ``next_step`` is taken at ``next_ms`` at the latest, where that is known, and waits for what ``waits_for`` says (empty: it is
     due). While it rotates, ``outdated`` of ``connected`` sidecars have not taken these roots yet, and ``showing`` sidecars have a
-    certificate that only the oldest root makes valid. ``keeper`` is who else rotates it, such as cert-manager.
+    certificate that only the oldest root makes valid; ``late`` are the first of those that the next step waits for, as "WORKLOAD
+    INSTANCE". ``keeper`` is who else rotates it, such as cert-manager.
     """
 
     rotating: bool
@@ -279,6 +280,7 @@ class Authority(msgspec.Struct, frozen=True):
     connected: int
     outdated: int
     showing: int
+    late: list[str]
     keeper: str
 
 

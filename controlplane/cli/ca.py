@@ -65,6 +65,8 @@ def _show(found: dict[str, Any]) -> None:
     out.print(cell(_next(found)))
     if found["rotating"]:
         out.print(cell(f"{found['outdated']} of {plural(found['connected'], 'connected sidecar')} lack a root of these"))
+    for name in found["late"]:
+        out.print(cell(f"it waits for {name}"))
 
 
 def _about(root: dict[str, Any]) -> str:

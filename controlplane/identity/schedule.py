@@ -32,11 +32,13 @@ class Seen:
     """What is known of sidecars: how many are connected, how many of those lack the roots of now, and who signed for them.
 
     ``issuers`` counts sidecars, connected or with a certificate that is still valid, by the name of the key that signed it.
+    ``late`` names the first of those that the next step waits for.
     """
 
     connected: int = 0
     outdated: int = 0
     issuers: Mapping[str, int] = field(default_factory=dict)
+    late: tuple[str, ...] = ()
 
     def showing(self, generations: Generations) -> int:
         """How many show a certificate of the root that is retired next."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 import structlog
@@ -43,6 +44,11 @@ class CaBundle:
         self._client = client
         self._path = f"{PATH}/{configuration}"
         self._bundle_pem = bundle_pem
+        self._changed = asyncio.Event()
+
+    def changed(self) -> None:
+        """There are other roots: they are there before somebody signs who is only trusted by them."""
+        self._changed.set()
 
     async def keep(self) -> bool:
         """Put it in where it is not. Says whether it was not.
@@ -64,9 +70,12 @@ class CaBundle:
     async def run(self) -> None:
         """Look again and again, until cancelled."""
         while True:
+            self._changed.clear()
             try:
                 if await self.keep():
                     _log.info("webhook trusted", configuration=self._path.rpartition("/")[2])
             except KubernetesError as error:
                 _log.warning("webhook not looked after", error=str(error))
-            await asyncio.sleep(LOOK_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._changed.wait()

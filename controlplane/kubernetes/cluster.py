@@ -37,17 +37,21 @@ class Cluster:
         self._declare = declare
         self._bundle_pem = bundle_pem
         self._bundles = TrustBundles(self._client, bundle_pem)
+        self._webhook: CaBundle | None = None
         self._objects = PolicyObjects(self._client)
         self._approvals: Approvals | None = None
         self._applied = False
 
     async def keep_trust(self, configuration: str) -> None:
         """Have the API server trust the webhook, until cancelled."""
-        await CaBundle(self._client, configuration, self._bundle_pem).run()
+        self._webhook = CaBundle(self._client, configuration, self._bundle_pem)
+        await self._webhook.run()
 
     def trust_changed(self) -> None:
         """Have the roots that are kept in the cluster looked at now."""
         self._bundles.changed()
+        if self._webhook is not None:
+            self._webhook.changed()
 
     async def follow_policies(
         self, review: Review | None, in_force: Callable[[], Policy], approved: ApprovedDocuments | None

@@ -36,6 +36,8 @@ from controlplane.workflow.revisions import Refused, Why, as_json
 #: Less than `identity.generations.NOTICE`: within that each control plane has seen a step.
 LOOK_SECONDS = 10.0
 MAX_REASON_CHARACTERS = 500
+#: Of sidecars that a step waits for, so many are named.
+MAX_NAMED = 20
 _PICKET = "picket"
 _log = structlog.get_logger("picket.authority")
 
@@ -207,10 +209,15 @@ class Rotation:
         now_ms = now.timestamp() * 1000 if now < until else math.inf
         rows = self._store.sidecars()
         connected = [row for row in rows if row.connected]
-        issuers = Counter(
-            row.issuer for row in rows if row.issuer and (row.connected or (row.certificate_not_after_ms or 0) > now_ms)
-        )
-        return Seen(len(connected), sum(row.bundle != bundle for row in connected), issuers)
+        valid = [row for row in rows if row.issuer and (row.connected or (row.certificate_not_after_ms or 0) > now_ms)]
+        outdated = [row for row in connected if row.bundle != bundle]
+        if generations.next_step is Step.RETIRE:
+            oldest = key_id(generations.old[-1].certificate)
+            late = [row for row in valid if row.issuer == oldest]
+        else:
+            late = outdated
+        names = tuple(f"{row.workload} {row.instance}" for row in late[:MAX_NAMED])
+        return Seen(len(connected), len(outdated), Counter(row.issuer for row in valid), names)
 
 
 def _after(step: Step, generations: Generations, now: datetime, lifetime: timedelta) -> Generations | Impossible:

@@ -86,9 +86,9 @@ def named(mesh: Mesh, name: str) -> Placed:
     return mesh.plan.placed[ServiceName("default", name)]
 
 
-async def eventually(reached: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for what is going to happen."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
+async def eventually(reached: Callable[[], Awaitable[bool]], after_seconds: float = 0.0) -> None:
+    """Wait for what is going to happen, where it is meant to take a while ``after_seconds``."""
+    async with asyncio.timeout(after_seconds + PATIENCE_SECONDS):
         while not await reached():  # noqa: ASYNC110  # asked over the API and sockets, as users do
             await asyncio.sleep(POLL_SECONDS)
 

@@ -28,6 +28,7 @@ from controlplane.demo.services.tunnel import MESH_ALPN
 from controlplane.demo.tour import Tour
 from controlplane.identity.authority import CertificateAuthority, Svid, private_pem
 from controlplane.identity.spiffe import WorkloadId
+from sidecar.keeper import SPREAD_SECONDS
 from tests.e2e import meshes
 from tests.e2e.connections import connected
 from tests.e2e.meshes import NO_NAMESPACES, TOWN, eventually, learn, named, put_into, running
@@ -103,7 +104,7 @@ class Rotation:
                 return False
             return True
 
-        await eventually(allowed)
+        await eventually(allowed, SPREAD_SECONDS)
         return taken[0]
 
 
@@ -196,7 +197,7 @@ async def test_the_authority_is_replaced_under_traffic_and_nobody_notices(tmp_pa
             async def forgotten() -> bool:
                 return all(root_count(place) == 1 for place in mesh.plan.meshed)
 
-            await eventually(forgotten)
+            await eventually(forgotten, SPREAD_SECONDS)
             await calls.rounds_more(2)
             assert await redis.ping() == PONG
             assert await http.get("cart", markers.next()) == 200

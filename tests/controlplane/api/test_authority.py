@@ -46,7 +46,7 @@ def test_a_step_that_would_cut_a_sidecar_off_is_refused_unless_it_has_to_be(plan
     plane.sidecar(SidecarRow("shop/cart", "cart-0", connected=True, bundle="of before"))
     rotate(api)
     found = api.get("/api/v1/authority").get_json()
-    assert (found["outdated"], found["connected"]) == (1, 1)
+    assert (found["outdated"], found["connected"], found["late"]) == (1, 1, ["shop/cart cart-0"])
     assert "lack the new root" in found["waits_for"]
     status, problem = rotate(api, step="activate")
     assert (status, "lack the new root" in problem["detail"]) == (409, True)

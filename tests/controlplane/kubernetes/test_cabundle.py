@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Iterator
 
 import pytest
 
+from controlplane.kubernetes import cabundle
 from controlplane.kubernetes.cabundle import CaBundle
 from controlplane.kubernetes.client import Client, KubernetesError
 from tests.harness.kubeapi import Json, KubernetesApi, running_api
+from tests.harness.mesh import until
 
 NAME = "picket-injection"
 
@@ -53,6 +56,20 @@ async def test_the_bundle_is_put_in_and_kept(api: KubernetesApi) -> None:
     assert bundles(api) == ["second", "second"]
     held = api.objects["mutatingwebhookconfigurations"][f"/{NAME}"]
     assert [webhook["clientConfig"]["service"]["path"] for webhook in held["webhooks"]] == ["/inject", "/inject"]
+
+
+async def test_other_roots_are_there_at_once(api: KubernetesApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The API server is to trust the next authority before anything is signed by it."""
+    monkeypatch.setattr(cabundle, "LOOK_SECONDS", 3600.0)
+    roots = [b"old"]
+    async with Client(api.config()) as client:
+        bundle = CaBundle(client, NAME, lambda: roots[-1])
+        running = asyncio.create_task(bundle.run())
+        await until(lambda: bundles(api) == ["old", "old"])
+        roots.append(b"old, new")
+        bundle.changed()
+        await until(lambda: bundles(api) == ["old, new", "old, new"])
+        running.cancel()
 
 
 async def test_what_cannot_be_is_told(api: KubernetesApi) -> None:

@@ -144,6 +144,7 @@ async def test_a_sidecar_that_is_away_with_a_certificate_that_is_valid_is_not_fo
     with store.transaction() as transaction:
         transaction.save_sidecars([row])
     assert isinstance(await plane.rotation.take(Step.RETIRE, "alice", "", now=False), Refused)
+    assert plane.rotation.state().seen.late == ("shop/cart away",)
     with store.transaction() as transaction:
         transaction.save_sidecars([replace(row, certificate_not_after_ms=until_ms * 2)])  # whatever it says of itself
     clock.now += 2 * HOUR
