@@ -34,7 +34,7 @@ from sidecar.reporter import Reporter
 from sidecar.reports import Reports
 from sidecar.settings import PROXY_ID, Settings
 from sidecar.spool import Spool, SpoolError
-from sidecar.state import StateError, prepare
+from sidecar.state import StateError, come_to_an_end, prepare, was_cut_off
 from sidecar.uplink import Uplink
 
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ class Agent:
         redirected = settings.capture == "redirect"
         try:
             program = find_envoy(settings.envoy)
-            lock = prepare(paths, user)
+            cut_off = was_cut_off(paths)
+            self._lock = prepare(paths, user)
             self._spool = Spool.open(paths.spool, instance=settings.instance, owner=join.workload)
         except (EnvoyError, StateError, SpoolError) as error:
             raise StartError(str(error)) from error
@@ -103,12 +104,16 @@ class Agent:
             user=user,
             concurrency=settings.concurrency,
             binds_low_ports=user is not None and not redirected,
-            held=lock,
+            held=self._lock,
+            crashed=self._envoy_crashed,
         )
         self._reporter = Reporter(
             paths.access_log, self._spool, workload=join.workload, reopen=self._envoy.reopen_logs,
             failed_writes=self._envoy.failed_writes, interval_seconds=settings.report_interval_seconds,
         )  # fmt: skip
+        if cut_off:
+            _log.warning("this sidecar was killed, or its machine stopped: what Envoy had not written then is not reported")
+            self._reporter.cut_off()
         self._redirect: Redirect | None = None
         self._prepared: Prepared | None = None
         self._pod: Pod | None = None
@@ -224,6 +229,7 @@ class Agent:
         reporting.cancel()
         await asyncio.wait({reporting})
         await self._reporter.finish()
+        come_to_an_end(self._lock)
         if self._uplink.is_connected:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LAST_REPORTS_SECONDS):
@@ -253,6 +259,9 @@ class Agent:
             await asyncio.to_thread(self._redirect.remove)
         except CaptureError as error:
             _log.error("redirect not removed reason=%r", str(error))
+
+    def _envoy_crashed(self) -> None:
+        self._reporter.cut_off()
 
     def _accepted(self, type_url: str) -> None:
         """Envoy took something: it is to last. Where it took roots, the identity is to be of them, too."""

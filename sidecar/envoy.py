@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -71,8 +72,9 @@ class Envoy:
         concurrency: int,
         binds_low_ports: bool,
         held: int,
+        crashed: Callable[[], None],
     ) -> None:
-        """``user`` is whom it runs as; ``held`` a descriptor that stays open while it lives.
+        """``user`` is whom it runs as; ``held`` a descriptor that stays open while it lives; ``crashed`` hears of an end untold.
 
         The bootstrap holds nothing secret: it goes on the command line, because Envoy resolves the path of a file from the
         root, where its user may not go.
@@ -84,6 +86,7 @@ class Envoy:
         self._concurrency = concurrency
         self._binds_low_ports = binds_low_ports
         self._held = held
+        self._crashed = crashed
         self._child: process.Child | None = None
         self._stopping = asyncio.Event()
         self._admin = Admin(paths.admin_socket)
@@ -100,6 +103,7 @@ class Envoy:
                 reason = await self._live(output)
                 if self._stopping.is_set():
                     return
+                self._crashed()
                 if time.monotonic() - began > STABLE_SECONDS:
                     backoff.reset()
                 pause = backoff.next_seconds()

@@ -84,6 +84,10 @@ class Reporter:
         self._said_at = float("inf")
         self._asked_at = float("-inf")
 
+    def cut_off(self) -> None:
+        """Envoy ended before it could write what it had seen last, or the agent with it: how many lines that were nobody knows."""
+        self._window.lost += 1
+
     async def run(self) -> None:
         """Follow the log until cancelled; then call `finish` once Envoy has ended."""
         self._said_at = asyncio.get_running_loop().time()

@@ -40,6 +40,21 @@ def prepare(paths: StatePaths, envoy_user: tuple[int, int] | None) -> int:
     return lock
 
 
+def was_cut_off(paths: StatePaths) -> bool:
+    """Whether the agent that had the directory last did not come to its end: the lock still names it. Ask before `prepare`."""
+    try:
+        return bool(paths.lock.read_bytes())
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StateError(f"--state: {paths.lock}: {error.strerror}") from error
+
+
+def come_to_an_end(lock: int) -> None:
+    """Everything that this agent had to keep is kept: the lock names nobody any more, though it is held until Envoy has ended."""
+    os.ftruncate(lock, 0)
+
+
 def _check(directory: Path, owners: set[int], option: str) -> None:
     found = directory.lstat()
     if not stat.S_ISDIR(found.st_mode):

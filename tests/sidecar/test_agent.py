@@ -50,6 +50,10 @@ async def mesh(directory: Path, store: SqlStore) -> AsyncIterator[Mesh]:
         yield running
 
 
+def lost(mesh: Mesh) -> int:
+    return sum(report.lost for report, _ in mesh.heard.stored)
+
+
 def stored(mesh: Mesh) -> int:
     return sum(flow.count for report, _ in mesh.heard.stored for flow in report.flows)
 
@@ -205,6 +209,31 @@ async def test_an_envoy_that_crashes_is_started_again_and_the_application_goes_o
 
         async with asyncio.timeout(30):
             await back()
+
+
+@pytest.mark.parametrize("killed", ["agent", "envoy"])
+async def test_what_envoy_had_not_written_when_it_was_killed_is_told_as_lost(directory: Path, mesh: Mesh, killed: str) -> None:
+    """It writes several times a second, and an agent that is killed takes it along. Who ends as told has lost nothing."""
+    line = command(directory, write_join(directory, mesh), ["--report-interval-seconds", "0.2"], application())
+    async with running_sidecar(directory, line) as sidecar:
+        await sidecar.says("listening")
+        await get()
+        if killed == "agent":
+            await sidecar.end(signal.SIGKILL)
+        else:
+            os.kill(sidecar.pid_of("envoy"), signal.SIGKILL)
+            await sidecar.says("envoy started", times=2)
+            await until(lambda: lost(mesh) == 1)
+            await sidecar.end()
+    async with running_sidecar(directory, line) as sidecar:
+        await sidecar.says("listening")
+        await until(lambda: lost(mesh) == 1)
+        await sidecar.end()
+    async with running_sidecar(directory, line) as sidecar:
+        await sidecar.says("listening")
+        await get()
+        await until(lambda: stored(mesh) > 0)
+    assert lost(mesh) == 1
 
 
 async def test_a_certificate_is_renewed_under_an_open_connection(directory: Path, mesh: Mesh) -> None:

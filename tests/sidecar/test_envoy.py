@@ -34,9 +34,11 @@ def paths() -> Iterator[StatePaths]:
 
 
 @asynccontextmanager
-async def running(paths: StatePaths, program: str, document: bytes) -> AsyncIterator[Envoy]:
-    lock = prepare(paths, USER)
-    made = Envoy(program, paths, document, user=USER, concurrency=1, binds_low_ports=False, held=lock)
+async def running(paths: StatePaths, program: str, document: bytes, crashes: list[int] | None = None) -> AsyncIterator[Envoy]:
+    lock, crashes = prepare(paths, USER), [] if crashes is None else crashes
+    made = Envoy(
+        program, paths, document, user=USER, concurrency=1, binds_low_ports=False, held=lock, crashed=lambda: crashes.append(1)
+    )
     task = asyncio.create_task(made.run())
     try:
         yield made
@@ -160,19 +162,24 @@ async def test_it_is_not_ready_before_it_was_told_of_its_listeners(paths: StateP
 
 async def test_one_that_crashes_is_started_again_until_it_is_stopped(paths: StatePaths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(envoy, "_log", quiet := _Said())
-    async with running(paths, script(paths.root, "echo on fire; exit 9"), STATIC) as made:
+    crashes: list[int] = []
+    async with running(paths, script(paths.root, "echo on fire; exit 9"), STATIC, crashes) as made:
         await until(lambda: len(quiet.errors) >= 3)
         with pytest.raises(AdminError):
             await made.reopen_logs()
+    assert len(crashes) == len(quiet.errors)
     assert "code=9" in quiet.errors[0]
     assert "on fire" in quiet.errors[0]
 
 
 async def test_a_deaf_one_is_killed(paths: StatePaths) -> None:
-    async with running(paths, script(paths.root, "trap '' TERM; echo $$ > pid; while :; do sleep 60; done"), STATIC):
+    """That is no crash: it was told to end."""
+    crashes: list[int] = []
+    async with running(paths, script(paths.root, "trap '' TERM; echo $$ > pid; while :; do sleep 60; done"), STATIC, crashes):
         await until(lambda: text_of(paths.envoy / "pid").strip())
         pid = int(text_of(paths.envoy / "pid"))
     await until(lambda: has_ended(pid))
+    assert crashes == []
 
 
 async def test_its_words_do_not_fill_the_disk(paths: StatePaths, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from sidecar import state
 from sidecar.settings import PROXY_ID, StatePaths
-from sidecar.state import StateError, prepare
+from sidecar.state import StateError, come_to_an_end, prepare, was_cut_off
 
 ROOT = os.geteuid() == 0
 PROXY = (PROXY_ID, PROXY_ID) if ROOT else None
@@ -23,6 +23,17 @@ def test_it_is_made_for_the_agent_with_a_part_for_envoy(tmp_path: Path) -> None:
     assert paths.root.stat().st_uid == os.geteuid()
     assert paths.envoy.stat().st_uid == (PROXY_ID if ROOT else os.geteuid())
     os.close(prepare(paths, PROXY))
+
+
+def test_whoever_comes_after_one_that_was_killed_is_told(tmp_path: Path) -> None:
+    paths = StatePaths(tmp_path / "s")
+    assert not was_cut_off(paths), "nobody was here"
+    for ends_well in (False, True):
+        lock = prepare(paths, None)
+        if ends_well:
+            come_to_an_end(lock)
+        os.close(lock)
+        assert was_cut_off(paths) is not ends_well
 
 
 def test_a_second_agent_is_told_who_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
