@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from controlplane.cli.connection import Session, connected
-from controlplane.cli.output import cell, clock, console, plural, show_json, until
+from controlplane.cli.output import cell, clock, console, show_json, until
 
 #: As much of a key's name as people compare.
 _SHORT_ID = 16
@@ -63,8 +63,8 @@ def _show(found: dict[str, Any]) -> None:
         listing.add(root["id"][:_SHORT_ID], state, clock(root["since_ms"]), until(root["not_after_ms"]), _about(root))
     listing.show(out)
     out.print(cell(_next(found)))
-    if found["rotating"]:
-        out.print(cell(f"{found['outdated']} of {plural(found['connected'], 'connected sidecar')} lack a root of these"))
+    if found["outdated"]:
+        out.print(cell(f"connected sidecars that lack a root of these: {found['outdated']} of {found['connected']}"))
     for name in found["late"]:
         out.print(cell(f"it waits for {name}"))
 
@@ -81,5 +81,7 @@ def _next(found: dict[str, Any]) -> str:
         return f"{found['keeper']} rotates it"
     if not found["waits_for"]:
         return f"{step}, now"
-    latest = "" if found["next_ms"] is None else f", at {clock(found['next_ms'])} at the latest"
-    return f"{step}; {found['waits_for']}{latest}"
+    if found["next_ms"] is not None:
+        step += f", at {clock(found['next_ms'])}"
+        step += " at the latest" if found["next_step"] == "activate" else ""
+    return f"{step}; {found['waits_for']}"
