@@ -266,10 +266,10 @@ class Root(msgspec.Struct, frozen=True):
 class Authority(msgspec.Struct, frozen=True):
     """The mesh's certificate authority. ``rotating`` while it has more than one root.
 
-    ``next_step`` is taken at ``next_ms``, where that is known (*activate*: at the latest), and waits for what ``waits_for`` says (empty: it is
-    due). While it rotates, ``outdated`` of ``connected`` sidecars have not taken these roots yet, and ``showing`` sidecars have a
-    certificate that only the oldest root makes valid; ``late`` are the first of those that the next step waits for, as "WORKLOAD
-    INSTANCE". ``keeper`` is who else rotates it, such as cert-manager.
+    ``next_step`` is taken at ``next_ms``, where that is known (*activate*: at the latest), and waits for what ``waits_for`` says;
+    without that it is due. While it rotates, ``outdated`` of ``connected`` sidecars have not taken these roots yet, and ``showing``
+    sidecars have a certificate that only the oldest root makes valid; ``late`` are the first of those that the next step waits
+    for, as "WORKLOAD INSTANCE". ``keeper`` is who else rotates it, such as cert-manager.
     """
 
     rotating: bool
