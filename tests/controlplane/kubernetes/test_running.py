@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import sys
@@ -18,12 +19,14 @@ import grpc
 import pytest
 import yaml
 
+from controlplane.identity.authority import load_or_create
 from controlplane.identity.directory import AuthorityDirectory
 from controlplane.kubernetes import discovery
 from controlplane.kubernetes.topology import Found
 from controlplane.plane import ControlPlane, FailedError
 from controlplane.rotating import Rotating
 from controlplane.server.certificates import SERVICE
+from controlplane.server.listen import SERVER_NAME
 from controlplane.settings import build_settings
 from controlplane.store.sql import open_store
 from protos.picket.v1.certificates_pb2 import EnrollRequest, Svid
@@ -34,6 +37,7 @@ from tests.harness.directories import short_directory
 from tests.harness.kubeapi import BEARER, KubernetesApi, running_api
 from tests.harness.kubeobjects import endpoints, namespace, pod, service
 from tests.harness.mesh import new_key
+from tests.harness.workloadapi import serving, svid
 
 pytestmark = pytest.mark.e2e
 HTTP = {"name": "http", "port": 80, "targetPort": 8080}
@@ -90,9 +94,9 @@ async def launched(directory: Path, api: KubernetesApi, *arguments: str) -> Asyn
         await plane.ended()
 
 
-async def attested(plane: Running, said: str) -> Svid | grpc.StatusCode:
+async def attested(plane: Running, said: str, roots: bytes = b"") -> Svid | grpc.StatusCode:
     """What a service-account token brings."""
-    bundle = (plane.directory / "ca" / "ca.pem").read_bytes()
+    bundle = roots or (plane.directory / "ca" / "ca.pem").read_bytes()
     async with connect(plane.address("enrollment"), grpc.ssl_channel_credentials(bundle)) as channel:
         ask: Any = channel.unary_unary(f"/{SERVICE}/Enroll", response_deserializer=Svid.FromString)
         request = EnrollRequest(service_account_token=said, csr_der=new_key()[1])
@@ -158,6 +162,40 @@ async def test_pods_join_by_their_tokens_and_what_exists_follows_the_cluster(dir
         plane.process.terminate()
         assert await plane.ended() == 0
     assert good not in "".join(plane.log)
+
+
+async def test_the_clusters_copies_of_the_roots_follow_the_workload_api_and_no_token_brings_a_certificate(
+    directory: Path, api: KubernetesApi
+) -> None:
+    """What pods mount, and what the API server trusts."""
+    old, new = (load_or_create(directory / name, "picket.local") for name in ("old", "new"))
+    names = [SERVER_NAME]
+    uri = "spiffe://picket.local/picket/controlplane"
+    api.put("mutatingwebhookconfigurations", "picket", {"webhooks": [{"clientConfig": {}}]})
+
+    def copies() -> set[str]:
+        (configuration,) = api.objects["mutatingwebhookconfigurations"].values()
+        hook = configuration["webhooks"][0]["clientConfig"].get("caBundle", "")
+        mounted = api.objects.get("configmaps", {}).get("shop/picket-trust-bundle", {"data": {"bundle.pem": ""}})
+        return {base64.b64decode(hook).decode(), mounted["data"]["bundle.pem"]}
+
+    async def are(roots: bytes) -> None:
+        async with asyncio.timeout(30):
+            while copies() != {roots.decode()}:  # noqa: ASYNC110  # another process writes them
+                await asyncio.sleep(0.01)
+
+    async with serving(directory / "api.sock") as spiffe:
+        spiffe.give([svid(old, uri, dns=names)])
+        options = ["--identity", "workload-api", "--workload-api", f"unix:{spiffe.path}", "--webhook-configuration", "picket"]
+        async with launched(directory, api, *options) as plane:
+            plane.listening = json.loads(await plane.wait_for('"ready"'))["listening"]
+            await are(old.bundle_pem)
+            spiffe.give([svid(old, uri, dns=names, roots=new.bundle_pem)])
+            await are(old.bundle_pem + new.bundle_pem)
+            good = token(expires=datetime.now(UTC).timestamp() + 600)
+            api.tokens[good] = known(of=("cart-1", "uid-shop/cart-1"))
+            assert await attested(plane, good, old.bundle_pem) is grpc.StatusCode.FAILED_PRECONDITION
+            assert not (plane.directory / "ca").exists()
 
 
 async def test_approvals_are_written_where_a_namespace_wants_them_and_conflicts_are_told(
