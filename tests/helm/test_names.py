@@ -6,8 +6,11 @@ import re
 from collections.abc import Iterator
 
 import pytest
+import yaml
 
-from tests.helm.charts import SETS, Json, Rendered, rendered, validate
+from tests.helm.charts import CHART, SETS, Json, Rendered, rendered, validate
+
+DEFAULTS: Json = yaml.safe_load((CHART / "values.yaml").read_text())
 
 #: As long as Helm lets a release's name be, and Kubernetes a namespace's.
 RELEASE, NAMESPACE = "r" * 52 + "x", "n" * 31 + "-" + "s" * 31
@@ -35,6 +38,7 @@ def consistent(release: Rendered, namespace: str) -> None:
         for found in metadata(item):
             assert all(_LABEL.match(value) for value in found.get("labels", {}).values()), item["kind"]
     accounts = {item["metadata"]["name"] for item in release.everything if item["kind"] == "ServiceAccount"}
+    accounts |= {"default"}  # each namespace has it
     roles = {(item["kind"], item["metadata"]["name"]) for item in release.everything if item["kind"].endswith("Role")}
     for item in release.everything:
         if item["kind"].endswith("Binding"):
@@ -42,6 +46,31 @@ def consistent(release: Rendered, namespace: str) -> None:
             assert all(subject["name"] in accounts and subject["namespace"] == namespace for subject in item["subjects"])
         if item["kind"] == "Job":
             assert item["spec"]["template"]["spec"]["serviceAccountName"] in accounts
+
+
+def switches(values: Json, *path: str) -> Iterator[tuple[str, ...]]:
+    """Every value that is on or off."""
+    for name, value in values.items():
+        if isinstance(value, bool):
+            yield *path, name
+        elif isinstance(value, dict):
+            yield from switches(value, *path, name)
+
+
+@pytest.mark.parametrize("path", list(switches(DEFAULTS)), ids=".".join)
+def test_each_switch_can_be_the_other_way(path: tuple[str, ...]) -> None:
+    """And what is left fits together; with what the values say that it wants."""
+    wanted: Json = {
+        "postgresql": {"existingSecret": "database"},
+        "ingress": {"host": "picket.example.org"},
+        "metrics": {"serviceMonitor": {"tokenSecret": {"name": "prometheus"}}},
+        "networkPolicy": {"apiFrom": [{"podSelector": {}}]},
+    }
+    inner, was = wanted, DEFAULTS
+    for name in path[:-1]:
+        inner, was = inner.setdefault(name, {}), was[name]
+    inner[path[-1]] = not was[path[-1]]
+    consistent(rendered(wanted), "picket-system")
 
 
 @pytest.mark.parametrize("values", [{}, SETS["monitored"], SETS["cert-manager"], SETS["nothing-left"], SETS["postgresql"]])

@@ -79,9 +79,10 @@ def test_hooks_leave_nothing_and_are_no_part_of_the_release(event: str) -> None:
             assert not any(service["spec"]["selector"].items() <= labels.items() for service in release.of("Service"))
 
 
-def test_whoever_wants_no_hooks_is_told_what_to_do() -> None:
-    """Also to remove the webhook before the release."""
-    release = rendered({"uninstall": {"hooks": False}})
+@pytest.mark.parametrize("values", [{"uninstall": {"hooks": False}}, {"rbac": {"create": False}}], ids=["unwanted", "no rights"])
+def test_whoever_has_no_hooks_is_told_what_to_do(values: Json) -> None:
+    """Also to remove the webhook before the release. Jobs without rights would keep a release from being removed."""
+    release = rendered(values)
     assert not [item for item in release.hooks if item["kind"] != "Pod"]
     first, _, last = release.notes.partition(f"kubectl delete mutatingwebhookconfiguration {NAMESPACE}-picket")
     assert "helm uninstall -n" not in first

@@ -175,6 +175,11 @@ httpGet:
   scheme: HTTPS
 {{- end }}
 
+{{/* Jobs of an uninstall want rights, which somebody else gives where the chart gives none. */}}
+{{- define "picket.hooks" -}}
+{{- and .Values.uninstall.hooks .Values.rbac.create -}}
+{{- end }}
+
 {{/* Events and weight of a hook: gone once it did its work, there to be looked at where it did not, and made anew the next time. */}}
 {{- define "picket.hook" -}}
 helm.sh/hook: {{ first . }}
