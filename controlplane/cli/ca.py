@@ -77,8 +77,6 @@ def _about(root: dict[str, Any]) -> str:
 
 def _next(found: dict[str, Any]) -> str:
     step = f"next: {found['next_step']}"
-    if found["keeper"]:
-        return f"{found['keeper']} rotates it"
     if not found["waits_for"]:
         return f"{step}, now"
     if found["next_ms"] is not None:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
+from cryptography import x509
 
 from controlplane.identity.authority import CA_LIFETIME, AuthorityError, new_authority, private_pem
 from controlplane.identity.custody import CERTIFICATE, ENTRIES, KEY, CustodyError, Kept, Overtaken, decode, encode, is_complete
@@ -60,7 +61,7 @@ class AuthoritySecret:
         held = before.source["data"]
         kept = {key: value for key, value in held.items() if key not in ENTRIES}
         written = _encoded(encode(generations))
-        if generations.active.certificate == before.generations.active.certificate:
+        if x509.load_pem_x509_certificate(base64.b64decode(held[CERTIFICATE])) == generations.active.certificate:
             # Whoever else keeps it may have written the same in another way.
             written |= {key: held[key] for key in (CERTIFICATE, KEY)}
         body = {**before.source, "data": kept | written}

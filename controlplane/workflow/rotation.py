@@ -10,7 +10,7 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -20,6 +20,7 @@ from controlplane.identity.custody import Custody, CustodyError, Kept, Overtaken
 from controlplane.identity.generations import (
     Generations,
     Impossible,
+    Prepared,
     Step,
     activate,
     covering,
@@ -128,6 +129,9 @@ class Rotation:
     async def _follow(self) -> None:
         """Take over what is kept; complete it where an older version, or somebody else, wrote it."""
         kept = await self._custody.load()
+        if (overlapping := self._overlapping(kept)) is not None:
+            await self._use(overlapping)
+            return
         wanted = covering(kept.generations, self._signed_for)
         if not kept.complete or wanted != kept.generations:
             saved = await self._custody.save(wanted, kept)
@@ -135,6 +139,19 @@ class Rotation:
                 return  # seen at the next look
             kept = saved
         await self._use(kept)
+
+    def _overlapping(self, kept: Kept) -> Kept | None:
+        """What somebody else put in place of our authority, as one that is prepared: it signs once everybody trusts it, as always.
+
+        For that the key of before is needed, which is here and nowhere else any more: who starts now signs by the new one at once.
+        """
+        ours, found = self._kept.generations, kept.generations
+        if kept.complete or not found.old or found.old[0].certificate != ours.active.certificate:
+            return None
+        prepared = ours.prepared
+        if prepared is None or prepared.authority.certificate != found.active.certificate:
+            prepared = Prepared(found.active, self._clock())
+        return replace(kept, generations=replace(ours, prepared=prepared))
 
     async def _use(self, kept: Kept) -> None:
         before, self._kept = self._kept.generations, kept
@@ -144,10 +161,11 @@ class Rotation:
 
     def _due(self, seen: Seen) -> Due | Waits:
         generations = self._kept.generations
-        if self._alone or self._kept.keeper:
-            step = generations.next_step
-            if step is not Step.RETIRE or self._alone:
-                return Waits(step, self._alone or f"{self._kept.keeper} rotates it", None)
+        step = generations.next_step
+        if self._alone:
+            return Waits(step, self._alone, None)
+        if self._kept.keeper and step is Step.PREPARE:
+            return Waits(step, f"{self._kept.keeper} does that", None)
         return due(generations, self._terms, seen, self._clock())
 
     async def _refusal(self, step: Step, *, now: bool) -> Refused | None:
@@ -155,8 +173,8 @@ class Rotation:
         generations = self._kept.generations
         if self._alone:
             return Refused(self._alone, Why.CONFLICT)
-        if self._kept.keeper and step is not Step.RETIRE:
-            return Refused(f"{self._kept.keeper} rotates this authority; renew the certificate there", Why.CONFLICT)
+        if self._kept.keeper and step is Step.PREPARE:
+            return Refused(f"{self._kept.keeper} makes this mesh's authorities; renew the certificate there", Why.CONFLICT)
         allowed = {generations.next_step} | ({Step.PREPARE} if generations.prepared is None else set())
         if step not in allowed:
             return Refused(f"the next step is {generations.next_step}, not {step}", Why.CONFLICT)

@@ -5,15 +5,25 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from controlplane.identity.authority import AuthorityError, new_authority, private_pem
+from controlplane.identity.authority import AuthorityError, CertificateAuthority, new_authority
 from controlplane.identity.custody import CustodyError, Kept, Overtaken, encode
-from controlplane.identity.generations import Generations, Impossible, activate, covering, key_id, prepare, retire
+from controlplane.identity.generations import Generations, Impossible, Step, activate, covering, key_id, prepare, retire
+from controlplane.identity.mesh import MeshAuthority
+from controlplane.identity.schedule import Terms
 from controlplane.kubernetes.authority import AuthoritySecret
 from controlplane.kubernetes.client import Client
+from controlplane.store.sql import SqlStore, open_store
+from controlplane.workflow.revisions import Refused
+from controlplane.workflow.rotation import Rotation
+from tests.harness.authorities import openssl_believes
 from tests.harness.kubeapi import Json, KubernetesApi
 
 HOUR = timedelta(hours=1)
@@ -125,16 +135,11 @@ async def test_a_secret_that_may_not_be_written_is_told(api: KubernetesApi) -> N
         await save(api, kept.generations, kept)
 
 
-async def test_what_cert_manager_renews_is_followed_and_the_root_before_is_trusted_on(api: KubernetesApi) -> None:
+async def test_what_cert_manager_renewed_while_nobody_ran_is_followed_and_the_root_before_is_trusted_on(api: KubernetesApi) -> None:
     """It replaces certificate and key in place, and knows nothing of what is signed already."""
     kept = await load(api)
     await save(api, covering(kept.generations, HOUR), kept)
-    made = new_authority("picket.test", datetime.now(UTC), HOUR)
-    data = secret(api)["data"] | {
-        "tls.crt": base64.b64encode(made.bundle_pem).decode(), "tls.key": base64.b64encode(private_pem(made.key)).decode(),
-    }  # fmt: skip
-    annotations = {"cert-manager.io/certificate-name": "picket-authority"}
-    api.put("secrets", "picket-ca", {**secret(api), "data": data, "metadata": {"annotations": annotations}}, "picket-system")
+    made = renewed(api)
     found = await load(api)
     assert (found.keeper, found.complete) == ("cert-manager", False)
     assert [key_id(root) for root in found.generations.roots] == [
@@ -143,3 +148,84 @@ async def test_what_cert_manager_renews_is_followed_and_the_root_before_is_trust
     assert isinstance(await save(api, found.generations, found), Kept)
     assert (await load(api)).complete
     assert json.loads(entry(api, "rotation.json"))["longest_seconds"] == 3600
+
+
+def renewed(api: KubernetesApi) -> CertificateAuthority:
+    """What cert-manager does when it renews the certificate with a new key."""
+    made = new_authority("picket.test", datetime.now(UTC), 365 * 24 * HOUR)
+    data = secret(api)["data"] | {
+        "tls.crt": base64.b64encode(made.bundle_pem).decode(), "tls.key": base64.b64encode(made.key.private_bytes(
+            Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption(),
+        )).decode(),
+    }  # fmt: skip
+    annotations = {"cert-manager.io/certificate-name": "picket-authority"}
+    api.put("secrets", "picket-ca", {**secret(api), "data": data, "metadata": {"annotations": annotations}}, "picket-system")
+    return made
+
+
+@asynccontextmanager
+async def rotating(
+    api: KubernetesApi, store: SqlStore, clock: Callable[[], datetime]
+) -> AsyncIterator[tuple[Rotation, MeshAuthority]]:
+    """One control plane's part."""
+    terms = Terms(365 * 24 * HOUR, 30 * 24 * HOUR, 24 * HOUR)
+    async with Client(api.config()) as client:
+        custody = AuthoritySecret(client, "picket-ca", "picket.test", terms.lifetime, clock)
+        kept = await custody.load()
+        authority = MeshAuthority(kept.generations)
+        yield Rotation(custody, kept, authority, store, terms, HOUR, clock), authority
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqlStore]:
+    opened = open_store(f"sqlite:///{tmp_path}/picket.db")
+    yield opened
+    opened.close()
+
+
+def ids(authority: MeshAuthority) -> list[str]:
+    return [key_id(root) for root in authority.generations.roots]
+
+
+async def test_what_cert_manager_renews_is_trusted_first_and_signs_later_and_its_entries_stay(
+    api: KubernetesApi, store: SqlStore
+) -> None:
+    """Where a control plane runs meanwhile: it has the key of before, and so can vouch for the new one."""
+    now = datetime.now(UTC) - timedelta(minutes=5)  # OpenSSL looks at a clock that no test moves
+    async with rotating(api, store, lambda: now) as (rotation, authority):
+        await rotation.look()
+        old = authority.generations.active
+        made = renewed(api)
+        written = dict(secret(api)["data"])
+        await rotation.look()
+        assert ids(authority) == [key_id(old.certificate), key_id(made.certificate)]
+        assert secret(api)["data"] == written
+
+        now += timedelta(minutes=3)
+        await rotation.look()
+        assert ids(authority) == [key_id(made.certificate), key_id(old.certificate)]
+        assert openssl_believes(old.bundle_pem, *authority.issue_server(("localhost",), HOUR, datetime.now(UTC)))
+        assert (secret(api)["data"]["tls.key"], secret(api)["data"]["tls.crt"]) == (written["tls.key"], written["tls.crt"])
+        assert "chain.crt" in secret(api)["data"]
+
+        now += 2 * HOUR
+        await rotation.look()
+        assert ids(authority) == [key_id(made.certificate)]
+        refused = await rotation.take(Step.PREPARE, "alice", "", now=False)
+        assert isinstance(refused, Refused)
+        assert "cert-manager" in refused.reason
+    assert [event.action for event in store.audit(5)] == ["authority:retire", "authority:activate"]
+
+
+async def test_two_control_planes_rotate_one_secret_together(api: KubernetesApi, store: SqlStore) -> None:
+    now = datetime.now(UTC)
+    async with rotating(api, store, lambda: now) as (one, first), rotating(api, store, lambda: now) as (two, second):
+        await asyncio.gather(one.look(), two.look())
+        now += 340 * 24 * HOUR
+        for roots in (2, 2, 1):
+            await asyncio.gather(one.look(), two.look())
+            await asyncio.gather(one.look(), two.look())
+            assert ids(first) == ids(second)
+            assert len(ids(first)) == roots
+            now += 2 * HOUR
+    assert len(store.audit(10)) == 3
