@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import time
+from collections.abc import Callable
 
 from protos.picket.v1 import telemetry_pb2
 from sidecar.accesslog import (
@@ -55,21 +57,27 @@ _REVISION_AND_REASON = re.compile(r"(0|[1-9][0-9]{0,11})(/(quarantine|egress))?"
 _Sums = list[int]
 
 
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 class Window:
     """The uses since the last `take`."""
 
-    def __init__(self, workload: str, watermark_ms: int = 0) -> None:
+    def __init__(self, workload: str, watermark_ms: int = 0, clock_ms: Callable[[], int] = _wall_ms) -> None:
         """Count for one workload's sidecar.
 
         Args:
             workload: ``namespace/name``; a line that speaks of another's listener counts as lost.
             watermark_ms: the latest time that was counted before a restart, 0 for none. What was open then is not new.
+            clock_ms: the machine's clock, which is Envoy's too. It may be set back: what is later than it says was never seen.
         """
-        self.watermark_ms = watermark_ms
+        self._clock_ms = clock_ms
+        self.watermark_ms = min(watermark_ms, clock_ms())
         self.lost = 0
         self.has_news = False
         self._workload = workload
-        self._resumed_ms = watermark_ms
+        self._resumed_ms = self.watermark_ms
         self._uses: dict[Key, _Sums] = {}
         self._told_apart: dict[Key, set[tuple[str, ...]]] = {}
         self._paths_alike: dict[Key, list[str]] = {}
@@ -92,7 +100,8 @@ class Window:
         """Count the lines of a piece of the log; ``lost`` lines are missing before it."""
         lines, unreadable = read_lines(chunk)
         lost += unreadable
-        latest = self.watermark_ms
+        now = self._clock_ms()
+        latest = min(self.watermark_ms, now)
         uses, alike = self._uses, self._alike_sums
         for line in lines:
             start, duration = line.t, line.dur
@@ -100,6 +109,8 @@ class Window:
             if not 0 < start <= seen <= MAX_TIME_MS:
                 lost += 1
                 continue
+            if seen > now:
+                start, seen = min(start, now), now
             try:
                 key = key_of(line)
             except UnreadableError:
@@ -203,8 +214,8 @@ class Window:
                 del self._open[next(iter(self._open))]
         if before is not None:
             return before[0] != key
-        was_logged_before_restart = line.t + PERIOD_MS - _SLACK_MS <= self._resumed_ms and seen - line.t >= PERIOD_MS - _SLACK_MS
-        return not was_logged_before_restart
+        first_line_ms = PERIOD_MS - _SLACK_MS
+        return line.t + first_line_ms > self._resumed_ms or (line.dur or 0) < first_line_ms
 
     def _forget(self) -> None:
         since = self.watermark_ms - FORGET_MS

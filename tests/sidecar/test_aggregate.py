@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from protos.picket.v1.telemetry_pb2 import ALLOWED, DENIED, WOULD_DENY, Batch, Observation
 from sidecar import aggregate
+from sidecar.accesslog import MAX_TIME_MS
 from sidecar.aggregate import MAX_ALIKE, MAX_DETAILS, MAX_METHODS, Window
 from tests.sidecar.envoylines import http, http_out, tcp
 from tests.sidecar.received import received
@@ -19,8 +21,8 @@ DENY = "deny:shop/cart@r7"
 DENIED_BY_LIST = f"rbac_access_denied_matched_policy[{DENY}]"
 
 
-def window(watermark_ms: int = 0) -> Window:
-    return Window("shop/cart", watermark_ms)
+def window(watermark_ms: int = 0, clock_ms: Callable[[], int] = lambda: MAX_TIME_MS) -> Window:
+    return Window("shop/cart", watermark_ms, clock_ms)
 
 
 def take(counted: Window, *, ends_window: bool = True) -> tuple[list[Observation], int]:
@@ -273,8 +275,37 @@ lines = st.fixed_dictionaries(
 )  # fmt: skip
 
 
+def test_a_clock_that_was_set_back_makes_nothing_new_again() -> None:
+    """What is open is counted once, a violation that goes on is news once, and no time is told that is still to come."""
+    now = T0 + 86_400_000
+    counted = window(clock_ms=lambda: now)
+    counted.add(http(t=str(now - 2)))
+    assert counts(counted) == [(ALLOWED, 1)]
+    told: list[tuple[int, int]] = []
+    news: list[bool] = []
+    for n in range(1, 5):
+        now = T0 + 5_000 * n + 10
+        counted.add(tcp(type="TcpPeriodic", t=str(T0), dur=5_000 * n + 2) + http(detail=DENIED_BY_LIST, t=str(now - 2), id=n))
+        news.append(has_news(counted))
+        told += [(seen.verdict, seen.count) for seen in take(counted)[0] if seen.count]
+    assert sorted(told) == [(ALLOWED, 1), *[(DENIED, 1)] * 4]
+    assert news == [True, False, False, False]
+    counted.add(tcp(t=str(now + 86_400_000 - 5), dur=10, id=9))
+    ((seen,), _) = take(counted)
+    assert (seen.first_seen_ms, seen.last_seen_ms) == (now, now)
+
+
+def test_a_restart_after_the_clock_was_set_back_counts_what_is_open() -> None:
+    """The time that was kept is ahead: what began since was not counted before."""
+    now = T0 + 60_000
+    counted = window(T0 + 86_400_000, lambda: now)
+    now = T0 + 70_000
+    counted.add(tcp(type="TcpPeriodic", t=str(T0 + 62_000), dur=5_000, id=7))
+    assert counts(counted) == [(ALLOWED, 1)]
+
+
 @given(st.lists(lines, max_size=20))
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=500, suppress_health_check=[HealthCheck.too_slow])
 def test_whatever_stands_in_the_log_the_control_plane_takes_the_report(written: list[dict[str, object]]) -> None:
     counted = window()
     counted.add(b"".join(json.dumps(line).encode() + b"\n" for line in written))
