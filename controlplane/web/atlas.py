@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -64,7 +65,7 @@ class Radius:
 class Seen:
     """A view of the map with what it was made from. ``radius`` is that of the proposal, where one is looked at.
 
-    ``unmeshed`` are how many pods of each workload should have a sidecar and have none.
+    ``unmeshed`` are how many pods of each workload, and of each namespace (``shop/``), should have a sidecar and have none.
     """
 
     atlas: Atlas
@@ -72,7 +73,7 @@ class Seen:
     charted: Sequence[ChartedEdge]
     policy: Policy
     topology: Topology
-    unmeshed: Mapping[str, int]
+    unmeshed: Counter[str]
 
 
 def see(api: ApiServices, query: MapQuery) -> Seen:
@@ -97,7 +98,15 @@ def see(api: ApiServices, query: MapQuery) -> Seen:
     view = View(_read("find", query.find), _read("hide", query.hide), focus if focus in names else "", query.hops, opened)
     modes = {str(name): now.policy.mode(name) for name in now.topology.services}
     found = look([node_of(name, kinds) for name in sorted(names)], links, modes, view)
-    return Seen(found, radius, charted, now.policy, now.topology, api.gaps().by_workload())
+    return Seen(found, radius, charted, now.policy, now.topology, _unmeshed(api))
+
+
+def _unmeshed(api: ApiServices) -> Counter[str]:
+    """How many pods of what the map shows have no sidecar."""
+    found = Counter(api.gaps().by_workload())
+    for name, count in list(found.items()):
+        found[f"{name.partition('/')[0]}/"] += count
+    return found
 
 
 def _radius(api: ApiServices, query: MapQuery, now_ms: int) -> Radius:

@@ -93,7 +93,7 @@ def blueprint(console: Console) -> flask.Blueprint:
         page = flask.render_template(
             "map.html", query=query, atlas=atlas, links=listed[:LISTED], given=given, words={**flask.request.args}, mistake=mistake,
             toggled=lambda name: _toggled(atlas, name), sought=query.find != "" or query.proposal != "", radius=seen.radius,
-            unmeshed=sum(unmeshed_of(seen, node) for node in atlas.nodes),
+            unmeshed=sum(seen.unmeshed[node.name] for node in atlas.nodes),
         )  # fmt: skip
         return page, mistake.status if mistake is not None else 200
 
@@ -144,15 +144,8 @@ def _nodes(seen: Seen) -> Iterator[_Drawn]:
         yield _Drawn(
             node.name, node.label, "" if node.kind == "namespace" else node.namespace, node.kind, mode, node.members,
             node.name in atlas.found_nodes or node.name in seen.radius.reach, page, seen.radius.reach.get(node.name, ""),
-            unmeshed_of(seen, node), x, y,
+            seen.unmeshed[node.name], x, y,
         )  # fmt: skip
-
-
-def unmeshed_of(seen: Seen, node: Node) -> int:
-    """How many pods of a name, or of all in its namespace where that is shown as one, should have a sidecar and have none."""
-    if node.kind != "namespace":
-        return seen.unmeshed.get(node.name, 0)
-    return sum(count for name, count in seen.unmeshed.items() if name.startswith(node.name))
 
 
 def _layered(atlas: Atlas) -> dict[str, tuple[float, float]]:

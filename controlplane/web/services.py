@@ -66,8 +66,15 @@ def blueprint(console: Console) -> flask.Blueprint:
             name for name in sorted(now.topology.services)
             if query.text.strip() in str(name) and (not query.mode or now.policy.mode(name) == query.mode)
         ]  # fmt: skip
+        unmeshed = api.gaps().by_workload()
         listed = [
-            (shapes.map_service(now.topology.services[name], now.policy), callers[shown], callees[shown], readiness.get(shown))
+            (
+                shapes.map_service(now.topology.services[name], now.policy),
+                callers[shown],
+                callees[shown],
+                readiness.get(shown),
+                unmeshed.get(shown, 0),
+            )
             for name in names[:LISTED]
             for shown in (str(name),)
         ]

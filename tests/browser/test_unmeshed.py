@@ -45,6 +45,8 @@ def test_pods_without_a_sidecar_are_found_from_the_overview_and_marked_on_the_ma
     page.get_by_role("link", name="3 pods without a sidecar").click()
     expect(page.get_by_role("cell", name=WHY)).to_be_in_viewport()
     looked("service")
+    owner.go("/services")
+    looked("services")
     owner.go("/sidecars")
     page.get_by_role("link", name="4 pods without one").click()
     expect(page.get_by_text("give each an account of its own")).to_be_in_viewport()

@@ -61,6 +61,12 @@ def test_the_page_of_a_service_tells_its_own(plane: Plane, browser: FlaskClient)
     assert "Deployment/cart" not in shown(browser, "/services/shop/redis")
 
 
+def test_the_list_of_services_marks_them(plane: Plane, browser: FlaskClient) -> None:
+    plane.gaps = Gaps((*PODS, HOST))
+    assert '<a class="tag warn" href="/services/shop/cart#sidecars">2 pods without a sidecar</a>' in shown(browser, "/services")
+    assert "without a sidecar" not in shown(browser, "/services?text=redis")
+
+
 def test_the_map_marks_them_also_where_a_namespace_is_closed(plane: Plane, browser: FlaskClient) -> None:
     plane.learn(GET_CART, REDIS)
     plane.gaps = Gaps((*PODS, HOST))
