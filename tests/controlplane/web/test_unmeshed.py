@@ -55,7 +55,7 @@ def test_the_page_of_a_service_tells_its_own(plane: Plane, browser: FlaskClient)
     plane.gaps = Gaps((*PODS, HOST))
     page = shown(browser, "/services/shop/cart")
     assert '<a class="tag warn" href="#sidecars">2 pods without a sidecar</a>' in page
-    assert "2 pods of it have none, although shop wants them" in page
+    assert "2 pods of it have none and should" in page
     assert WHY in page
     assert "DaemonSet/agent" not in page
     assert "Deployment/cart" not in shown(browser, "/services/shop/redis")
