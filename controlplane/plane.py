@@ -432,6 +432,7 @@ class ControlPlane:
             proofs=self._settings.proofs,
             accounts=self._accounts,
             sinks=self._sinks.states,
+            delegated=self._identities.issuer is None,
             keep=self._keep,
             gaps=self._gaps,
             authority=self._identities.state,

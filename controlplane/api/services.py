@@ -45,7 +45,8 @@ class ApiServices:
     ``accounts`` are the local users, ``sinks`` says how each sink does. ``proofs`` is whether sidecars may be asked to try
     forbidden connections. ``keep`` says for how long what was seen is kept. ``gaps`` are what should be in the mesh and is not.
     ``authority`` says how the mesh's authority stands, and ``rotate`` takes a step of its rotation.
-    ``objects`` says how the cluster's TrafficPolicy objects stand.
+    ``objects`` says how the cluster's TrafficPolicy objects stand. It is ``delegated`` where identities come from elsewhere, and no
+    join token brings one.
     """
 
     store: Store
@@ -64,4 +65,5 @@ class ApiServices:
     proofs: bool = True
     keep: Keep = field(default_factory=Keep)
     gaps: Callable[[], Gaps] = Gaps
+    delegated: bool = False
     objects: Callable[[], Sequence[Standing]] = tuple

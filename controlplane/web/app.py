@@ -88,6 +88,7 @@ def create_console(
     app.jinja_env.globals["has_page"] = lambda name: services.has_page(console, name)
     for page in _PAGES:
         app.register_blueprint(page.blueprint(console))
+    app.jinja_env.globals["let_in"] = lambda workload: _let_in(workload, delegated=api.delegated)
     app.jinja_env.globals["by_provider"] = oidc is not None
     if oidc is not None:
         app.register_blueprint(oidc_pages.blueprint(console, oidc))
@@ -114,6 +115,11 @@ def together(api: WSGIApplication, console: WSGIApplication) -> WSGIApplication:
         return (api if is_api else console)(environ, start)
 
     return choose
+
+
+def _let_in(workload: str, *, delegated: bool) -> str:
+    """The command by which a workload gets its sidecar."""
+    return f"picket sidecar --identity workload-api --workload {workload}" if delegated else f"picket token {workload}"
 
 
 def _time(at_ms: int) -> str:

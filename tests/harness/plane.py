@@ -122,6 +122,7 @@ class Plane:
             rotate=self._rotate,
             keep=self.keep,
             gaps=lambda: self.gaps,
+            delegated=self.delegated,
             objects=lambda: self.objects,
             host_names=("mesh.example.org", "0.0.0.0"),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from flask.testing import FlaskClient
 
 from controlplane.store.stored import SidecarRow
@@ -51,8 +52,19 @@ def test_very_many_come_page_by_page(plane: Plane, browser: FlaskClient) -> None
     assert f"cart-{PAGE:04}" in shown(browser, f"/sidecars?after=shop/cart+cart-{PAGE - 1:04}")
 
 
-def test_where_the_mesh_has_no_authority_of_its_own_none_is_told_of(plane: Plane, browser: FlaskClient) -> None:
+@pytest.fixture
+def delegated(plane: Plane) -> None:
+    """Identities come from elsewhere."""
     plane.delegated = True
+
+
+@pytest.mark.usefixtures("delegated")
+def test_where_the_mesh_has_no_authority_of_its_own_none_is_told_of(plane: Plane, browser: FlaskClient) -> None:
+    asked = "picket sidecar --identity workload-api --workload WORKLOAD"
+    for path in ("/", "/sidecars", "/map"):
+        page = shown(browser, path)
+        assert "picket token" not in page
+        assert asked in page or path == "/map"
     plane.sidecar(FINE)
     page = shown(browser, "/sidecars")
     assert "cart-0" in page
