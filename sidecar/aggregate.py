@@ -14,6 +14,7 @@ from collections.abc import Callable
 from protos.picket.v1 import telemetry_pb2
 from sidecar.accesslog import (
     ALLOWED,
+    DENIED,
     INBOUND,
     MAX_TIME_MS,
     PERIOD_MS,
@@ -26,7 +27,8 @@ from sidecar.accesslog import (
     read_lines,
 )
 
-#: Different methods of one peer and port, and paths and hosts of one method, that are told apart within a window.
+#: Different methods of one peer and port, and paths and hosts of one method, that are told apart within a window. Of what is
+#: denied it is all that one peer asks of a port within `FORGET_MS`: each is a row of the log, and whoever is denied makes up more.
 MAX_METHODS = 50
 MAX_DETAILS = 100
 #: Paths of one method that differ only in segments with digits (mostly identifiers), told apart within a window.
@@ -80,6 +82,8 @@ class Window:
         self._resumed_ms = self.watermark_ms
         self._uses: dict[Key, _Sums] = {}
         self._told_apart: dict[Key, set[tuple[str, ...]]] = {}
+        self._denied_apart: dict[Key, set[tuple[str, ...]]] = {}
+        self._denied_since_ms = 0
         self._paths_alike: dict[Key, list[str]] = {}
         # Where further paths of a kind are counted, by kind and by path: busy services are mostly asked for one of many things.
         self._full_kinds: dict[Key, _Sums] = {}
@@ -177,6 +181,9 @@ class Window:
         peer = method._replace(method="")
         if not self._has_room(peer, (use.method,), MAX_METHODS):
             return peer
+        if use.verdict == DENIED:
+            members = self._denied_apart.setdefault(peer, set())
+            return use if _has_room(members, (use.method, use.path, use.host, use.server_name), MAX_DETAILS) else method
         if use.verdict == ALLOWED and use.protocol == "http":
             use = self._alike(use)
         return use if self._has_room(method, (use.path, use.host, use.server_name), MAX_DETAILS) else method
@@ -198,11 +205,7 @@ class Window:
         return last
 
     def _has_room(self, group: Key, member: tuple[str, ...], limit: int) -> bool:
-        members = self._told_apart.setdefault(group, set())
-        if member not in members and len(members) >= limit:
-            return False
-        members.add(member)
-        return True
+        return _has_room(self._told_apart.setdefault(group, set()), member, limit)
 
     def _is_first(self, line: Line, key: Key, seen: int) -> bool:
         """Whether a request or connection that took long was not counted before, or not as what it turned out to be."""
@@ -218,9 +221,20 @@ class Window:
         return line.t + first_line_ms > self._resumed_ms or (line.dur or 0) < first_line_ms
 
     def _forget(self) -> None:
+        if not self._denied_since_ms:
+            self._denied_since_ms = self.watermark_ms
+        elif not 0 <= self.watermark_ms - self._denied_since_ms < FORGET_MS:
+            self._denied_apart, self._denied_since_ms = {}, self.watermark_ms
         since = self.watermark_ms - FORGET_MS
         self._open = {name: (key, seen) for name, (key, seen) in self._open.items() if seen > since}
         self._known = {key: seen for key, seen in self._known.items() if seen > since} if len(self._known) <= MAX_KNOWN else {}
+
+
+def _has_room(members: set[tuple[str, ...]], member: tuple[str, ...], limit: int) -> bool:
+    if member not in members and len(members) >= limit:
+        return False
+    members.add(member)
+    return True
 
 
 def _kind_of(key: Key) -> Key:

@@ -98,8 +98,29 @@ def test_the_bound_on_paths_holds_across_the_early_reports_of_a_window() -> None
         paths |= {seen.path for seen in take(counted, ends_window=False)[0]}
     assert len(paths) == MAX_DETAILS + 1
     take(counted)
-    counted.add(http(path="/later", detail=DENIED_BY_LIST))
-    assert [seen.path for seen in take(counted)[0]] == ["/later"]
+    counted.add(http())
+    for n in range(3 * MAX_DETAILS):
+        counted.add(http_out(host=f"h{n}.test"))
+    assert len(take(counted)[0]) == MAX_DETAILS + 2, "anew in each window"
+
+
+def test_whoever_is_denied_makes_so_many_rows_a_minute_and_no_more() -> None:
+    """It can make up requests without end, of any method, and each that is told apart is a row of the violation log."""
+    counted = window()
+    rows: list[tuple[str, str]] = []
+    total = 0
+    for n in range(14):
+        at = str(T0 + 5_000 * n)
+        counted.add(
+            b"".join(http(method=f"M{m}", path=f"/{n}/{m}/{p}", detail=DENIED_BY_LIST, t=at) for m in range(9) for p in range(20))
+        )
+        observations, _ = take(counted)
+        rows += [(seen.method, seen.path) for seen in observations if seen.path]
+        total += sum(seen.count for seen in observations)
+        assert len(observations) <= MAX_DETAILS + 9
+        if n == 12:
+            assert len(rows) == MAX_DETAILS
+    assert (len(rows), total) == (2 * MAX_DETAILS, 14 * 9 * 20)
 
 
 def test_hosts_and_grpc_paths_are_bounded_too() -> None:
