@@ -69,6 +69,37 @@ def manifests(image: str) -> str:
     return json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
 
 
+#: Says whom it was asked by, and for what.
+_TALKATIVE = """
+import http.server, sys
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        print(self.path, self.headers["Host"], self.headers["User-Agent"], flush=True)
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+http.server.ThreadingHTTPServer(("", int(sys.argv[1])), Answer).serve_forever()
+"""
+
+
+def hooked(image: str) -> str:
+    """A pod of an account of its own, with an HTTP hook before its end, for `kubectl create -f -`."""
+    metadata: Json = {"name": "hooked", "namespace": NAMESPACE}
+    container = _container(image, [str(PORT)])
+    handler = {"path": "/bye?now=1", "port": PORT, "httpHeaders": [{"name": "Host", "value": "shop.example.org"}]}
+    container |= {"command": ["python3", "-c", _TALKATIVE, str(PORT)], "lifecycle": {"preStop": {"httpGet": handler}}}
+    items: list[Json] = [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
+        {
+            "apiVersion": "v1", "kind": "Pod", "metadata": metadata,
+            "spec": {"serviceAccountName": "hooked", "terminationGracePeriodSeconds": 15, "containers": [container]},
+        },
+    ]  # fmt: skip
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+
+
 def _service(service: Service, image: str, called: list[str]) -> list[Json]:
     name = service.name.name
     metadata: Json = {"name": name, "namespace": NAMESPACE}

@@ -22,7 +22,7 @@ import yaml
 from pytest_kubernetes.options import ClusterOptions  # type: ignore[import-untyped]  # it has no types
 
 from tests.cluster import node
-from tests.cluster.manifests import NAMESPACE, boutique, manifests
+from tests.cluster.manifests import NAMESPACE, PORT, boutique, hooked, manifests
 from tests.harness import apiserver
 from tests.image import builder
 
@@ -113,6 +113,11 @@ class Cluster:
         command = [*self._prefix, str(apiserver.program("kubectl")), *inside]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self._environment)
 
+    def following(self, *of: str) -> subprocess.Popen[str]:
+        """What a container says, until it ends."""
+        command = [*self._prefix, str(apiserver.program("kubectl")), "logs", "--follow", *of]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=self._environment)
+
     def refused(self) -> int:
         """How often `adservice` was refused by `cartservice`, as the log has it."""
         found = json.loads(self.picket("violations", "--output", "json"))["violations"]
@@ -183,8 +188,10 @@ def test_from_install_to_uninstall(cluster: Cluster) -> None:
         outlives_its_control_plane(cluster)
         rolls_without_a_failure(cluster)
         follows_objects(cluster)
-        cluster.helm("upgrade", "--set", "settings.log-level=warning")
+        hooks_pass(cluster)
+        cluster.helm("upgrade", "--set", "settings.log-level=warning", "--set", "settings.kubernetes-approvals=true")
         cluster.run("kubectl", "rollout", "status", "-n", SYSTEM, "statefulset/picket", "--timeout=300s")
+        writes_objects(cluster)
         enforced(cluster)
         assert '"error"' not in cluster.run("kubectl", "logs", "-n", SYSTEM, "picket-0")
     finally:
@@ -263,6 +270,48 @@ def follows_objects(cluster: Cluster) -> None:
         cluster.run("kubectl", "wait", *OBJECT, f"--for=jsonpath={{.status.observedGeneration}}={generation}", "--timeout=60s")
         cluster.run("kubectl", "wait", *OBJECT, "--for=condition=InForce", "--timeout=60s")
         until(lambda allowed=allowed: (cluster.call("adservice", CART) == "200") is allowed)  # type: ignore[misc]
+
+
+def hooks_pass(cluster: Cluster) -> None:
+    """Kubelet's own HTTP hook of a pod that enforces comes to the application, and nobody else's call does."""
+    cluster.run("kubectl", "create", "-f", "-", stdin=hooked(cluster.image))
+    pod = ("-n", NAMESPACE, "pod/hooked")
+    cluster.run("kubectl", "wait", *pod, "--for=condition=Ready", "--timeout=120s")
+    cluster.picket("mode", f"{NAMESPACE}/hooked", "enforce", "--override", "the cluster test's hook")
+    address = cluster.run("kubectl", "get", *pod, "-o", "jsonpath={.status.podIP}")
+    until(lambda: cluster.call("frontend", f"http://{address}:{PORT}/other") != "200")
+    led = json.loads(cluster.run("kubectl", "get", *pod, "-o", "jsonpath={.spec.containers[0].lifecycle.preStop.httpGet}"))
+    assert led["path"].startswith("/app-lifecycle/app/prestop/")
+    assert cluster.call("frontend", f"http://{address}:{led['port']}{led['path'][:-1]}x") != "200"
+    with cluster.following(*pod, "-c", "app") as following:
+        cluster.run("kubectl", "delete", *pod, "--timeout=120s")
+        told, _ = following.communicate(timeout=60)
+    asked = [line for line in told.splitlines() if line.startswith("/bye")]
+    assert asked == ["/bye?now=1 shop.example.org kube-lifecycle/picket"], told
+
+
+def writes_objects(cluster: Cluster) -> None:
+    """What is approved is written where the namespace wants it; what came by an object stays as it came."""
+    cluster.run("kubectl", "label", "namespace", NAMESPACE, "picket.dev/approvals=enabled")
+    written = ("trafficpolicy", "-n", NAMESPACE, "currencyservice")
+    until(lambda: "currencyservice" in cluster.run("kubectl", "get", "trafficpolicies", "-n", NAMESPACE))
+    cluster.run("kubectl", "wait", *written, "--for=condition=Written", "--timeout=60s")
+    own = cluster.run(
+        "kubectl", "get", "trafficpolicies", "-n", NAMESPACE, "-l", "app.kubernetes.io/managed-by=picket", "-o", "name"
+    )
+    assert "trafficpolicy.picket.dev/currencyservice" in own.split()
+    assert "trafficpolicy.picket.dev/cartservice" not in own.split()
+    cluster.run("kubectl", "patch", *written, "--type=merge", "-p", '{"spec": {"rules": []}}')
+    cluster.run("kubectl", "wait", *written, "--for=condition=Written=False", "--timeout=60s")
+
+    def differing() -> list[tuple[str, str]]:
+        found = json.loads(cluster.picket("policy", "objects", "--differing", "--output", "json"))["objects"]
+        return [(item["object"], item["state"]) for item in found]
+
+    until(lambda: differing() == [(f"{NAMESPACE}/currencyservice", "conflict")])
+    cluster.run("kubectl", "delete", *written)
+    until(lambda: "currencyservice" in cluster.run("kubectl", "get", "trafficpolicies", "-n", NAMESPACE))
+    cluster.run("kubectl", "wait", *written, "--for=condition=Written", "--timeout=60s")
 
 
 def until(met: Callable[[], bool], seconds: float = 120) -> None:

@@ -1,4 +1,4 @@
-"""Whether a pod gets a sidecar, and the patch that gives it one. Pure; the same pod and rules give the same answer.
+"""Whether a pod gets a sidecar, and the patch that gives it one. Pure; the same review and rules give the same answer.
 
 A second pass over what the first one made changes nothing, so that the webhook may be asked again when others change the pod.
 What carries Picket's names in a pod is always Picket's own: whatever came under them is replaced, but for what the API server
