@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SYSTEM = "picket-system"
 IMAGE = "localhost/picket:test"
 KEPT = ("trafficpolicies.picket.dev",)
+PICKET = ("kubectl", "exec", "-n", SYSTEM, "picket-0", "--", "picket")
 OBJECT = ("trafficpolicy", "-n", NAMESPACE, "cartservice")
 CART = f"http://cartservice.{NAMESPACE}:7070/"
 pytestmark = pytest.mark.e2e
@@ -76,7 +77,12 @@ class Cluster:
 
     def picket(self, *arguments: str) -> str:
         """A command of Picket, in its own pod."""
-        return self.run("kubectl", "exec", "-n", SYSTEM, "picket-0", "--", "picket", *arguments)
+        return self.run(*PICKET, *arguments)
+
+    def takes(self, *command: str) -> bool:
+        """Whether a command succeeds."""
+        line = [*self._prefix, str(apiserver.program(command[0])), *command[1:]]
+        return subprocess.run(line, capture_output=True, env=self._environment, timeout=600, check=False).returncode == 0
 
     def helm(self, action: str, *more: str) -> None:
         """Install or upgrade the chart of this repository."""
@@ -187,6 +193,7 @@ def test_from_install_to_uninstall(cluster: Cluster) -> None:
         told_apart(cluster)
         outlives_its_control_plane(cluster)
         rolls_without_a_failure(cluster)
+        rotates_its_authority(cluster)
         follows_objects(cluster)
         hooks_pass(cluster)
         cluster.helm("upgrade", "--set", "settings.log-level=warning", "--set", "settings.kubernetes-approvals=true")
@@ -255,6 +262,31 @@ def rolls_without_a_failure(cluster: Cluster) -> None:
     told, errors = calls.communicate(timeout=120)
     seen = ast.literal_eval(told.strip() or errors)
     assert set(seen) == {200}, seen
+    assert cluster.call("adservice", CART) != "200"
+
+
+def rotates_its_authority(cluster: Cluster) -> None:
+    """Another root, in the Secret and in the namespace, without a call lost; the one before is not trusted any more."""
+    shown = ("kubectl", "get", "configmap", "-n", NAMESPACE, "picket-trust-bundle", "-o", "jsonpath={.data.bundle\\.pem}")
+    before = cluster.run(*shown)
+    calls = cluster.meanwhile("frontend", CART, 60)
+    cluster.picket("ca", "rotate", "--reason", "the cluster test")
+    until(lambda: cluster.run(*shown).count("BEGIN CERTIFICATE") == 2)
+    until(lambda: cluster.takes(*PICKET, "ca", "rotate", "--step", "activate"))  # refused until the sidecars trust the new root
+
+    def only_of_pods_that_are_gone() -> bool:
+        late = json.loads(cluster.picket("ca", "show", "--output", "json"))["late"]
+        there = cluster.run("kubectl", "get", "pods", "-n", NAMESPACE, "--field-selector=status.phase=Running", "-o", "name")
+        return not {name.rpartition(" ")[2] for name in late} & {name.removeprefix("pod/") for name in there.split()}
+
+    until(only_of_pods_that_are_gone)
+    cluster.picket("ca", "rotate", "--step", "retire", "--now", "--reason", "these pods are gone")
+    until(lambda: cluster.run(*shown).count("BEGIN CERTIFICATE") == 1)
+    assert cluster.run(*shown) != before
+    told, errors = calls.communicate(timeout=120)
+    seen = ast.literal_eval(told.strip() or errors)
+    assert set(seen) == {200}, seen
+    assert cluster.call("frontend", CART) == "200"
     assert cluster.call("adservice", CART) != "200"
 
 
