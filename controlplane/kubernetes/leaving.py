@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from controlplane.kubernetes import cabundle
@@ -14,7 +15,7 @@ from controlplane.kubernetes.client import Client, KubernetesError
 from controlplane.kubernetes.names import TRUST_BUNDLE
 from controlplane.kubernetes.objects import Object, Pod
 from controlplane.kubernetes.pods import is_finished, is_injected
-from controlplane.kubernetes.watch import list_all
+from controlplane.kubernetes.watch import pages
 
 _NOT_FOUND = 404
 
@@ -42,8 +43,11 @@ async def with_sidecars(client: Client) -> Mapping[str, int]:
     Raises:
         KubernetesError: they cannot be listed.
     """
-    pods, _ = await list_all(client, "/api/v1/pods", Pod)
-    return Counter(pod.metadata.namespace for pod in pods.values() if is_injected(pod) and not is_finished(pod))
+    found: Counter[str] = Counter()
+    async with aclosing(pages(client, "/api/v1/pods", Pod)) as listed:
+        async for pods, _ in listed:
+            found.update(pod.metadata.namespace for pod in pods if is_injected(pod) and not is_finished(pod))
+    return found
 
 
 async def remove_bundles(client: Client) -> Cleaned:
@@ -53,9 +57,10 @@ async def remove_bundles(client: Client) -> Cleaned:
         KubernetesError: something cannot be listed or removed.
     """
     # RBAC takes a list of one name for that name: https://kubernetes.io/docs/reference/access-authn-authz/rbac/#referring-to-resources
-    found, _ = await list_all(client, "/api/v1/configmaps", Object, {"fieldSelector": f"metadata.name={TRUST_BUNDLE}"})
+    named = {"fieldSelector": f"metadata.name={TRUST_BUNDLE}"}
+    async with aclosing(pages(client, "/api/v1/configmaps", Object, named)) as listed:
+        namespaces = sorted([item.metadata.namespace async for items, _ in listed for item in items])
     pods = await with_sidecars(client)
-    namespaces = sorted(item.metadata.namespace for item in found.values())
     removed = [namespace for namespace in namespaces if namespace not in pods]
     for namespace in removed:
         await _delete(client, f"/api/v1/namespaces/{namespace}/configmaps/{TRUST_BUNDLE}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from types import MappingProxyType
 from typing import Generic, TypeVar
@@ -53,23 +53,21 @@ class _Status(msgspec.Struct):
     message: str = ""
 
 
-async def list_all(client: Client, path: str, kind: type[T], asking: Parameters = _ALL) -> tuple[dict[str, T], str]:
-    """All objects of a collection by `Metadata.key`, read page by page, and the version of the whole.
+async def pages(
+    client: Client, path: str, kind: type[T], asking: Parameters = _ALL
+) -> AsyncGenerator[tuple[Sequence[T], str], None]:  # fmt: skip
+    """A collection page by page, each with the version of the whole.
 
     Raises:
-        KubernetesError: refused, or more than `MAX_OBJECTS`.
+        KubernetesError: refused.
     """
-    found: dict[str, T] = {}
     parameters: dict[str, str | int] = {**asking, "limit": PAGE}
-    pages = _list_of(kind)
+    page_of = _list_of(kind)
     while True:
-        page = await client.get(path, pages, parameters)
-        for item in page.items or ():
-            found[item.metadata.key] = item
-        if len(found) > MAX_OBJECTS:
-            raise KubernetesError(0, f"{path}: more than {MAX_OBJECTS} objects")
+        page = await client.get(path, page_of, parameters)
+        yield page.items or (), page.metadata.resource_version
         if not page.metadata.next_page:
-            return found, page.metadata.resource_version
+            return
         parameters["continue"] = page.metadata.next_page
 
 
@@ -123,7 +121,14 @@ class Watch(Generic[T]):
 
     async def _relist(self) -> None:
         """All there is, page by page; nothing is taken over before the last page."""
-        found, version = await list_all(self._client, self._path, self._kind)
+        found: dict[str, T] = {}
+        version = ""
+        async with aclosing(pages(self._client, self._path, self._kind)) as listed:
+            async for items, version_of_page in listed:
+                version = version_of_page
+                found |= {item.metadata.key: item for item in items}
+                if len(found) > MAX_OBJECTS:
+                    raise KubernetesError(0, f"{self._path}: more than {MAX_OBJECTS} objects")
         is_news = not self.synced.is_set() or found != self._objects
         self._objects, self._version, self._listed_at = found, version, self._ticks()
         self.synced.set()

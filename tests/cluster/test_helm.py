@@ -193,7 +193,8 @@ def resized(release: Release) -> None:
     code, said = release.helm(*upgrade)
     assert code == 0, said
     assert size() == "8Gi fast"
-    assert "The volumes are 8Gi, as they were made, and not 20Gi" in said
+    assert "\n\nThe volumes are 8Gi, as they were made, and not 20Gi" in said
+    assert "\n\nTo remove Picket" in said
     code, said = release.helm("rollback", "picket", "1", "-n", NAMESPACE)
     assert code == 0, said
     assert size() == "8Gi "

@@ -293,6 +293,7 @@ def test_the_notes_say_the_next_step() -> None:
 def test_the_notes_say_what_stays(values: Json) -> None:
     """All that is not the release's own after it is removed; a Secret or CRD that others made is theirs."""
     release = rendered(values)
+    assert "\n\nTo remove Picket" in release.notes
     first, _, told = release.notes.partition("`helm uninstall` keeps")
     assert f"{injection.INJECTION_LABEL}-" in first.partition("To remove Picket")[2]
     assert f"kubectl delete configmap -A --field-selector metadata.name={TRUST_BUNDLE}" in told
