@@ -203,8 +203,7 @@ class Publisher:
     def trust(self, bundle_pem: bytes) -> None:
         """Compile with these roots from now on; everybody is told."""
         with self._lock:
-            trust = replace(self._compiler.trust, bundle_pem=bundle_pem)
-            self._compiler, self._trial_compiler = Compiler(trust), Compiler(trust)
+            self._compiler, self._trial_compiler = self._compiler.trusting(bundle_pem), self._trial_compiler.trusting(bundle_pem)
             self._changed(Change(self._in_force.policy.revision, frozenset(), everyone=True))
 
     def refresh(self, published: Policy | None = None) -> Policy:

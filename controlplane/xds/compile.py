@@ -8,7 +8,8 @@ Endpoints come and go with replicas, and nothing else looks at them: they are pu
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 from weakref import ref
 
@@ -79,18 +80,28 @@ class Compiler:
     """Compiles snapshots of one trust domain, remembering the bytes of what several of them hold."""
 
     def __init__(self, trust: tls.Trust) -> None:
-        self.trust = trust
-        self._bundle = trust.fingerprint
         self._allow_lists = AllowListBuilder(trust.trust_domain)
-        self._peers = tls.PeersSecretBuilder(trust)
-        self._secrets = (tls.bundle_secret(trust), tls.roots_secret(trust))
         self._shared = Shared()
         self._faces = Faces()
         self._reach = Reach(Policy(), Topology())
         self._parts: dict[tuple[Hashable, ...], tuple[object, tuple[Resource, ...]]] = {}
-        self._inbound_parts: dict[ServiceName, _Inbound] = {}
         self._outbound_parts: dict[ServiceName | None, _Outbound] = {}
+        self._believe(trust)
+
+    def _believe(self, trust: tls.Trust) -> None:
+        """Have these roots, and nothing that was built with others."""
+        self.trust = trust
+        self._bundle = trust.fingerprint
+        self._peers = tls.PeersSecretBuilder(trust)
+        self._secrets = (tls.bundle_secret(trust), tls.roots_secret(trust))
+        self._inbound_parts: dict[ServiceName, _Inbound] = {}
         self._frames: dict[WorkloadId, _Frame] = {}
+
+    def trusting(self, bundle_pem: bytes) -> Compiler:
+        """One that compiles with other roots (PEM); what does not hold any is kept from this one."""
+        made = copy(self)
+        made._believe(replace(self.trust, bundle_pem=bundle_pem))  # noqa: SLF001  # of its own copy
+        return made
 
     def compile_snapshot(self, policy: Policy, topology: Topology, workload: WorkloadId) -> Snapshot | None:
         """The snapshot of a workload's sidecars; ``None`` when the topology does not know the workload."""

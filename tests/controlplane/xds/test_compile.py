@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -122,6 +123,21 @@ def test_what_was_compiled_before_changes_nothing(worlds: list[tuple[Policy, Top
             for resource in resources(snapshot):
                 key = (resource.type_url, resource.name, resource.version)
                 assert bytes_of.setdefault(key, resource.any_bytes) == resource.any_bytes
+
+
+@given(st.lists(st.tuples(policies(), topologies()), min_size=1, max_size=3))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_with_other_roots_it_compiles_what_one_with_those_roots_compiles(worlds: list[tuple[Policy, Topology]]) -> None:
+    """Nothing with the roots of before is left, and the compiler of before goes on with its own."""
+    before = Compiler(TRUST)
+    for policy, topology in worlds:
+        held = compiled(policy, topology, before)
+        after = before.trusting(b"other roots")
+        fresh = compiled(policy, topology, Compiler(replace(TRUST, bundle_pem=b"other roots")))
+        for workload, snapshot in compiled(policy, topology, after).items():
+            assert (snapshot.resources, snapshot.bundle) == (fresh[workload].resources, fresh[workload].bundle)
+        for workload, snapshot in compiled(policy, topology, before).items():
+            assert (snapshot.resources, snapshot.bundle) == (held[workload].resources, held[workload].bundle)
 
 
 @given(policies(), topologies())
