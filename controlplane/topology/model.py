@@ -7,7 +7,7 @@ import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from controlplane.identity.spiffe import SpiffeError, WorkloadId
@@ -185,6 +185,7 @@ class Topology:
         return service, port
 
 
+@lru_cache(maxsize=50_000)  # a cluster's addresses are read again at each change of it
 def canonical_address(text: str) -> str | None:
     """A literal address in the one spelling that sidecars report (an IPv4 one that is written as IPv6 is IPv4).
 
