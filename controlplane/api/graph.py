@@ -13,7 +13,7 @@ from controlplane.api.reading import read_query, write
 from controlplane.api.requests import MapQuery, PictureQuery
 from controlplane.api.schemas import Map, Picture
 from controlplane.api.services import ApiServices
-from controlplane.graph.chart import ChartedEdge, chart
+from controlplane.graph.chart import ChartedEdge
 from controlplane.graph.render import picture, svg, text
 from controlplane.topology.model import Topology
 
@@ -36,7 +36,8 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
         query = read_query(MapQuery)
         now = services.publisher.in_force
         policy, topology = now.policy, now.topology
-        edges = _around(chart(policy, services.review.learned(), topology), topology, query.service)
+        charted = services.review.learning.chart(policy, topology, services.review.learned())
+        edges = _around(charted, topology, query.service)
         shown, cursor = page_after(edges, query.limit, query.cursor, _key, tuple[str, str, int, str])
         return write(
             Map(
@@ -52,7 +53,9 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
     def draw() -> flask.Response:
         query = read_query(PictureQuery)
         now = services.publisher.in_force
-        edges = _around(chart(now.policy, services.review.learned(), now.topology), now.topology, query.service)
+        edges = _around(
+            services.review.learning.chart(now.policy, now.topology, services.review.learned()), now.topology, query.service
+        )
         if query.namespace:
             edges = [charted for charted in edges if any(end.startswith(f"{query.namespace}/") for end in _ends(charted))]
         media_type, to_text = _FORMATS[query.format]

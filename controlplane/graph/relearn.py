@@ -45,38 +45,88 @@ class LearnedGraph:
         return None if mined is None else next((found for found in mined.templates if found.path == match.path), None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Learned:
+    """What the callers of one place gave; ``of`` is the evidence that it was made from."""
+
+    of: tuple[Evidence, ...]
+    edges: tuple[GraphEdge, ...]
+    mined: Mapping[tuple[str, int, str], Mined]
+    is_crowded: bool
+    unsaid: tuple[EdgeKey, ...]
+    pathless: tuple[EdgeKey, ...]
+
+
+class Relearning:
+    """Makes the graph again and again, and of it only the places whose evidence is not the very objects of the last time.
+
+    A place is learned from its own callers alone, so what is kept is what would be made. Not safe to use from several threads.
+    """
+
+    def __init__(self, rule: Generalisation | None = None) -> None:
+        self._rule = rule
+        self._places: dict[Place, _Learned] = {}
+        self._graph = LearnedGraph((), {}, frozenset(), (), ())
+
+    def learn(self, evidence: Mapping[EdgeKey, Evidence]) -> LearnedGraph:
+        """The graph of this evidence: the very one of the last time where nothing changed. See `relearn`."""
+        places: dict[Place, _Edges] = {}
+        for edge, known in evidence.items():
+            places.setdefault((edge.destination, edge.port), []).append((edge, known))
+        before, now = self._places, dict[Place, _Learned]()
+        for place, used in places.items():
+            kept = before.get(place)
+            same = kept is not None and len(kept.of) == len(used) and all(a is b for a, (_, b) in zip(kept.of, used, strict=True))
+            now[place] = kept if kept is not None and same else _learned(place, used, self._rule)
+        if len(now) != len(before) or any(before.get(place) is not learned for place, learned in now.items()):
+            self._places, self._graph = now, _together(now)
+        return self._graph
+
+
 def relearn(evidence: Mapping[EdgeKey, Evidence], rule: Generalisation | None = None) -> LearnedGraph:
     """Make the graph. The keys' HTTP paths are shapes, as `graph.ledger` keeps them."""
-    places: dict[Place, dict[tuple[str, str], _Edges]] = {}
-    for edge, known in evidence.items():
-        place = places.setdefault((edge.destination, edge.port), {})
-        place.setdefault((edge.source, edge.protocol), []).append((edge, known))
+    return Relearning(rule).learn(evidence)
+
+
+def _together(places: Mapping[Place, _Learned]) -> LearnedGraph:
+    learned = places.values()
+    edges = [edge for found in learned for edge in found.edges]
+    edges.sort(key=lambda edge: (edge.source, edge.destination, edge.port, edge.protocol))
+    return LearnedGraph(
+        tuple(edges),
+        {method: mined for found in learned for method, mined in found.mined.items()},
+        frozenset(place for place, found in places.items() if found.is_crowded),
+        tuple(sorted(edge for found in learned for edge in found.unsaid)),
+        tuple(sorted(edge for found in learned for edge in found.pathless)),
+    )
+
+
+def _learned(place: Place, used: _Edges, rule: Generalisation | None) -> _Learned:
+    """One port of a service, from what all its callers asked for."""
+    destination, port = place
+    callers: dict[tuple[str, str], _Edges] = {}
+    for edge, known in used:
+        callers.setdefault((edge.source, edge.protocol), []).append((edge, known))
+    paths, shapes = _paths(callers.values())
+    mined = {(destination, port, method): paths.mined(method, rule) for method in paths.methods}
+    matches = {
+        (method, path): _said(method, mined[destination, port, method].of_shape(shaped))
+        for (method, path), shaped in shapes.items()
+        if method in paths.methods
+    }
     edges: list[GraphEdge] = []
-    mined: dict[tuple[str, int, str], Mined] = {}
-    crowded: set[Place] = set()
     unsaid: list[EdgeKey] = []
     pathless: list[EdgeKey] = []
-    for (destination, port), callers in places.items():
-        paths, shapes = _paths(callers.values())
-        for method in paths.methods:
-            mined[destination, port, method] = paths.mined(method, rule)
-            if paths.is_crowded(method):
-                crowded.add((destination, port))
-        matches = {
-            (method, path): _said(method, mined[destination, port, method].of_shape(shaped))
-            for (method, path), shaped in shapes.items()
-            if method in paths.methods
-        }
-        for (source, protocol), used in callers.items():
-            asked = {edge: _match(edge, matches) for edge, _ in used if edge.method}
-            _narrow(asked)
-            unsaid += (edge for edge, match in asked.items() if match is None)
-            pathless += (edge for edge, match in asked.items() if match is not None and not match.path)
-            http = _bounded({match for match in asked.values() if match is not None})
-            if http or not asked:
-                edges.append(GraphEdge(source, destination, port, protocol, http, *_sums(used)))
-    edges.sort(key=lambda edge: (edge.source, edge.destination, edge.port, edge.protocol))
-    return LearnedGraph(tuple(edges), mined, frozenset(crowded), tuple(sorted(unsaid)), tuple(sorted(pathless)))
+    for (source, protocol), theirs in callers.items():
+        asked = {edge: _match(edge, matches) for edge, _ in theirs if edge.method}
+        _narrow(asked)
+        unsaid += (edge for edge, match in asked.items() if match is None)
+        pathless += (edge for edge, match in asked.items() if match is not None and not match.path)
+        http = _bounded({match for match in asked.values() if match is not None})
+        if http or not asked:
+            edges.append(GraphEdge(source, destination, port, protocol, http, *_sums(theirs)))
+    is_crowded = any(paths.is_crowded(method) for method in paths.methods)
+    return _Learned(tuple(known for _, known in used), tuple(edges), mined, is_crowded, tuple(unsaid), tuple(pathless))
 
 
 def _sums(used: _Edges) -> tuple[int, int, int]:

@@ -221,7 +221,10 @@ class Store(Protocol):
         """All learned edges, or those that were last used before a time, ordered by key."""
 
     def evidence(self) -> Mapping[EdgeKey, Evidence]:
-        """What is known of the use of each learned edge; HTTP paths are shapes (`graph.pathshape`)."""
+        """What is known of the use of each learned edge; HTTP paths are shapes (`graph.pathshape`). Nobody changes it.
+
+        Evidence that is as it was when it was read last may be the very object.
+        """
 
     def history(self, since_hour: int, limit: int) -> Sequence[HourlyFlow]:
         """Uses by the hour from that hour on (hours since the epoch), newest hour first."""

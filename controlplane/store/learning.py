@@ -19,6 +19,7 @@ from controlplane.graph.ledger import MAX_EDGES_A_SOURCE, Ledger, Shapes, group_
 from controlplane.graph.packed import pack_evidence, unpack_evidence
 from controlplane.store import tables
 from controlplane.store.known import Known
+from controlplane.store.rereading import Rereading
 from controlplane.store.statements import parts, upsert
 
 #: More than this in one flow or loss is no count; with it, sums stay far inside 64 bits.
@@ -137,18 +138,19 @@ class EdgeRecording:
         return lost
 
 
-def select_evidence(connection: Connection) -> dict[EdgeKey, Evidence]:
+def evidence_reading() -> Rereading[tuple[EdgeKey, Evidence]]:
+    """What `select_evidence` remembers."""
+    return Rereading(lambda row: (EdgeKey(*row[1:7]), _evidence(row[10], *row[7:10])))
+
+
+def select_evidence(connection: Connection, reading: Rereading[tuple[EdgeKey, Evidence]]) -> dict[EdgeKey, Evidence]:
     """The evidence of every learned edge."""
     table, kept = tables.edges, tables.evidence.c
     query = select(
-        *(table.c[name] for name in EdgeKey._fields), table.c.count, table.c.first_seen_ms, table.c.last_seen_ms, kept.packed
-    ).select_from(table.outerjoin(tables.evidence, table.c.key_hash == kept.key_hash))
-    return {
-        EdgeKey(*row[:6]): Evidence(row[6], row[7], row[8])
-        if row[9] is None
-        else unpack_evidence(bytes(row[9]), row[6], row[7], row[8])
-        for row in connection.execute(query)
-    }
+        table.c.key_hash, *(table.c[name] for name in EdgeKey._fields), table.c.count, table.c.first_seen_ms, table.c.last_seen_ms,
+        kept.packed,
+    ).select_from(table.outerjoin(tables.evidence, table.c.key_hash == kept.key_hash))  # fmt: skip
+    return dict(reading.read(connection.execute(query)))
 
 
 def select_overflowing(connection: Connection, max_edges_a_source: int = MAX_EDGES_A_SOURCE) -> frozenset[str]:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, select
 from controlplane.policy.leases import EdgeLease, from_ms
 from controlplane.policy.traffic_policy import Held, Lease
 from controlplane.store import tables
+from controlplane.store.rereading import Columns, Rereading
 from controlplane.store.statements import upsert
 from controlplane.topology.model import parse_service_name
 
@@ -26,17 +27,25 @@ def upsert_leases(connection: Connection, leases: Iterable[EdgeLease]) -> None:
     upsert(connection, tables.leases, [rows[key] for key in sorted(rows)])
 
 
-def select_leases(connection: Connection) -> list[EdgeLease]:
+def lease_reading() -> Rereading[EdgeLease]:
+    """What `select_leases` remembers."""
+    return Rereading(_lease, key_columns=3)
+
+
+def select_leases(connection: Connection, reading: Rereading[EdgeLease]) -> list[EdgeLease]:
     """All of them, ordered by service, source and port."""
-    found = [
-        EdgeLease(
-            parse_service_name(row.service), row.source, row.port,
-            Lease(row.owner, row.reason, row.ticket, None if row.expires_ms is None else from_ms(row.expires_ms)),
-            row.actor, row.set_ms, row.written,
-        )
-        for row in connection.execute(select(tables.leases))
-    ]  # fmt: skip
-    return sorted(found, key=lambda held: held.held)
+    table = tables.leases.c
+    query = select(
+        table.service, table.source, table.port, table.owner, table.reason, table.ticket, table.expires_ms, table.actor,
+        table.set_ms, table.written,
+    )  # fmt: skip
+    return sorted(reading.read(connection.execute(query)), key=lambda held: held.held)
+
+
+def _lease(row: Columns) -> EdgeLease:
+    service, source, port, owner, reason, ticket, expires_ms, actor, set_ms, written = row
+    lease = Lease(owner, reason, ticket, None if expires_ms is None else from_ms(expires_ms))
+    return EdgeLease(parse_service_name(service), source, port, lease, actor, set_ms, written)
 
 
 def upsert_last_uses(connection: Connection, uses: Mapping[Held, int]) -> None:

@@ -33,8 +33,8 @@ from controlplane.store.grants import select_grants
 from controlplane.store.history import select_history
 from controlplane.store.incidents import select_first_uses, select_incident, select_incidents, select_notes
 from controlplane.store.interface import StoreError
-from controlplane.store.learning import select_evidence, select_overflowing
-from controlplane.store.leases import select_last_uses, select_leases
+from controlplane.store.learning import evidence_reading, select_evidence, select_overflowing
+from controlplane.store.leases import lease_reading, select_last_uses, select_leases
 from controlplane.store.proofs import select_newest_proofs, select_proofs
 from controlplane.store.pruning import find_stale, remove_stale
 from controlplane.store.recording import Stored
@@ -52,7 +52,7 @@ from controlplane.store.stored import (
 )
 from controlplane.store.violations import violation_of
 from controlplane.store.waking import follow
-from controlplane.store.watching import select_watches
+from controlplane.store.watching import select_watches, watch_reading
 from controlplane.store.write import REPORT_FIELDS, SqlTransaction
 from controlplane.topology.model import ServiceName
 from controlplane.violations.handling import Incident, Note
@@ -77,6 +77,7 @@ class SqlStore:
         self._engine = engine
         self.violation_window_ms = violation_window_ms
         self._stored = Stored()
+        self._evidence, self._watches, self._leases = evidence_reading(), watch_reading(), lease_reading()
         self.is_shared = engine.dialect.name == "postgresql"
         self._origin = secrets.token_hex(8)
         # SQLite has one writer; waiting for it here is fair and immediate, its own waiting is polling.
@@ -131,7 +132,7 @@ class SqlStore:
     def evidence(self) -> Mapping[EdgeKey, Evidence]:
         """What is known of the use of each learned edge; HTTP paths are shapes (`graph.pathshape`)."""
         with self._reading() as connection:
-            return select_evidence(connection)
+            return select_evidence(connection, self._evidence)
 
     def history(self, since_hour: int, limit: int) -> Sequence[HourlyFlow]:
         """Uses by the hour from that hour on (hours since the epoch), newest hour first."""
@@ -142,7 +143,7 @@ class SqlStore:
     def watches(self) -> Mapping[str, Watch]:
         """When each service was watched, by its name."""
         with self._reading() as connection:
-            return select_watches(connection)
+            return select_watches(connection, self._watches)
 
     def overflowing(self) -> frozenset[str]:
         """Sources with more edges than are kept; ``ip:`` stands for all peers without identity."""
@@ -272,7 +273,7 @@ class SqlStore:
     def leases(self) -> Sequence[EdgeLease]:
         """All leases that were ever set; by service, source and port."""
         with self._reading() as connection:
-            return select_leases(connection)
+            return select_leases(connection, self._leases)
 
     def last_uses(self) -> Mapping[Held, int]:
         """When approved edges were last used that were kept by `Transaction.keep_last_uses`."""

@@ -12,6 +12,7 @@ from controlplane.graph.packed import pack_watch, unpack_watch
 from controlplane.graph.watch import Watch
 from controlplane.store import tables
 from controlplane.store.known import Known
+from controlplane.store.rereading import Rereading
 from controlplane.store.statements import upsert
 
 #: A sidecar whose reports waited was watching meanwhile, but how long ago is its own word: a day is believed.
@@ -60,6 +61,11 @@ class WatchRecording:
         return known is not None and known.holds(watch)
 
 
-def select_watches(connection: Connection) -> dict[str, Watch]:
+def watch_reading() -> Rereading[tuple[str, Watch]]:
+    """What `select_watches` remembers."""
+    return Rereading(lambda row: (row[0], unpack_watch(bytes(row[1]))))
+
+
+def select_watches(connection: Connection, reading: Rereading[tuple[str, Watch]]) -> dict[str, Watch]:
     """When each service was watched."""
-    return {name: unpack_watch(bytes(packed)) for name, packed in connection.execute(select(tables.watches))}
+    return dict(reading.read(connection.execute(select(tables.watches.c.service, tables.watches.c.packed))))

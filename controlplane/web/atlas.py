@@ -15,7 +15,7 @@ from controlplane.api.names import end_named
 from controlplane.api.problems import problem
 from controlplane.api.services import ApiServices
 from controlplane.graph.atlas import Atlas, View, look
-from controlplane.graph.chart import ChartedEdge, chart
+from controlplane.graph.chart import ChartedEdge
 from controlplane.graph.evidence import HOUR_MS
 from controlplane.graph.expression import MAX_LENGTH, BadExpression, Expression, read_expression
 from controlplane.graph.learn import GraphEdge
@@ -83,7 +83,7 @@ def see(api: ApiServices, query: MapQuery) -> Seen:
         ApiProblemError: an expression that cannot be read.
     """
     now, now_ms = api.publisher.in_force, api.clock_ms()
-    charted = chart(now.policy, api.review.glance.edges(), now.topology)
+    charted = api.review.learning.chart(now.policy, now.topology, api.review.glance.edges())
     since_ms = max(now_ms - int(query.hours or VIOLATION_HOURS) * HOUR_MS, 1)
     used = uses(api.store.history(since_ms // HOUR_MS, MAX_FLOWS)) if query.hours else None
     refused = api.store.violations(ViolationFilter(since_ms=since_ms), MAX_VIOLATIONS)

@@ -17,7 +17,7 @@ from controlplane.api import shapes
 from controlplane.api.explain import explained
 from controlplane.api.names import service_named
 from controlplane.api.reading import read_query
-from controlplane.graph.chart import ChartedEdge, chart
+from controlplane.graph.chart import ChartedEdge
 from controlplane.graph.evidence import DAY_MS
 from controlplane.policy.explain import Explanation
 from controlplane.policy.rules import Mode
@@ -59,7 +59,7 @@ def blueprint(console: Console) -> flask.Blueprint:
     def several() -> str:
         query = read_query(ListQuery)
         now = api.publisher.in_force
-        edges = chart(now.policy, api.review.glance.edges(), now.topology)
+        edges = api.review.learning.chart(now.policy, now.topology, api.review.glance.edges())
         callers, callees = Counter(c.edge.destination for c in edges), Counter(c.edge.source for c in edges)
         readiness = {found.subject: (found, lacking) for found, lacking in api.review.modes.verdicts()[1]}
         names = [
@@ -86,7 +86,8 @@ def blueprint(console: Console) -> flask.Blueprint:
         service = service_at(console, namespace, name)
         now, shown = api.publisher.in_force, str(service.name)
         learned = api.review.glance.edges()
-        edges = [c for c in chart(now.policy, learned, now.topology) if shown in {c.edge.source, c.edge.destination}]
+        charted = api.review.learning.chart(now.policy, now.topology, learned)
+        edges = [c for c in charted if shown in {c.edge.source, c.edge.destination}]
         since_ms = max(api.clock_ms() - _WEEK_DAYS * DAY_MS, 1)
         violations = [
             *api.store.violations(ViolationFilter(since_ms=since_ms, destination=shown), RECENT),

@@ -3,33 +3,55 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
+from controlplane.flows.model import EdgeKey
+from controlplane.graph.chart import ChartedEdge, chart
+from controlplane.graph.evidence import Evidence
 from controlplane.graph.images import ImageUse
 from controlplane.graph.learn import GraphEdge
 from controlplane.graph.readiness import Readiness, assess_all
-from controlplane.graph.relearn import LearnedGraph, relearn
+from controlplane.graph.relearn import LearnedGraph, Relearning, relearn
 from controlplane.graph.roles import Roles, roles_of
 from controlplane.graph.samples import Samples, samples_of
+from controlplane.policy.rules import Policy
 from controlplane.store.interface import Store
+from controlplane.topology.model import Topology
+from controlplane.workflow.remembered import Remembered
 
+#: A graph of more edges is made anew each time: it would take gigabytes to remember.
+MAX_KEPT = 200_000
 #: How old what a `Glance` shows may be.
 FRESH_MS = 3_000
 
 
 class Learning:
-    """A reader of the store; each answer is of its moment."""
+    """A reader of the store; each answer is of its moment. Safe to use from several threads."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._lock = threading.Lock()
+        self._relearning = Relearning()
+        self._readiness = Remembered[tuple[Readiness, tuple[Readiness, ...]]]()
+        self._chart = Remembered[Sequence[ChartedEdge]]()
 
     def graph(self) -> LearnedGraph:
-        """The learned graph, with path templates."""
-        return relearn(self._store.evidence())
+        """The learned graph, with path templates: the very one of the last time where nothing was learned since."""
+        return self._graph_of(self._store.evidence())
 
-    def edges(self) -> list[GraphEdge]:
+    def _graph_of(self, evidence: Mapping[EdgeKey, Evidence]) -> LearnedGraph:
+        if len(evidence) > MAX_KEPT:
+            return relearn(evidence)
+        with self._lock:
+            return self._relearning.learn(evidence)
+
+    def edges(self) -> Sequence[GraphEdge]:
         """The edges of the learned graph."""
-        return list(self.graph().edges)
+        return self.graph().edges
+
+    def chart(self, policy: Policy, topology: Topology, edges: Sequence[GraphEdge]) -> Sequence[ChartedEdge]:
+        """Every edge of a learned graph, or that a policy approves (`graph.chart`)."""
+        return self._chart.answer((policy, topology, edges), lambda: chart(policy, edges, topology))
 
     def images(self) -> Mapping[tuple[str, str], Collection[ImageUse]]:
         """The images of a source that used something of a destination, by both their names."""
@@ -42,12 +64,13 @@ class Learning:
     def samples(self, edges: Collection[GraphEdge]) -> tuple[Mapping[GraphEdge, Samples], Roles]:
         """The use of some learned edges, and the roles of the whole graph."""
         evidence = self._store.evidence()
-        graph = relearn(evidence)
+        graph = self._graph_of(evidence)
         return samples_of(edges, graph, evidence), roles_of(graph.edges)
 
     def readiness(self) -> tuple[Readiness, tuple[Readiness, ...]]:
         """The readiness of the whole graph, and of each service that was watched or called."""
-        return assess_all(self._store.evidence(), self._store.watches(), self._store.overflowing())
+        of = self._store.evidence(), self._store.watches(), self._store.overflowing()
+        return self._readiness.answer(of, lambda: assess_all(*of))
 
 
 class Glance:
@@ -60,9 +83,9 @@ class Glance:
         self._learning = learning
         self._clock_ms = clock_ms
         self._lock = threading.Lock()
-        self._seen: tuple[int, list[GraphEdge]] | None = None
+        self._seen: tuple[int, Sequence[GraphEdge]] | None = None
 
-    def edges(self) -> list[GraphEdge]:
+    def edges(self) -> Sequence[GraphEdge]:
         """The edges, at most `FRESH_MS` old."""
         with self._lock:
             now_ms = self._clock_ms()

@@ -14,6 +14,7 @@ from controlplane.store.interface import Store
 from controlplane.topology.model import ServiceName
 from controlplane.workflow.learning import Learning
 from controlplane.workflow.publish import Publisher
+from controlplane.workflow.remembered import Remembered
 from controlplane.workflow.revisions import Done, Refused, Why, as_json
 from controlplane.workflow.scopes import outside_edges
 
@@ -21,13 +22,16 @@ from controlplane.workflow.scopes import outside_edges
 class Leases:
     """Who answers for what is approved."""
 
-    def __init__(self, store: Store, publisher: Publisher, clock_ms: Callable[[], int], unused_days: int) -> None:
+    def __init__(
+        self, store: Store, publisher: Publisher, clock_ms: Callable[[], int], unused_days: int, learning: Learning
+    ) -> None:
         """``unused_days``: an edge that was not used for so long should go; 0 for never."""
         self._store = store
         self._publisher = publisher
         self._clock_ms = clock_ms
         self._unused_days = unused_days
-        self._learning = Learning(store)
+        self._learning = learning
+        self._edges = Remembered[tuple[HeldEdge, ...]]()
 
     def held(self, learned: Sequence[GraphEdge] | None = None) -> tuple[HeldEdge, ...]:
         """All approved edges with their leases and last uses. ``learned`` is the graph, where somebody has it."""
@@ -81,6 +85,9 @@ class Leases:
     def _held(self, policy: Policy, learned: Sequence[GraphEdge] | None) -> tuple[HeldEdge, ...]:
         if not any(listed.rules for listed in policy.services.values()):
             return ()
-        leases = {lease.held: lease for lease in self._store.leases()}
-        edges = self._learning.edges() if learned is None else learned
-        return held_edges(policy, leases, edges, self._store.revision_times(), self._store.last_uses())
+        edges = self._learning.graph().edges if learned is None else learned
+        kept, times, uses = self._store.leases(), self._store.revision_times(), self._store.last_uses()
+        return self._edges.answer(
+            (policy, edges, kept, times, uses),
+            lambda: held_edges(policy, {lease.held: lease for lease in kept}, edges, times, uses),
+        )

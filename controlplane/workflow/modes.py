@@ -47,13 +47,20 @@ class Cleared:
 class Modes:
     """What decides over flows that no rule allows."""
 
-    def __init__(self, store: Store, publisher: Publisher, clock_ms: Callable[[], int], gate: Gate | None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        publisher: Publisher,
+        clock_ms: Callable[[], int],
+        gate: Gate | None,
+        learning: Learning | None = None,
+    ) -> None:
         """``gate`` is what a service needs before it is enforced; ``None`` lets all pass."""
         self._store = store
         self._publisher = publisher
         self._clock_ms = clock_ms
         self._gate = gate
-        self._learning = Learning(store)
+        self._learning = learning or Learning(store)
 
     def change(
         self, services: Sequence[ServiceName], mode: Mode, actor: str, comment: str = "", override_reason: str = ""

@@ -5,7 +5,7 @@ Expected refusals are values; the caller shows their reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from controlplane.graph.gate import Gate
@@ -63,13 +63,13 @@ class Review:
         self._staged = StagedRevisions(store, publisher, clock_ms)
         self.learning = Learning(store)
         self.glance = Glance(self.learning, clock_ms)
-        self.modes = Modes(store, publisher, clock_ms, gate)
-        self.leases = Leases(store, publisher, clock_ms, unused_days)
+        self.modes = Modes(store, publisher, clock_ms, gate, self.learning)
+        self.leases = Leases(store, publisher, clock_ms, unused_days, self.learning)
         self.agreement = agreement or Agreement(store, clock_ms)
         self.documents = Documents(store, publisher, clock_ms, self.agreement, self.modes, self.leases)
-        self._proposing = Proposing(store, publisher, clock_ms, watchlist or Watchlist(), self.leases)
+        self._proposing = Proposing(store, publisher, clock_ms, watchlist or Watchlist(), self.leases, self.learning)
 
-    def learned(self) -> list[GraphEdge]:
+    def learned(self) -> Sequence[GraphEdge]:
         """The learned graph's edges."""
         return self.learning.edges()
 

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.flows.model import EdgeKey, Flow, Verdict
+from controlplane.graph.evidence import Evidence
 from controlplane.graph.learn import MAX_PATHS
 from controlplane.graph.ledger import Ledger
 from controlplane.graph.pathshape import shape_of
-from controlplane.graph.relearn import LearnedGraph, relearn
+from controlplane.graph.relearn import LearnedGraph, Relearning, relearn
 from controlplane.graph.templates import Generalisation, Why
 from controlplane.identity.spiffe import WorkloadId
 from controlplane.policy.evaluate import Allowed, Request, evaluate
@@ -150,3 +151,31 @@ def test_a_crowded_port_is_named() -> None:
     many = [flow(f"/{chr(97 + number % 26)}{chr(97 + number // 26 % 26)}{chr(97 + number // 676)}") for number in range(5000)]
     graph = learn([*many, flow("/quiet", port=81)])
     assert graph.crowded == {("shop/cart", 80)}
+
+
+@given(st.lists(FLOWS, min_size=2, max_size=4), st.data())
+def test_learning_again_gives_what_learning_anew_gives(seen: list[list[Flow]], data: st.DataObject) -> None:
+    """Edges come, are used again and go; evidence that did not change is the very object, as a store gives it."""
+    relearning, kept = Relearning(RULE), dict[EdgeKey, Evidence]()
+    for flows in seen:
+        ledger = Ledger()
+        for one in flows:
+            moved = one.edge._replace(destination=data.draw(st.sampled_from(["shop/cart", "shop/pay"])))
+            ledger.add(replace(one, edge=moved))
+        for edge in data.draw(st.sets(st.sampled_from(sorted(kept)))) if kept else ():
+            del kept[edge]
+        kept |= ledger.edges
+        assert relearning.learn(dict(kept)) == relearn(kept, RULE)
+        assert relearning.learn(dict(kept)) is relearning.learn(dict(kept))
+
+
+def test_a_use_of_one_port_leaves_what_was_learned_of_others() -> None:
+    relearning, ledger = Relearning(RULE), Ledger()
+    for port in (80, 81):
+        ledger.add(flow("/users/7", port=port))
+    before = relearning.learn(dict(ledger.edges))
+    again = Ledger()
+    again.add(flow("/users/7", port=80))
+    (edge,) = again.edges
+    after = relearning.learn({**ledger.edges, edge: again.edges[edge]})
+    assert [a is b for a, b in zip(before.edges, after.edges, strict=True)] == [False, True]

@@ -18,6 +18,11 @@ from controlplane.topology.model import ServiceName
 from controlplane.web import check, review
 from controlplane.web.review import PAGE_ROWS
 from controlplane.workflow.agreement import Agreed, Agreement
+from controlplane.workflow.publish import Publisher
+from controlplane.workflow.review import Review
+from controlplane.workflow.revisions import Done, Published
+from controlplane.xds.compile import Compiler
+from controlplane.xds.tls import Trust
 from tests.controlplane.web.browsing import form_key, sign_in
 from tests.harness.plane import ADD_CART, GET_CART, PAY, REDIS, TOKEN, Plane
 
@@ -247,3 +252,30 @@ def test_a_large_proposal_comes_page_by_page(plane: Plane, browser: FlaskClient)
     first, second = shown(browser, "/review/1"), shown(browser, "/review/1?page=2")
     rows = [int(row) for page in (first, second) for row in _ROW.findall(page)]
     assert sorted(rows) == list(range(1, PAGE_ROWS + 2))
+
+
+def test_what_was_written_is_on_the_next_page(plane: Plane, browser: FlaskClient) -> None:
+    """Whoever wrote it: a sidecar, somebody here, or another control plane on the same database. Nobody's clock moves."""
+
+    def rows() -> int:
+        found = re.search(r'href="/review/(\d+)"', shown(browser, "/review"))
+        return len(_ROW.findall(shown(browser, f"/review/{found[1]}"))) if found else 0
+
+    assert rows() == 0
+    plane.learn(GET_CART)
+    assert (rows(), rows()) == (1, 1)
+    plane.learn(REDIS, PAY)
+    assert rows() == 3
+    newest = plane.review.refresh_proposal()
+    assert newest is not None
+    assert isinstance(plane.review.reject(newest.number, "ana", "", [1]), Done)
+    assert rows() == 2
+    publisher = Publisher(plane.store, plane.publisher.declared, Compiler(Trust("picket.test", b"bundle")), Mode.LEARN)
+    other = Review(plane.store, publisher, lambda: plane.now_ms)
+    proposal = other.refresh_proposal()
+    assert proposal is not None
+    assert isinstance(other.approve(proposal.number, "bob", rows=[1]), Published)
+    plane.publisher.follow()
+    assert rows() == 1
+    assert isinstance(plane.review.rollback(0, "ana"), Published)
+    assert rows() == 2
