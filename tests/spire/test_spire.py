@@ -161,11 +161,19 @@ class Traffic:
             await asyncio.wait({calling})
 
 
-def signed_by(mesh: Mesh, root: x509.Certificate) -> bool:
-    """Whether all sidecars show certificates of a root."""
+def identities(mesh: Mesh) -> list[Identity]:
+    """What the sidecars have on disk."""
+    found = []
     for place in mesh.plan.meshed:
         identity = load(place.state / "identity.json", f"spiffe://{TRUST_DOMAIN}/ns/default/sa/{place.service.name.name}")
         assert identity is not None
+        found.append(identity)
+    return found
+
+
+def signed_by(mesh: Mesh, root: x509.Certificate) -> bool:
+    """Whether all sidecars show certificates of a root."""
+    for identity in identities(mesh):
         try:
             x509.load_pem_x509_certificates(identity.chain_pem.encode())[0].verify_directly_issued_by(root)
         except (ValueError, InvalidSignature):
@@ -201,6 +209,7 @@ async def town(spire: Spire, directory: Path) -> AsyncIterator[tuple[Mesh, Seque
 
 @_TOLD_APART
 async def test_a_mesh_enforces_by_spires_identities_and_rotates_them_under_traffic(registered: Spire, tmp_path: Path) -> None:
+    """Also while the control plane is gone."""
     async with town(registered, tmp_path) as (mesh, expected, unlisted):
         assert all(await answered(mesh, expected))
         assert not any(await answered(mesh, [unlisted]))
@@ -227,6 +236,14 @@ async def test_a_mesh_enforces_by_spires_identities_and_rotates_them_under_traff
                 await asyncio.sleep(0.1)
         print(f"{traffic.calls} calls over {dict(rotations)} rotations, {len(traffic.failed)} failed")
         assert not traffic.failed
+
+        mesh.processes.kill(CONTROL_PLANE)
+        before = [found.not_after_seconds for found in identities(mesh)]
+        async with traffic.running(mesh, expected):
+            await until(
+                lambda: all(new.not_after_seconds > old for new, old in zip(identities(mesh), before, strict=True)), SVID_SECONDS
+            )
+        assert not traffic.failed, "without the control plane, too"
         assert not any(await answered(mesh, [unlisted]))
 
 
