@@ -65,13 +65,18 @@ def is_hook(item: Json) -> bool:
 
 
 @asynccontextmanager
-async def controlplane(server: ApiServer, directory: Path) -> AsyncIterator[Running]:
-    """The process with the chart's configuration and the rights of the chart's account, its webhook known by its address."""
-    data = rendered().one("ConfigMap")["data"]
+async def controlplane(server: ApiServer, directory: Path, values: Json | None = None) -> AsyncIterator[Running]:
+    """The process with the chart's configuration and the rights of the chart's account, its webhook known by its address.
+
+    Where it has a certificate of its own, that is in ``webhook`` of the directory.
+    """
+    data = rendered(values).one("ConfigMap")["data"]
     config = yaml.safe_load(data["config.yaml"])
     for option in LISTENING:
         config[option] = ["127.0.0.1:0"] if isinstance(config[option], list) else "127.0.0.1:0"
     config |= {"data": str(directory / "data"), "injection": str(directory / "injection.yaml")}
+    if "webhook-certificate" in config:
+        config["webhook-certificate"] = str(directory / "webhook")
     config["server-name"] = [*config["server-name"], "127.0.0.1"]
     (directory / "injection.yaml").write_text(data["injection.yaml"])
     (directory / "config.yaml").write_text(yaml.safe_dump(config))
