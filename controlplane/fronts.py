@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from controlplane.api.listen import ApiServer
 from controlplane.identity.authority import ServerIdentity
 from controlplane.kubernetes.injection.document import load_rules
+from controlplane.kubernetes.injection.rules import NEVER
 from controlplane.kubernetes.webhook import create_webhook
 from controlplane.settings import Listen, Settings
 from controlplane.tlsfront import MountedCertificate, ServingCertificate, TlsFront
@@ -37,6 +38,11 @@ class Fronts:
             self._rules = load_rules(settings.injection)
         self._fronts: list[TlsFront] = []
         self._webhook: ApiServer | None = None
+
+    @property
+    def without_sidecars(self) -> frozenset[str]:
+        """The namespaces in which nothing is injected, whatever their labels say."""
+        return NEVER if self._rules is None else self._rules.never
 
     async def start(self, apis: Sequence[ApiServer]) -> list[str]:
         """Listen. What is served, each with its address.

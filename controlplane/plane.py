@@ -10,7 +10,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -146,17 +146,17 @@ class ControlPlane:
         self._listening: list[str] = []
         self._enrolling: list[str] = []
         self._ready = threading.Event()
-        self._cluster = _cluster_of(settings, self._declare, lambda: authority.bundle_pem)
+        try:
+            self._fronts = Fronts(settings, authority)
+        except RulesError as error:
+            raise StartError(f"--injection: {error}") from error
+        self._cluster = _cluster_of(settings, self._declare, lambda: authority.bundle_pem, self._fronts.without_sidecars)
         self._mesh, self._enrollment = self._servers()
         self._sessions = Sessions(now_ms)
         self._accounts = Accounts(store, now_ms)
         self._oidc = None if settings.oidc is None else read_oidc(settings.oidc)
         self._apis = Apis(settings)
         self._tails = Tails()
-        try:
-            self._fronts = Fronts(settings, authority)
-        except RulesError as error:
-            raise StartError(f"--injection: {error}") from error
         self._background: dict[str, asyncio.Task[None]] = {}
         self._measure()
 
@@ -447,7 +447,12 @@ class ControlPlane:
             raise StartError(str(error)) from error
 
 
-def _cluster_of(settings: Settings, declare: Callable[[Found], Awaitable[None]], bundle_pem: Callable[[], bytes]) -> Cluster | None:
+def _cluster_of(
+    settings: Settings,
+    declare: Callable[[Found], Awaitable[None]],
+    bundle_pem: Callable[[], bytes],
+    without_sidecars: Collection[str],
+) -> Cluster | None:
     """The cluster to run for, if any."""
     if not settings.kubernetes:
         return None
@@ -457,6 +462,6 @@ def _cluster_of(settings: Settings, declare: Callable[[Found], Awaitable[None]],
     except ImportError as error:
         raise StartError(f"--kubernetes: {error}; pip install 'picket[kubernetes]'") from error
     try:
-        return Cluster(settings.kubernetes_audience, declare, bundle_pem)
+        return Cluster(settings.kubernetes_audience, declare, bundle_pem, without_sidecars)
     except KubernetesError as error:
         raise StartError(f"--kubernetes: {error}") from error

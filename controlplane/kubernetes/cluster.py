@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from controlplane.kubernetes.approvals import Approvals
 from controlplane.kubernetes.attestation import TokenReviews
@@ -23,16 +23,22 @@ from controlplane.workflow.review import Review
 class Cluster:
     """Everything of one cluster. `close` it when done."""
 
-    def __init__(self, audience: str, declare: Callable[[Found], Awaitable[None]], bundle_pem: Callable[[], bytes]) -> None:
+    def __init__(
+        self,
+        audience: str,
+        declare: Callable[[Found], Awaitable[None]],
+        bundle_pem: Callable[[], bytes],
+        without_sidecars: Collection[str],
+    ) -> None:
         """``audience`` is whom pods' tokens have to be for; ``declare`` hears of what the cluster holds (`Discovery`).
 
-        ``bundle_pem`` gives the mesh's roots as they are now.
+        ``bundle_pem`` gives the mesh's roots as they are now; in namespaces ``without_sidecars`` no pod lacks one.
 
         Raises:
             client.KubernetesError: there is no access to a cluster.
         """
         self._client = Client()
-        self.discovery = Discovery(self._client, self._found)
+        self.discovery = Discovery(self._client, self._found, without_sidecars)
         self.attestor = TokenReviews(self._client, audience, self.discovery.pod)
         self._declare = declare
         self._bundle_pem = bundle_pem

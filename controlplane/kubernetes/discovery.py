@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import structlog
 
 from controlplane.kubernetes import objects
 from controlplane.kubernetes.client import Client
+from controlplane.kubernetes.injection.rules import NEVER
 from controlplane.kubernetes.objects import Objects
 from controlplane.kubernetes.topology import Found, found_in
 from controlplane.kubernetes.watch import Watch
@@ -26,10 +27,16 @@ class Discovery:
     """Follows one cluster."""
 
     def __init__(
-        self, client: Client, declare: Callable[[Found], Awaitable[None]], *, gather_seconds: float = GATHER_SECONDS
+        self,
+        client: Client,
+        declare: Callable[[Found], Awaitable[None]],
+        without_sidecars: Collection[str] = NEVER,
+        *,
+        gather_seconds: float = GATHER_SECONDS,
     ) -> None:
         """``declare`` hears of each state of the cluster that differs from the one before; the first once all is known."""
         self._declare = declare
+        self._without_sidecars = without_sidecars
         self._gather_seconds = gather_seconds
         self._changed = asyncio.Event()
         changed = self._changed.set
@@ -68,7 +75,7 @@ class Discovery:
         while True:
             self._changed.clear()
             began = time.monotonic()
-            found = await asyncio.to_thread(found_in, self._held())
+            found = await asyncio.to_thread(found_in, self._held(), self._without_sidecars)
             took_seconds = time.monotonic() - began
             if found != self._found:
                 for note in found.gaps.notes:

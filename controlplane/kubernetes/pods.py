@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator
 
 from controlplane.kubernetes.injection.containers import INIT, SIDECAR
-from controlplane.kubernetes.injection.rules import DISABLED, ENABLED, INJECTION_LABEL, NEVER
+from controlplane.kubernetes.injection.rules import DISABLED, ENABLED, INJECTION_LABEL
 from controlplane.kubernetes.objects import Container, Pod
 
 DEFAULT_ACCOUNT = "default"
@@ -98,8 +98,7 @@ def why_unmeshed(pod: Pod) -> str:
 
 def wants_sidecar(pod: Pod, enabled: Collection[str]) -> bool:
     """Whether a pod is to have a sidecar, or its namespace (one of ``enabled``) wants it to have one."""
-    asks = (pod.metadata.labels or {}).get(INJECTION_LABEL) == ENABLED
-    return pod.metadata.namespace not in NEVER and (asks or pod.metadata.namespace in enabled)
+    return (pod.metadata.labels or {}).get(INJECTION_LABEL) == ENABLED or pod.metadata.namespace in enabled
 
 
 def _of(containers: tuple[Container, ...] | None) -> tuple[Container, ...]:

@@ -9,12 +9,12 @@ callers' sidecars decide. Nothing is ever led to another pod than Kubernetes wou
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from controlplane.identity.spiffe import SpiffeError, WorkloadId
 from controlplane.kubernetes import objects
-from controlplane.kubernetes.injection.rules import ENABLED, INJECTION_LABEL
+from controlplane.kubernetes.injection.rules import ENABLED, INJECTION_LABEL, NEVER
 from controlplane.kubernetes.names import APPROVALS_LABEL, MODE_LABEL
 from controlplane.kubernetes.pods import (
     account_of,
@@ -75,8 +75,11 @@ class _Front:
         return _canonical(address for address in given if address not in {"", "None"}) or self.ready
 
 
-def found_in(held: objects.Objects) -> Found:
-    """Read a cluster's objects. The same objects give the same result, in the same order."""
+def found_in(held: objects.Objects, without_sidecars: Collection[str] = NEVER) -> Found:
+    """Read a cluster's objects. The same objects give the same result, in the same order.
+
+    In namespaces ``without_sidecars`` nothing is injected, whatever their labels say.
+    """
     live = {key: pod for key, pod in sorted(held.pods.items()) if is_live(pod)}
     by_account: defaultdict[str, dict[str, objects.Pod]] = defaultdict(dict)
     for key, pod in live.items():
@@ -107,10 +110,10 @@ def found_in(held: objects.Objects) -> Found:
                 front.name, _kind([front], front.ports), front.ports, front.addresses, (), guard=Guard.NONE
             )
     spaces = held.namespaces.items()
-    wanted = _enabled(held, INJECTION_LABEL)
+    wanted = _enabled(held, INJECTION_LABEL) - frozenset(without_sidecars)
     return Found(
         topology=Topology(services),
-        gaps=Gaps(tuple(_unmeshed(held, wanted)), tuple(notes)),
+        gaps=Gaps(tuple(_unmeshed(held, wanted, without_sidecars)), tuple(notes)),
         modes={key.removeprefix("/"): mode for key, space in spaces if (mode := _label(space, MODE_LABEL))},
         approvals=_enabled(held, APPROVALS_LABEL),
         images=dict(_images(live.values())),
@@ -135,10 +138,10 @@ def _label(seen: objects.Object, name: str) -> str:
     return (seen.metadata.labels or {}).get(name, "")
 
 
-def _unmeshed(held: objects.Objects, wanted: frozenset[str]) -> Iterator[Unmeshed]:
+def _unmeshed(held: objects.Objects, wanted: frozenset[str], without: Collection[str]) -> Iterator[Unmeshed]:
     """Pods without a sidecar that should have one."""
     for _, pod in sorted(held.pods.items()):
-        if wants_sidecar(pod, wanted) and not is_finished(pod) and not is_injected(pod):
+        if pod.metadata.namespace not in without and wants_sidecar(pod, wanted) and not is_finished(pod) and not is_injected(pod):
             yield Unmeshed(pod.metadata.namespace, pod.metadata.name, owner_of(pod), why_unmeshed(pod), account_of(pod))
 
 

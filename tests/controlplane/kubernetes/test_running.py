@@ -250,7 +250,7 @@ async def test_a_mistake_of_ours_before_the_cluster_is_known_ends_it(
 ) -> None:
     """It does not wait for ever for what nobody reads any more."""
 
-    def broken(_: object) -> Found:
+    def broken(*_: object) -> Found:
         raise RuntimeError("a mistake of ours")
 
     monkeypatch.setattr(discovery, "found_in", broken)

@@ -199,6 +199,10 @@ def test_a_pod_that_asks_for_a_sidecar_itself_is_found_too_and_none_of_where_not
     assert found.replica == "one"
     system = held(namespaces=[namespace("kube-system", injection="enabled")], pods=[asks], into="kube-system")
     assert found_in(system).gaps.replicas == ()
+    assert found_in(system).injected == frozenset()
+    own = held(namespaces=[namespace("picket", injection="enabled")], pods=[asks], into="picket")
+    assert len(found_in(own).gaps.replicas) == 1
+    assert found_in(own, {"kube-system", "picket"}).gaps.replicas == ()
 
 
 def test_namespaces_with_sidecars_are_those_that_want_them_and_those_with_a_pod_that_asked() -> None:
