@@ -77,9 +77,9 @@ def due(generations: Generations, terms: Terms, seen: Seen, now: datetime) -> Du
 def hindrance(generations: Generations, step: Step, seen: Seen) -> str:
     """Why a step that somebody asks for would cut sidecars off, or may; empty where it would not."""
     if step is Step.ACTIVATE and seen.outdated:
-        return f"{seen.outdated} of {seen.connected} connected sidecars lack the new root"
+        return f"connected sidecars that lack the new root: {seen.outdated} of {seen.connected}"
     if step is Step.RETIRE and (showing := seen.showing(generations)):
-        return f"{showing} sidecars still have a certificate of the old root"
+        return f"sidecars that still have a certificate of the old root: {showing}"
     return ""
 
 

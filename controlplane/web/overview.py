@@ -18,6 +18,7 @@ from controlplane.violations.query import Query
 from controlplane.web import bars
 from controlplane.web.guard import Console
 from controlplane.web.sidecars import STATES
+from controlplane.workflow.revisions import Refused
 
 #: A certificate that lives on for less should have been renewed by now.
 NEAR_EXPIRY_MS = 5 * 60_000
@@ -51,7 +52,7 @@ def blueprint(console: Console) -> flask.Blueprint:
         states = Counter(sidecar.state for sidecar in sidecars)
         states["blind"] = sum(sidecar.blind_since_ms is not None for sidecar in sidecars)
         proofs = sorted(api.store.newest_proofs(), key=lambda proof: proof.target)
-        gaps, objects = api.gaps(), api.objects()
+        gaps, objects, authority = api.gaps(), api.objects(), api.authority()
         differing = [standing for standing in objects if standing.needs_a_look]
         failed = [proof for proof in proofs if proof.status is Status.FAILED]
         return flask.render_template(
@@ -62,6 +63,7 @@ def blueprint(console: Console) -> flask.Blueprint:
             incidents=api.store.incidents(MAX_LISTED, is_open=True),
             rollouts=api.store.rollouts(MAX_LISTED, running=True),
             bound=MAX_LISTED, proved=shapes.proved(proofs), failed=failed, gaps=gaps, owned=gaps.by_owner(), most_owned=MAX_OWNED,
+            rotating=not isinstance(authority, Refused) and len(authority.generations.roots) > 1,
             objects=objects, differing=differing[:MAX_LISTED], differ=len(differing),
         )  # fmt: skip
 

@@ -43,7 +43,7 @@ def test_the_new_one_signs_once_all_that_are_connected_trust_it_and_files_had_ti
     assert isinstance(early, Waits)
     assert early.at == NOW + TERMS.settle
     waits = due(prepared(), TERMS, Seen(3, 2), NOW + HOUR)
-    assert waits == Waits(Step.ACTIVATE, "2 of 3 connected sidecars lack the new root", NOW + TERMS.overlap)
+    assert waits == Waits(Step.ACTIVATE, "connected sidecars that lack the new root: 2 of 3", NOW + TERMS.overlap)
 
 
 def test_one_sidecar_that_never_takes_it_holds_nothing_up_for_ever() -> None:
@@ -72,7 +72,7 @@ def test_what_speaks_against_a_step_that_somebody_asks_for() -> None:
     assert hindrance(prepared(), Step.ACTIVATE, Seen(2, 0)) == ""
     assert "1 of 2" in hindrance(prepared(), Step.ACTIVATE, Seen(2, 1))
     assert hindrance(generations, Step.RETIRE, Seen(2, 2, {key_id(generations.active.certificate): 2})) == ""
-    assert "1 sidecar" in hindrance(generations, Step.RETIRE, Seen(2, 0, {key_id(generations.old[-1].certificate): 1}))
+    assert "of the old root: 1" in hindrance(generations, Step.RETIRE, Seen(2, 0, {key_id(generations.old[-1].certificate): 1}))
 
 
 @given(st.integers(0, 400 * 24), st.integers(0, 3))

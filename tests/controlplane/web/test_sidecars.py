@@ -74,7 +74,9 @@ def test_where_the_mesh_has_no_authority_of_its_own_none_is_told_of(plane: Plane
 def test_a_rotation_of_the_authority_is_told_while_it_is_under_way(plane: Plane, browser: FlaskClient) -> None:
     assert "being rotated" not in shown(browser, "/sidecars")
     plane.sidecar(replace(FINE, bundle="of before"))
+    assert "being rotated" not in shown(browser, "/")
     plane.begin_rotation()
+    assert "being rotated" in shown(browser, "/")
     page = shown(browser, "/sidecars")
-    for text in ("is being rotated", "Next: activate", "1 of 1 connected sidecars lack a root", "picket ca show"):
+    for text in ("is being rotated", "Next: activate", "connected sidecars that lack the new root: 1 of 1", "picket ca show"):
         assert text in page

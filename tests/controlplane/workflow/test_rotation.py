@@ -119,8 +119,8 @@ async def test_a_step_that_would_cut_sidecars_off_wants_a_reason(tmp_path: Path,
     connect(store, plane, "late", bundle="other")
     assert isinstance(await plane.rotation.take(Step.PREPARE, "alice", "", now=False), Rotated)
     for step, why in (
-        (Step.ACTIVATE, "1 of 1 connected sidecars lack"),
-        (Step.RETIRE, "sidecars still have a certificate of the old"),
+        (Step.ACTIVATE, "lack the new root: 1 of 1"),
+        (Step.RETIRE, "still have a certificate of the old root: 1"),
     ):
         refused = await plane.rotation.take(step, "alice", "", now=False)
         assert isinstance(refused, Refused)
