@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +10,7 @@ from controlplane.identity.spiffe import WorkloadId
 from controlplane.policy.evaluate import egress_mode, follows_source, may_reach
 from controlplane.policy.rules import HttpMatch, Mode, Policy
 from controlplane.topology.model import Service, ServiceName, Topology
-from controlplane.xds.lists import lists_of
+from controlplane.xds.lists import AllowList, lists_of
 from controlplane.xds.upstream import Upstream, silent_ports
 
 _NOTHING: frozenset[int] = frozenset()
@@ -27,43 +26,34 @@ class _Ways:
     refused: tuple[Upstream, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Modes:
+    """What the modes of a policy say of the services of a topology."""
+
+    quarantined: tuple[WorkloadId, ...]
+    following: frozenset[ServiceName]  # hosts outside that have no mode: they follow their caller's
+    passing: frozenset[ServiceName]  # every source that is not quarantined reaches all, and nothing of that is reported there
+    open: tuple[ServiceName, ...]  # somebody may reach them without a rule
+
+
 class Reach:
     """What each source may reach under one policy in one topology. A look-up costs what the source may reach, not the mesh."""
 
     def __init__(self, policy: Policy, topology: Topology, before: Reach | None = None) -> None:
-        """``before`` is any other, of which what is the same here is taken over."""
+        """``before`` is any other, of which what is the same here is taken over: an approval costs the services that it changes."""
         self.policy = policy
         self.topology = topology
-        self.silent_ports = silent_ports(topology.services.values())
-        self.quarantined = tuple(
-            sorted(w for name, mode in policy.modes.items() if mode is Mode.QUARANTINE and (w := name.workload) is not None)
-        )
-        kept: Mapping[ServiceName, _Ways] = {} if before is None else before.ways
-        self.ways: Mapping[ServiceName, _Ways] = {
-            name: _ways(service, kept.get(name)) for name, service in topology.services.items()
-        }
-        self._position = {name: position for position, name in enumerate(topology.services)}
-        self._approved: defaultdict[WorkloadId, list[tuple[ServiceName, int]]] = defaultdict(list)
-        for name, listed in policy.services.items():
-            ends = {port: (name, port) for port in {rule.port for rule in listed.rules}}
-            for rule in listed.rules:
-                if isinstance(rule.source, WorkloadId):
-                    self._approved[rule.source].append(ends[rule.port])
-        #: Where no sidecar stands, the source's decides on requests: those that rules name.
-        self._outside = {
-            name: lists_of(listed.rules)
-            for name, listed in policy.services.items()
-            if (service := topology.services.get(name)) is not None and not service.meshed
-        }
-        #: Hosts outside that have no mode follow their caller's.
-        self._following = frozenset(name for name in topology.services if follows_source(policy, name))
-        modes = {name: policy.mode(name) for name in topology.services if name not in self._following}
-        #: Services of which every source that is not quarantined reaches all, and nothing of that is reported at the source.
-        self._passing = frozenset(
-            name for name, mode in modes.items() if mode is Mode.LEARN or (mode is Mode.AUDIT and topology.services[name].meshed)
-        )
-        #: Services that somebody may reach without a rule.
-        self._open = [*self._following, *(name for name, mode in modes.items() if mode is not Mode.ENFORCE)]
+        same = before if before is not None and before.topology is topology else None
+        places = {name: at for at, name in enumerate(topology.services)} if same is None else same.position
+        self.position: Mapping[ServiceName, int] = places
+        self.silent_ports: tuple[int, ...] = silent_ports(topology.services.values()) if same is None else same.silent_ports
+        self.ways: Mapping[ServiceName, _Ways] = _all_ways(topology, before) if same is None else same.ways
+        likewise = same is not None and (same.policy.modes, same.policy.default_mode) == (policy.modes, policy.default_mode)
+        self.modes: _Modes = same.modes if same is not None and likewise else _modes(policy, topology)
+        self.quarantined = self.modes.quarantined
+        #: By source, what rules let it call: a service with ports.
+        self.approved = _approved(policy, before)
+        self._outside: dict[ServiceName, Mapping[int, AllowList]] = {}
 
     def upstreams(self, source: Service, deny_id: str) -> tuple[Upstream, ...]:
         """Ports that the source may reach, in the topology's order; those that it may not only where they need an answer.
@@ -74,20 +64,18 @@ class Reach:
         redirects, lenient = source.capture == "redirect", mode in _OPEN
         if redirects and mode is Mode.LEARN and self.everything:
             return self.everything
-        approved: dict[ServiceName, frozenset[int]] = {}
-        for name, number in self._approved.get(source.workload, ()):
-            approved[name] = approved.get(name, _NOTHING) | {number}
+        approved = self.approved.get(source.workload, {})
         if not redirects:
             wanted = self._sorted(listener.service for listener in source.upstream_listeners)
         elif lenient:
             wanted = list(self.topology.services)
         else:
-            wanted = self._sorted((*self._open, *approved))
+            wanted = self._sorted((*self.modes.open, *approved))
         answered = lenient or not redirects
-        passing = () if mode is Mode.QUARANTINE else self._passing
+        passing = () if mode is Mode.QUARANTINE else self.modes.passing
         found: list[Upstream] = []
         for name in wanted:
-            if name in passing or (mode is Mode.LEARN and name in self._following):
+            if name in passing or (mode is Mode.LEARN and name in self.modes.following):
                 found += self.ways[name].open
             elif name in approved or self._mode(source, name) is not Mode.ENFORCE:
                 found += self._toward(source, name, approved.get(name, _NOTHING), deny_id, answered=answered)
@@ -98,12 +86,12 @@ class Reach:
     @cached_property
     def everything(self) -> tuple[Upstream, ...]:
         """What all that only learn may reach, where that is all there is; else empty."""
-        if len(self._passing) + len(self._following) < len(self.topology.services):
+        if len(self.modes.passing) + len(self.modes.following) < len(self.topology.services):
             return ()
         return tuple(upstream for ways in self.ways.values() for upstream in ways.open)
 
     def _sorted(self, names: Iterable[ServiceName]) -> list[ServiceName]:
-        return sorted(set(names) & self._position.keys(), key=self._position.__getitem__)
+        return sorted(set(names) & self.position.keys(), key=self.position.__getitem__)
 
     def _toward(
         self, source: Service, name: ServiceName, ports: frozenset[int], deny_id: str, *, answered: bool
@@ -121,9 +109,16 @@ class Reach:
                 yield Upstream(service, port, allowed, reported, http, unlisted)
 
     def _requests(self, source: Service, destination: ServiceName, port: int) -> tuple[HttpMatch, ...]:
-        """The only requests that rules let a source send outside the mesh; empty where they do not say, or say anything."""
-        listed = self._outside.get(destination, {}).get(port)
-        return () if listed is None else listed.peers.get(source.workload, ())
+        """The only requests that rules let a source send outside the mesh; empty where they do not say, or say anything.
+
+        Where no sidecar stands, the source's decides on requests.
+        """
+        if self.topology.services[destination].meshed:
+            return ()
+        lists = self._outside.get(destination)
+        if lists is None:
+            lists = self._outside[destination] = lists_of(self.policy.of(destination).rules)
+        return lists[port].peers.get(source.workload, ()) if port in lists else ()
 
     def _mode(self, source: Service, destination: ServiceName) -> Mode:
         return egress_mode(self.policy, source.workload, destination)
@@ -135,3 +130,48 @@ def _ways(service: Service, kept: _Ways | None) -> _Ways:
         return kept
     opened, refused = ([Upstream(service, port, allowed) for port in service.ports] for allowed in (True, False))
     return _Ways(service, tuple(opened), tuple(refused))
+
+
+def _all_ways(topology: Topology, before: Reach | None) -> Mapping[ServiceName, _Ways]:
+    kept: Mapping[ServiceName, _Ways] = {} if before is None else before.ways
+    return {name: _ways(service, kept.get(name)) for name, service in topology.services.items()}
+
+
+def _modes(policy: Policy, topology: Topology) -> _Modes:
+    following = frozenset(name for name in topology.services if follows_source(policy, name))
+    modes = {name: policy.mode(name) for name in topology.services if name not in following}
+    quarantined = (name.workload for name, mode in policy.modes.items() if mode is Mode.QUARANTINE)
+    return _Modes(
+        tuple(sorted(workload for workload in quarantined if workload is not None)),
+        following,
+        frozenset(
+            name for name, mode in modes.items() if mode is Mode.LEARN or (mode is Mode.AUDIT and topology.services[name].meshed)
+        ),
+        (*following, *(name for name, mode in modes.items() if mode is not Mode.ENFORCE)),
+    )
+
+
+def _approved(policy: Policy, before: Reach | None) -> Mapping[WorkloadId, Mapping[ServiceName, frozenset[int]]]:
+    """What rules let each source call. Of services whose rules are the very ones of before, nothing is looked at."""
+    old, known = (Policy(), {}) if before is None else (before.policy, before.approved)
+    fresh: dict[WorkloadId, dict[ServiceName, frozenset[int]]] = {}
+    for name in {*old.services, *policy.services}:
+        if old.services.get(name) is policy.services.get(name):
+            continue
+        ports: dict[WorkloadId, set[int]] = {source: set() for source, _ in _named(old, name)}
+        for source, port in _named(policy, name):
+            ports.setdefault(source, set()).add(port)
+        for source, listed in ports.items():
+            mine = fresh[source] if source in fresh else fresh.setdefault(source, dict(known.get(source, {})))
+            mine.pop(name, None)
+            if listed:
+                mine[name] = frozenset(listed)
+    return {**known, **fresh}
+
+
+def _named(policy: Policy, name: ServiceName) -> Iterator[tuple[WorkloadId, int]]:
+    """Sources with an identity that rules of a service name, and the ports."""
+    listed = policy.services.get(name)
+    for rule in () if listed is None else listed.rules:
+        if isinstance(rule.source, WorkloadId):
+            yield rule.source, rule.port

@@ -129,6 +129,8 @@ class Snapshot:
 
         So what did not change is one object: no stream looks at it again, and it is kept once.
         """
+        if self.resources is other.resources:
+            return self
         resources: dict[str, ByName] = {}
         for type_url, by_name in self.resources.items():
             before = other.of_type(type_url)
