@@ -31,6 +31,11 @@ def ca_name(trust_domain: str) -> x509.Name:
     )
 
 
+def is_own(certificate: x509.Certificate, trust_domain: str) -> bool:
+    """Whether a root has the name of those that are made here."""
+    return certificate.subject == certificate.issuer == ca_name(trust_domain)
+
+
 def self_signed(
     key: ec.EllipticCurvePrivateKey, name: x509.Name, trust_domain: str, now: datetime, lifetime: timedelta
 ) -> x509.Certificate:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from controlplane.identity.authority import AuthorityError
+from controlplane.identity.cacertificates import is_own
 from controlplane.identity.custody import Custody, CustodyError, Kept, Overtaken
 from controlplane.identity.generations import (
     Generations,
@@ -27,6 +28,7 @@ from controlplane.identity.generations import (
     fingerprint,
     key_id,
     prepare,
+    replaced,
     retire,
 )
 from controlplane.identity.mesh import MeshAuthority
@@ -129,10 +131,11 @@ class Rotation:
     async def _follow(self) -> None:
         """Take over what is kept; complete it where an older version, or somebody else, wrote it."""
         kept = await self._custody.load()
-        if (overlapping := self._overlapping(kept)) is not None:
-            await self._use(overlapping)
+        wanted = kept.generations if kept.complete else self._merged(kept)
+        if wanted is None:
+            await self._use(self._overlapping(kept))
             return
-        wanted = covering(kept.generations, self._signed_for)
+        wanted = covering(wanted, self._signed_for)
         if not kept.complete or wanted != kept.generations:
             saved = await self._custody.save(wanted, kept)
             if isinstance(saved, Overtaken):
@@ -140,17 +143,21 @@ class Rotation:
             kept = saved
         await self._use(kept)
 
-    def _overlapping(self, kept: Kept) -> Kept | None:
+    def _merged(self, kept: Kept) -> Generations | None:
+        """What was known, where what is kept lacks it: a Secret that something else synchronises, say. Nothing for another key."""
+        ours, theirs = self._kept.generations, kept.generations.active
+        same = key_id(theirs.certificate) == key_id(ours.active.certificate)
+        return replaced(ours, theirs, self._clock()) if same else None
+
+    def _overlapping(self, kept: Kept) -> Kept:
         """What somebody else put in place of our authority, as one that is prepared: it signs once everybody trusts it, as always.
 
         For that the key of before is needed, which is here and nowhere else any more: who starts now signs by the new one at once.
         """
-        ours, found = self._kept.generations, kept.generations
-        if kept.complete or not found.old or found.old[0].certificate != ours.active.certificate:
-            return None
+        ours, found = self._kept.generations, kept.generations.active
         prepared = ours.prepared
-        if prepared is None or prepared.authority.certificate != found.active.certificate:
-            prepared = Prepared(found.active, self._clock())
+        if prepared is None or prepared.authority.certificate != found.certificate:
+            prepared = Prepared(found, self._clock())
         return replace(kept, generations=replace(ours, prepared=prepared))
 
     async def _use(self, kept: Kept) -> None:
@@ -166,6 +173,8 @@ class Rotation:
             return Waits(step, self._alone, None)
         if self._kept.keeper and step is Step.PREPARE:
             return Waits(step, f"{self._kept.keeper} does that", None)
+        if step is Step.PREPARE and not is_own(generations.active.certificate, generations.active.trust_domain):
+            return Waits(step, "somebody else made this authority, so it is replaced only when somebody asks", None)
         return due(generations, self._terms, seen, self._clock())
 
     async def _refusal(self, step: Step, *, now: bool) -> Refused | None:

@@ -229,3 +229,37 @@ async def test_two_control_planes_rotate_one_secret_together(api: KubernetesApi,
             assert len(ids(first)) == roots
             now += 2 * HOUR
     assert len(store.audit(10)) == 3
+
+
+async def test_what_something_else_takes_out_of_the_secret_is_put_back(api: KubernetesApi, store: SqlStore) -> None:
+    """A tool that synchronises Secrets knows of two entries: the old root stays trusted all the same."""
+    now = datetime.now(UTC)
+    async with rotating(api, store, lambda: now) as (rotation, authority):
+        await rotation.look()
+        await rotation.take(Step.PREPARE, "alice", "", now=False)
+        await rotation.take(Step.ACTIVATE, "alice", "", now=False)
+        before = dict(secret(api)["data"])
+        kept = {name: before[name] for name in ("tls.crt", "tls.key")}
+        api.put("secrets", "picket-ca", {**secret(api), "data": kept}, "picket-system")
+        await rotation.look()
+        assert len(ids(authority)) == 2
+        assert secret(api)["data"] == before
+
+
+async def test_what_something_else_put_back_signs_again_only_once_it_is_trusted(api: KubernetesApi, store: SqlStore) -> None:
+    """Also the root that was retired, by a tool that knows no other: the mesh goes back to it in the same steps."""
+    now = datetime.now(UTC)
+    async with rotating(api, store, lambda: now) as (rotation, authority):
+        await rotation.look()
+        original = dict(secret(api)["data"])
+        for step in Step:
+            assert not isinstance(await rotation.take(step, "alice", "", now=False), Refused)
+        (second,) = ids(authority)
+        kept = {name: original[name] for name in ("tls.crt", "tls.key")}
+        api.put("secrets", "picket-ca", {**secret(api), "data": kept}, "picket-system")
+        await rotation.look()
+        assert ids(authority)[0] == second
+        assert len(ids(authority)) == 2
+        now += timedelta(minutes=3)
+        await rotation.look()
+        assert ids(authority)[1] == second

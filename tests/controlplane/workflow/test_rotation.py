@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from controlplane.identity.authority import private_pem
 from controlplane.identity.custody import Custody, Kept, Overtaken
 from controlplane.identity.directory import AuthorityDirectory
 from controlplane.identity.generations import Generations, Step, fingerprint, key_id
@@ -20,6 +21,7 @@ from controlplane.store.interface import Store, StoreError, Transaction
 from controlplane.store.stored import SidecarRow
 from controlplane.workflow.revisions import Refused, Why
 from controlplane.workflow.rotation import Rotated, Rotation
+from tests.harness.authorities import older_authority
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 TERMS = Terms(lifetime=365 * DAY, lead=30 * DAY, overlap=DAY)
@@ -232,3 +234,20 @@ async def test_a_database_that_is_away_holds_no_step_up_and_hears_of_it_later(
     assert told(store) == []
     await plane.rotation.look()
     assert told(store) == [("alice", "authority:prepare")]
+
+
+async def test_an_authority_of_somebody_elses_making_is_replaced_only_when_somebody_asks(
+    tmp_path: Path, store: Store, clock: Clock
+) -> None:
+    made = older_authority("picket.test", lifetime=5 * DAY)
+    (tmp_path / "ca").mkdir()
+    (tmp_path / "ca" / "ca.pem").write_bytes(made.bundle_pem)
+    (tmp_path / "ca" / "ca.key").write_bytes(private_pem(made.key))
+    plane = await part(tmp_path, store, clock)
+    await plane.rotation.look()
+    assert len(plane.ids) == 1
+    waits = plane.rotation.state().next
+    assert isinstance(waits, Waits)
+    assert "somebody else" in waits.reason
+    assert isinstance(await plane.rotation.take(Step.PREPARE, "alice", "", now=False), Rotated)
+    assert len(plane.ids) == 2
