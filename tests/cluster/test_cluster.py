@@ -136,6 +136,11 @@ class Cluster:
         shown = json.loads(self.run("kubectl", "get", kinds, "-l", "app.kubernetes.io/instance=picket", "-o", "json"))
         return [item["metadata"]["name"] for item in shown["items"]]
 
+    def roots(self) -> list[str]:
+        """The namespaces that hold the mesh's roots."""
+        named = ("--field-selector", "metadata.name=picket-trust-bundle", "-o", "jsonpath={.items[*].metadata.namespace}")
+        return self.run("kubectl", "get", "configmaps", "-A", *named).split()
+
 
 @pytest.fixture
 def cluster(k8s_manager: Any, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]:
@@ -205,6 +210,7 @@ def test_from_install_to_uninstall(cluster: Cluster) -> None:
         cluster.run("kubectl", "delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=300s")
         cluster.run("helm", "uninstall", "picket", "--namespace", SYSTEM, "--ignore-not-found", "--wait")
         assert cluster.left() == [*KEPT]
+        assert cluster.roots() == []
         cluster.run("kubectl", "delete", "crd", *KEPT)
         cluster.run("kubectl", "delete", "namespace", SYSTEM, "--timeout=300s")
 
@@ -352,3 +358,37 @@ def until(met: Callable[[], bool], seconds: float = 120) -> None:
     while not met():
         assert time.monotonic() < deadline
         time.sleep(0.5)
+
+
+def test_a_pod_that_outlives_a_release_is_taken_up_by_the_next(cluster: Cluster) -> None:
+    """While Picket is away pods are made, without a sidecar; one that has a sidecar keeps what it mounts."""
+    try:
+        cluster.helm("install")
+        cluster.run("kubectl", "create", "namespace", NAMESPACE)
+        cluster.run("kubectl", "label", "namespace", NAMESPACE, "picket.dev/injection=enabled")
+        started(cluster, "before")
+        cluster.picket("wait", "--sidecars", "1", "--timeout", "120")
+        assert set(cluster.roots()) == {NAMESPACE, SYSTEM}
+        cluster.run("helm", "uninstall", "picket", "--namespace", SYSTEM, "--wait")
+        assert cluster.left() == [*KEPT]
+        assert cluster.roots() == [NAMESPACE]
+        started(cluster, "meanwhile")
+        cluster.helm("install")
+        cluster.picket("wait", "--sidecars", "1", "--timeout", "120")
+        (sidecar,) = json.loads(cluster.picket("sidecars", "--output", "json"))["sidecars"]
+        assert sidecar["instance"].startswith("before-")
+        (without,) = json.loads(cluster.picket("sidecars", "missing", "--output", "json"))["replicas"]
+        assert without["owner"] == "Deployment/meanwhile"
+    finally:
+        cluster.run("kubectl", "delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=300s")
+        cluster.run("helm", "uninstall", "picket", "--namespace", SYSTEM, "--ignore-not-found", "--wait")
+        assert cluster.roots() == []
+        cluster.run("kubectl", "delete", "crd", *KEPT)
+        cluster.run("kubectl", "delete", "namespace", SYSTEM, "--timeout=300s")
+
+
+def started(cluster: Cluster, name: str) -> None:
+    """A Deployment of one pod that does nothing."""
+    command = ("kubectl", "create", "deployment", name, "-n", NAMESPACE, "--image", cluster.image, "--", "sleep", "infinity")
+    cluster.run(*command)
+    cluster.run("kubectl", "wait", "-n", NAMESPACE, "--for=condition=Available", f"deployment/{name}", "--timeout=300s")
