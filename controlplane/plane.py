@@ -152,7 +152,7 @@ class ControlPlane:
             raise StartError(f"--injection: {error}") from error
         self._cluster = _cluster_of(settings, self._declare, lambda: authority.bundle_pem, self._fronts.without_sidecars)
         self._mesh, self._enrollment = self._servers()
-        self._sessions = Sessions(now_ms)
+        self._sessions = Sessions(store, now_ms)
         self._accounts = Accounts(store, now_ms)
         self._oidc = None if settings.oidc is None else read_oidc(settings.oidc)
         self._apis = Apis(settings)

@@ -20,7 +20,7 @@ _MAX_INTEGER = 2**63 - 1
 def insert_account(connection: Connection, account: Account) -> bool:
     """Store one; ``False`` when the name is taken."""
     row = {
-        "name": account.name, **_scope_columns(account.scope), "password": account.password, "created_ms": account.created_ms,
+        "name": account.name, **scope_columns(account.scope), "password": account.password, "created_ms": account.created_ms,
         "created_by": account.created_by,
     }  # fmt: skip
     return insert_once(connection, tables.accounts, row)
@@ -28,7 +28,7 @@ def insert_account(connection: Connection, account: Account) -> bool:
 
 def change_account(connection: Connection, name: str, *, scope: Scope | None = None, password: str | None = None) -> bool:
     """Set one's scope or password; ``False`` when there is none."""
-    values: dict[str, Any] = {} if scope is None else _scope_columns(scope)
+    values: dict[str, Any] = {} if scope is None else scope_columns(scope)
     if password is not None:
         values["password"] = password
     return connection.execute(update(tables.accounts).where(tables.accounts.c.name == name).values(values)).rowcount == 1
@@ -47,7 +47,7 @@ def select_accounts(connection: Connection, name: str | None = None) -> list[Acc
     if name is not None:
         query = query.where(tables.accounts.c.name == name)
     found = [
-        Account(row["name"], _scope(row), row["password"], row["created_ms"], row["created_by"])
+        Account(row["name"], scope_of(row), row["password"], row["created_ms"], row["created_by"])
         for row in connection.execute(query).mappings()
     ]
     return sorted(found, key=lambda account: account.name)
@@ -61,7 +61,7 @@ def insert_access_token(connection: Connection, token: AccessToken) -> AccessTok
     stored = replace(token, id=next_number(connection, "access-token"))
     connection.execute(
         tables.access_tokens.insert().values(
-            id=stored.id, account=stored.account, label=stored.label, **_scope_columns(stored.scope), hash=stored.hash,
+            id=stored.id, account=stored.account, label=stored.label, **scope_columns(stored.scope), hash=stored.hash,
             created_ms=stored.created_ms, created_by=stored.created_by, expires_ms=stored.expires_ms,
             last_used_ms=stored.last_used_ms, revoked_ms=stored.revoked_ms,
         )
@@ -100,16 +100,18 @@ def use_access_token(connection: Connection, token_id: int, now_ms: int) -> None
 
 def _token(row: Mapping[Any, Any]) -> AccessToken:
     return AccessToken(
-        row["id"], row["account"], row["label"], _scope(row), row["hash"], row["created_ms"], row["created_by"], row["expires_ms"],
-        row["last_used_ms"], row["revoked_ms"],
+        row["id"], row["account"], row["label"], scope_of(row), row["hash"], row["created_ms"], row["created_by"],
+        row["expires_ms"], row["last_used_ms"], row["revoked_ms"],
     )  # fmt: skip
 
 
-def _scope_columns(scope: Scope) -> dict[str, Any]:
+def scope_columns(scope: Scope) -> dict[str, Any]:
+    """A scope as columns."""
     namespaces = None if scope.namespaces is None else msgspec.json.encode(scope.namespaces).decode()
     return {"role": str(scope.role), "namespaces": namespaces}
 
 
-def _scope(row: Mapping[Any, Any]) -> Scope:
+def scope_of(row: Mapping[Any, Any]) -> Scope:
+    """The scope in these columns."""
     names = row["namespaces"]
     return Scope(Role(row["role"]), None if names is None else msgspec.json.decode(names, type=tuple[str, ...]))

@@ -22,11 +22,13 @@ from controlplane.policy.timeline import ModeSet
 from controlplane.policy.traffic_policy import Held
 from controlplane.store.stored import (
     BatchReceipt,
+    BegunSignIn,
     Prunable,
     SidecarRow,
     StoredCall,
     StoredProposal,
     StoredRevision,
+    StoredSession,
     ViolationCounts,
     ViolationFilter,
     ViolationPage,
@@ -180,6 +182,18 @@ class Transaction(Protocol):
     def use_access_token(self, token_id: int, now_ms: int) -> None:
         """Note a token's last use."""
 
+    def begin_session(self, session: StoredSession, keep: int) -> None:
+        """Sign somebody in to the console; sessions that are over go, and all but the ``keep`` newest."""
+
+    def end_session(self, session_hash: str) -> None:
+        """Sign out."""
+
+    def begin_sign_in(self, begun: BegunSignIn, keep: int) -> None:
+        """Keep a sign-in until it is answered; those that are over go, and all but the ``keep`` newest."""
+
+    def take_sign_in(self, state: str) -> BegunSignIn | None:
+        """Use a sign-in up."""
+
     def begin_call(self, actor: str, key: str, fingerprint: str, now_ms: int, keep: int) -> StoredCall | None:
         """Take a key for a call, and drop all but the actor's newest ``keep``; the call that has it, ``None`` when it was free."""
 
@@ -327,6 +341,9 @@ class Store(Protocol):
 
     def account(self, name: str) -> Account | None:
         """One local user."""
+
+    def session(self, session_hash: str) -> StoredSession | None:
+        """The session of a hash, also when it is over."""
 
     def access_token(self, token_hash: str) -> AccessToken | None:
         """The token of a hash."""

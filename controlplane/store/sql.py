@@ -40,12 +40,14 @@ from controlplane.store.pruning import find_stale, remove_stale
 from controlplane.store.recording import Stored
 from controlplane.store.rollouts import select_rollouts
 from controlplane.store.schema import begin_write
+from controlplane.store.sessions import select_session
 from controlplane.store.statements import newest
 from controlplane.store.stored import (
     Prunable,
     SidecarRow,
     StoredProposal,
     StoredRevision,
+    StoredSession,
     ViolationCounts,
     ViolationFilter,
     ViolationPage,
@@ -312,6 +314,11 @@ class SqlStore:
         """One local user."""
         with self._reading() as connection:
             return next(iter(select_accounts(connection, name)), None)
+
+    def session(self, session_hash: str) -> StoredSession | None:
+        """The session of a hash, also when it is over."""
+        with self._reading() as connection:
+            return select_session(connection, session_hash)
 
     def access_token(self, token_hash: str) -> AccessToken | None:
         """The token of a hash."""

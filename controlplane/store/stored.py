@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass, field
 
 from controlplane.flows.model import Verdict, Violation
+from controlplane.policy.accounts import Caller
 from controlplane.violations.histogram import Point
 from controlplane.violations.query import Term
 
@@ -19,6 +20,26 @@ class StoredRevision:
     author: str
     note: str
     document: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSession:
+    """Somebody who is signed in to the console; without ``user`` it is the owner. ``hash`` is that of the session's key."""
+
+    hash: str
+    user: Caller | None
+    begun_ms: int
+    expires_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class BegunSignIn:
+    """A sign-in that an identity provider has to answer: hashes of its state and of what the browser keeps."""
+
+    state: str
+    browser: str
+    begun_ms: int
+    expires_ms: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -427,6 +427,29 @@ access_tokens = Table(
     Index("access_tokens_by_account", "account"),
 )
 
+#: Who is signed in to the console; a null ``name`` is the owner.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("name", Text),
+    Column("role", Text, nullable=False),
+    Column("namespaces", Text),
+    Column("proof", Text, nullable=False),
+    Column("begun_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),
+)
+
+#: Sign-ins that an identity provider has to answer, by the hash of their state.
+sign_ins = Table(
+    "sign_ins",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("browser", Text, nullable=False),
+    Column("begun_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),
+)
+
 #: Calls that are done once. ``status`` is null until it ended, ``body`` where the answer is not kept.
 calls = Table(
     "calls",

@@ -38,8 +38,17 @@ from controlplane.store.presence import beat, leave
 from controlplane.store.proofs import insert_proof, move_proof
 from controlplane.store.recording import Recording, Stored
 from controlplane.store.rollouts import insert_rollout, move_rollout, pause_rollout
+from controlplane.store.sessions import delete_session, insert_session, insert_sign_in, take_sign_in
 from controlplane.store.statements import lock_number, next_number, upsert
-from controlplane.store.stored import BatchReceipt, SidecarRow, StoredCall, StoredProposal, StoredRevision
+from controlplane.store.stored import (
+    BatchReceipt,
+    BegunSignIn,
+    SidecarRow,
+    StoredCall,
+    StoredProposal,
+    StoredRevision,
+    StoredSession,
+)
 from controlplane.store.waking import announce
 from controlplane.topology.model import ServiceName
 from controlplane.violations.handling import Incident, Note
@@ -288,6 +297,22 @@ class SqlTransaction:
     def use_access_token(self, token_id: int, now_ms: int) -> None:
         """Note a token's last use."""
         use_access_token(self._connection, token_id, now_ms)
+
+    def begin_session(self, session: StoredSession, keep: int) -> None:
+        """Sign somebody in to the console; sessions that are over go, and all but the newest."""
+        insert_session(self._connection, session, keep)
+
+    def end_session(self, session_hash: str) -> None:
+        """Sign out."""
+        delete_session(self._connection, session_hash)
+
+    def begin_sign_in(self, begun: BegunSignIn, keep: int) -> None:
+        """Keep a sign-in until it is answered."""
+        insert_sign_in(self._connection, begun, keep)
+
+    def take_sign_in(self, state: str) -> BegunSignIn | None:
+        """Use a sign-in up."""
+        return take_sign_in(self._connection, state)
 
     def begin_call(self, actor: str, key: str, fingerprint: str, now_ms: int, keep: int) -> StoredCall | None:
         """Take a key for a call; the call that has it, ``None`` when it was free."""

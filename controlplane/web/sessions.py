@@ -1,10 +1,12 @@
-"""Who is signed in to the console, in memory: a restart signs everybody out. Knows no cookie and no page.
+"""Who is signed in to the console, in the database: a restart signs nobody out, and control planes that share it agree.
 
-Only hashes of session keys are kept. Times are Unix milliseconds.
+Only hashes of session keys are kept. The one-time link is this control plane's own. Knows no cookie and no page. Times are Unix
+milliseconds.
 """
 
 from __future__ import annotations
 
+import hmac
 import secrets
 import threading
 from collections.abc import Callable
@@ -12,6 +14,8 @@ from dataclasses import dataclass
 
 from controlplane.identity.tokens import token_hash
 from controlplane.policy.accounts import Caller
+from controlplane.store.interface import Store
+from controlplane.store.stored import StoredSession
 
 LIFETIME_MS = 12 * 3_600_000
 LINK_LIFETIME_MS = 3_600_000
@@ -31,31 +35,31 @@ class Session:
 class Sessions:
     """All sessions, and the one-time link where there is one."""
 
-    def __init__(self, clock_ms: Callable[[], int]) -> None:
+    def __init__(self, store: Store, clock_ms: Callable[[], int]) -> None:
+        self._store = store
         self._clock_ms = clock_ms
         self._lock = threading.Lock()
-        self._open: dict[str, Session] = {}
         self._link: tuple[str, int] | None = None
 
     def begin(self, user: Caller | None, lasts_ms: int = LIFETIME_MS) -> str:
         """A new session's key."""
         key, now_ms = secrets.token_urlsafe(32), self._clock_ms()
-        with self._lock:
-            self._open = {known: session for known, session in self._open.items() if session.expires_ms > now_ms}
-            while len(self._open) >= MAX_SESSIONS:
-                del self._open[next(iter(self._open))]
-            self._open[token_hash(key)] = Session(user, secrets.token_urlsafe(32), now_ms + lasts_ms)
+        with self._store.transaction() as transaction:
+            transaction.begin_session(StoredSession(token_hash(key), user, now_ms, now_ms + lasts_ms), MAX_SESSIONS)
         return key
 
     def find(self, key: str) -> Session | None:
         """The session of a key, while it lasts."""
-        found = self._open.get(token_hash(key))
-        return found if found is not None and found.expires_ms > self._clock_ms() else None
+        found = self._store.session(token_hash(key)) if key else None
+        if found is None or found.expires_ms <= self._clock_ms():
+            return None
+        # Nobody who has not the key can make it, also not from the database.
+        return Session(found.user, hmac.digest(key.encode(), b"form", "sha256").hex(), found.expires_ms)
 
     def end(self, key: str) -> None:
         """Sign out."""
-        with self._lock:
-            self._open.pop(token_hash(key), None)
+        with self._store.transaction() as transaction:
+            transaction.end_session(token_hash(key))
 
     def new_link(self) -> str:
         """The code of a link that signs the owner in once, within an hour; an older one is void."""

@@ -96,7 +96,7 @@ def _answers(made: Plane) -> list[Measurement]:
 
 
 def _asked(made: Plane) -> list[Measurement]:
-    browser = create_console(made.services(), Sessions(lambda: made.now_ms)).test_client()
+    browser = create_console(made.services(), Sessions(made.store, lambda: made.now_ms)).test_client()
     browser.environ_base |= {"HTTP_HOST": "localhost"}
     sign_in(browser, TOKEN)
     program = made.app().test_client()
@@ -128,7 +128,7 @@ def _asked(made: Plane) -> list[Measurement]:
 
 
 def _map(made: Plane) -> list[Measurement]:
-    sessions = Sessions(lambda: made.now_ms)
+    sessions = Sessions(made.store, lambda: made.now_ms)
     server = ApiServer(together(made.app(), create_console(made.services(), sessions)), parse_listen("127.0.0.1:0", "bench"))
     try:
         with chromium() as browser, reader(browser, server.address) as owner:

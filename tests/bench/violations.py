@@ -93,7 +93,7 @@ def _read_through(file: Path) -> None:
 def _browser(made: Plane) -> Iterator[FlaskClient]:
     """A browser whose owner is signed in."""
     made.now_ms = NOW_MS
-    client = create_console(made.services(), Sessions(lambda: made.now_ms)).test_client()
+    client = create_console(made.services(), Sessions(made.store, lambda: made.now_ms)).test_client()
     client.environ_base |= {"HTTP_HOST": "localhost"}
     sign_in(client, TOKEN)
     yield client

@@ -94,7 +94,7 @@ def test_a_person_comes_in_by_a_provider_of_another_site_and_leaves_it_too(brows
     with running() as idp, plane() as made:
         made.now_ms = int(time.time() * 1000)
         listen = parse_listen("127.0.0.1:0", "test")
-        sessions = Sessions(lambda: made.now_ms)
+        sessions = Sessions(made.store, lambda: made.now_ms)
         idp.metadata = {"end_session_endpoint": f"{idp.issuer}/keys"}
         (tmp_path / "secret").write_text(SECRET)
         (tmp_path / "secret").chmod(0o600)

@@ -109,7 +109,7 @@ def console(database: Path) -> Iterator[tuple[Plane, str, Sessions]]:
             source.backup(target)
         with plane(DEFAULT_TOPOLOGY.read_bytes(), f"sqlite:///{copy}") as made:
             made.now_ms = NOW_MS
-            sessions, tails = Sessions(lambda: made.now_ms), Tails()
+            sessions, tails = Sessions(made.store, lambda: made.now_ms), Tails()
             app = create_console(made.services(), sessions, None, tails)
             server = ApiServer(together(made.app(), app), parse_listen("127.0.0.1:0", "test"))
             try:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import hmac
-import secrets
-import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -19,63 +15,23 @@ from controlplane.policy.groups import scope_of
 from controlplane.web.guard import Console, enter, set_cookie
 from controlplane.web.oidc.document import OidcSettings
 from controlplane.web.oidc.provider import NotProven, Provider, ProviderError
+from controlplane.web.oidc.waiting import Waiting
 
 COOKIE = "picket-oidc"
-#: How long somebody may take at the provider, and how many may at once.
-WAIT_MS = 600_000
-MAX_WAITING = 1_000
 _log = structlog.get_logger("picket.oidc")
-
-
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    """What was sent along with a browser; ``browser`` is what its cookie holds."""
-
-    browser: str
-    nonce: str
-    verifier: str
-    until_ms: int
-
-
-class Waiting:
-    """Sign-ins under way, by state. Each is taken once."""
-
-    def __init__(self, clock_ms: Callable[[], int]) -> None:
-        self._clock_ms = clock_ms
-        self._lock = threading.Lock()
-        self._begun: dict[str, _Begun] = {}
-
-    def begin(self) -> tuple[str, _Begun]:
-        """A new one's state, and what belongs to it."""
-        state, now_ms = secrets.token_urlsafe(32), self._clock_ms()
-        made = _Begun(secrets.token_urlsafe(32), secrets.token_urlsafe(32), secrets.token_urlsafe(48), now_ms + WAIT_MS)
-        with self._lock:
-            self._begun = {known: begun for known, begun in self._begun.items() if begun.until_ms > now_ms}
-            while len(self._begun) >= MAX_WAITING:
-                del self._begun[next(iter(self._begun))]
-            self._begun[state] = made
-        return state, made
-
-    def take(self, state: str, browser: str) -> _Begun | None:
-        """What was begun with this state by this browser, while it waits."""
-        with self._lock:
-            found = self._begun.pop(state, None)
-        if found is None or found.until_ms <= self._clock_ms():
-            return None
-        return found if hmac.compare_digest(found.browser.encode(), browser.encode()) else None
 
 
 def blueprint(console: Console, settings: OidcSettings) -> flask.Blueprint:
     """The pages."""
     routes = flask.Blueprint("oidc", __name__)
     clock_ms = console.api.clock_ms
-    provider, waiting = Provider(settings, clock_ms), Waiting(clock_ms)
+    provider, waiting = Provider(settings, clock_ms), Waiting(console.api.store, clock_ms)
 
     @routes.get("/sign-in/oidc")
     def begin() -> flask.Response:
-        state, begun = waiting.begin()
+        begun = waiting.begin()
         try:
-            address = provider.address(state, begun.nonce, begun.verifier)
+            address = provider.address(begun.state, begun.nonce, begun.verifier)
         except ProviderError as error:
             raise _away(error) from error
         response = flask.make_response(flask.redirect(address, HTTPStatus.SEE_OTHER))

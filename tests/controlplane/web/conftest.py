@@ -24,7 +24,7 @@ def plane() -> Iterator[Plane]:
 @pytest.fixture
 def sessions(plane: Plane) -> Sessions:
     """Nobody is signed in."""
-    return Sessions(lambda: plane.now_ms)
+    return Sessions(plane.store, lambda: plane.now_ms)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from controlplane.identity.tokens import token_hash
 from controlplane.policy.accounts import Scope
 from controlplane.policy.roles import Role
 from controlplane.web.app import create_console
@@ -201,3 +202,18 @@ def test_no_page_may_run_a_script_or_be_framed(browser: FlaskClient) -> None:
         assert "default-src 'none'" in policy
         assert "script-src" not in policy
         assert "frame-ancestors 'none'" in policy
+
+
+def test_a_restart_signs_nobody_out_and_another_control_plane_knows_everybody(plane: Plane, browser: FlaskClient) -> None:
+    other = create_console(plane.services(), Sessions(plane.store, lambda: plane.now_ms)).test_client()
+    other.environ_base |= {"HTTP_HOST": "localhost"}
+    cookie = browser.get_cookie("picket-session")
+    assert cookie is not None
+    other.set_cookie("picket-session", cookie.value)
+    assert other.get("/").status_code == 200
+    left = browser.post("/sign-out", data={"form_key": form_key(other, "/")})  # the same form key there and here
+    assert left.status_code == 303
+    assert other.get("/").status_code == 303
+    kept = b"".join(file.read_bytes() for file in plane.directory.glob("picket.db*"))
+    assert token_hash(cookie.value).encode() in kept
+    assert cookie.value.encode() not in kept

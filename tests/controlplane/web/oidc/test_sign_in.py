@@ -17,7 +17,7 @@ from controlplane.policy.accounts import Scope
 from controlplane.policy.roles import Role
 from controlplane.web.app import create_console
 from controlplane.web.oidc.document import OidcSettings, read_oidc
-from controlplane.web.oidc.pages import WAIT_MS
+from controlplane.web.oidc.waiting import WAIT_MS
 from controlplane.web.sessions import Sessions
 from tests.controlplane.web.browsing import form_key
 from tests.controlplane.web.oidc.idp import CLIENT, SECRET, Idp, running
@@ -54,7 +54,7 @@ def settings(idp: Idp, tmp_path: Path) -> OidcSettings:
 def new_browser(plane: Plane, settings: OidcSettings) -> Callable[[], FlaskClient]:
     """Makes browsers of one console."""
     plane.now_ms = int(time.time() * 1000)
-    app = create_console(plane.services(), Sessions(lambda: plane.now_ms), settings)
+    app = create_console(plane.services(), Sessions(plane.store, lambda: plane.now_ms), settings)
 
     def make() -> FlaskClient:
         client = app.test_client()
