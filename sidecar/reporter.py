@@ -27,6 +27,8 @@ NEWS_SECONDS = 0.1
 MAX_EAGER_BATCHES = 16
 #: A sidecar that sees nothing says so this often: the control plane tells quiet from blind, and from not there.
 SIGN_SECONDS = 600.0
+#: And so soon after its start, for the control plane does not know how long it was away.
+FIRST_SIGN_SECONDS = 10.0
 #: How often Envoy is asked again to open its log anew, and a log that cannot be read is tried again.
 RETRY_SECONDS = 1.0
 #: How often Envoy is asked whether it could write: a disk that is full costs lines of which the log itself knows nothing.
@@ -90,7 +92,7 @@ class Reporter:
 
     async def run(self) -> None:
         """Follow the log until cancelled; then call `finish` once Envoy has ended."""
-        self._said_at = asyncio.get_running_loop().time()
+        self._said_at = asyncio.get_running_loop().time() + FIRST_SIGN_SECONDS - SIGN_SECONDS
         pause_seconds = POLL_SECONDS
         while True:
             try:

@@ -51,7 +51,7 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
         rows = [row for row in services.store.sidecars() if row.connected and row.workload in by_workload]
         staged = [by_workload[row.workload].includes(row.instance) for row in rows]
         listed = [
-            StagedSidecar(row.workload, row.instance, included, shapes.sidecar(row).state, row.revision)
+            StagedSidecar(row.workload, row.instance, included, shapes.sidecar_state(row), row.revision)
             for row, included in zip(rows, staged, strict=True)
         ]
         return write(RolloutView([_rollout(rollout) for rollout in group], listed))

@@ -178,8 +178,8 @@ class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
     """One sidecar's last known state.
 
     ``state`` is ``away``, ``nack`` (it refused a part and keeps what it had), ``pending`` (sent, not taken yet) or ``ack``.
-    ``revision`` is the one that it took last. It is blind since reports went missing, and ``lost`` counts their lines. ``rollout``
-    is the number of the rollout whose stage it is in.
+    ``revision`` is the one that it took last. It is blind since reports went missing or stopped, and ``lost`` counts lines.
+    ``rollout`` is the number of the rollout whose stage it is in.
     """
 
     workload: str

@@ -19,6 +19,7 @@ from controlplane.policy.proofs import Proof, Target
 from controlplane.policy.rules import HttpMatch, Mode, Policy, Rule
 from controlplane.store.stored import SidecarRow, StoredRevision
 from controlplane.topology.model import Service
+from controlplane.workflow.sidecars import blind_since
 
 
 def http(matches: Iterable[HttpMatch]) -> list[schemas.HttpMatch]:
@@ -131,17 +132,19 @@ def violation(found: Violation) -> schemas.Violation:
     return schemas.Violation(**found.edge._asdict(), verdict=str(found.verdict), **rest)
 
 
-def sidecar(row: SidecarRow, rollout: int | None = None) -> schemas.Sidecar:
-    """A sidecar's state, and the rollout whose stage it is in."""
+def sidecar(row: SidecarRow, now_ms: int, rollout: int | None = None) -> schemas.Sidecar:
+    """A sidecar's state at a time, and the rollout whose stage it is in."""
     nack = schemas.Nack(row.nack_type, row.nack_message, row.nack_ms) if row.nack_type else None
     names = (
         "workload", "instance", "connected", "connected_ms", "revision", "sent_version", "acked_version", "last_report_ms",
-        "blind_since_ms", "lost", "agent_version", "envoy_version", "capture", "certificate_not_after_ms", "image_digest",
+        "lost", "agent_version", "envoy_version", "capture", "certificate_not_after_ms", "image_digest",
     )  # fmt: skip
-    return schemas.Sidecar(**{name: getattr(row, name) for name in names}, state=_state(row), nack=nack, rollout=rollout)
+    rest = {name: getattr(row, name) for name in names}
+    return schemas.Sidecar(**rest, blind_since_ms=blind_since(row, now_ms), state=sidecar_state(row), nack=nack, rollout=rollout)
 
 
-def _state(row: SidecarRow) -> str:
+def sidecar_state(row: SidecarRow) -> str:
+    """See `schemas.Sidecar`."""
     if not row.connected:
         return "away"
     if row.nack_type:

@@ -31,7 +31,8 @@ def blueprint(services: ApiServices) -> flask.Blueprint:
         query = read_query(SidecarsQuery)
         rows = services.store.sidecars()
         shown, cursor = page_after(rows, query.limit, query.cursor, lambda row: (row.workload, row.instance), tuple[str, str])
-        listed = [shapes.sidecar(row, staged(row)) for row in shown]
+        now_ms = services.clock_ms()
+        listed = [shapes.sidecar(row, now_ms, staged(row)) for row in shown]
         return write(schemas.Sidecars(services.publisher.policy.revision, listed, cursor))
 
     @routes.get("/sidecars/missing")

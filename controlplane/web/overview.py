@@ -38,7 +38,7 @@ def blueprint(console: Console) -> flask.Blueprint:
         now_ms = api.clock_ms()
         policy = api.publisher.policy
         modes = Counter(policy.mode(name) for name in api.publisher.declared.services)
-        sidecars = [shapes.sidecar(row) for row in api.store.sidecars()]
+        sidecars = [shapes.sidecar(row, now_ms) for row in api.store.sidecars()]
         looks = [s for s in sidecars if s.state != "ack" or s.blind_since_ms is not None]
         expiring = [
             s for s in sidecars

@@ -50,7 +50,8 @@ def blueprint(console: Console) -> flask.Blueprint:
         by_service: dict[ServiceName, list[RuleChange]] = {}
         for change in diff(_policy(wanted - 1), _policy(wanted)):
             by_service.setdefault(change.service, []).append(change)
-        sidecars = [shapes.sidecar(row) for row in api.store.sidecars()]
+        now_ms = api.clock_ms()
+        sidecars = [shapes.sidecar(row, now_ms) for row in api.store.sidecars()]
         connected = [sidecar for sidecar in sidecars if sidecar.connected]
         states = Counter(sidecar.state for sidecar in connected)
         # One of a revision runs alone: the first tells of all.

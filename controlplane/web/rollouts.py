@@ -43,4 +43,4 @@ def _taken(rollout: Rollout, rows: Sequence[SidecarRow]) -> tuple[int, int, int]
     """Of the service's connected sidecars: in the stage, in the stage and running what they were sent, all."""
     own = [row for row in rows if row.workload == str(rollout.service) and row.connected]
     inside = [row for row in own if rollout.includes(row.instance)]
-    return len(inside), sum(shapes.sidecar(row).state == "ack" for row in inside), len(own)
+    return len(inside), sum(shapes.sidecar_state(row) == "ack" for row in inside), len(own)

@@ -102,7 +102,7 @@ def blueprint(console: Console) -> flask.Blueprint:
             readiness=api.review.modes.verdicts(shown)[1][0], modes=[other for other in Mode if other is not mode],
             held=[edge for edge in api.review.leases.held(learned) if edge.service == service.name],
             violations=sorted({v.id: v for v in violations}.values(), key=lambda v: -v.last_seen_ms), running=running,
-            sidecars=[shapes.sidecar(row) for row in api.store.sidecars() if row.workload == str(service.workload)],
+            sidecars=[shapes.sidecar(row, api.clock_ms()) for row in api.store.sidecars() if row.workload == str(service.workload)],
             query=query, explained=explanation, mistake=mistake, unmeshed=api.gaps().by_owner(str(service.workload)),
             differing=[one for one in api.objects() if one.service == shown and one.needs_a_look],
         )  # fmt: skip

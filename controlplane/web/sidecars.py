@@ -45,7 +45,8 @@ def blueprint(console: Console) -> flask.Blueprint:
     @routes.get("/sidecars")
     def several() -> str:
         query = read_query(SidecarsQuery)
-        everybody = [shapes.sidecar(row) for row in console.api.store.sidecars()]
+        now_ms = console.api.clock_ms()
+        everybody = [shapes.sidecar(row, now_ms) for row in console.api.store.sidecars()]
         counts = Counter(sidecar.state for sidecar in everybody)
         counts["blind"] = sum(sidecar.blind_since_ms is not None for sidecar in everybody)
         matching = [s for s in everybody if query.matches(s) and f"{s.workload} {s.instance}" > query.after]

@@ -16,10 +16,23 @@ from controlplane.store.interface import Store, StoreError
 from controlplane.store.stored import SidecarRow
 
 FLUSH_INTERVAL_SECONDS = 0.25
+#: A sidecar that watches says so every ten minutes, and soon after its start; one that says nothing for so long does not.
+SILENT_MS, FIRST_SIGN_MS = 30 * 60_000, 5 * 60_000
 #: Of sidecars that only moved on to a newer revision, so many are written at a time: a revision moves all that are connected.
 MOVED_ON_AT_ONCE = 200
 MAX_MESSAGE_CHARACTERS = 2_000
 _log = structlog.get_logger("picket.sidecars")
+
+
+def blind_since(row: SidecarRow, now_ms: int) -> int | None:
+    """Since when not all that a sidecar sees is reported: reports went missing, or it is connected and sends none."""
+    if row.blind_since_ms is not None or not row.connected or row.connected_ms is None:
+        return row.blind_since_ms
+    if now_ms - row.connected_ms <= FIRST_SIGN_MS:
+        return None
+    if row.last_report_ms is None:
+        return row.connected_ms
+    return row.last_report_ms if now_ms - row.last_report_ms > SILENT_MS else None
 
 
 @dataclass(frozen=True, slots=True)

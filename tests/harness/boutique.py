@@ -90,6 +90,7 @@ def fill(made: Plane) -> None:
             envoy_version="1.40.0", capture="redirect", certificate_not_after_ms=NOW_MS + 40 * 60_000,
         )  # fmt: skip
         made.sidecar(row)
+        report(workload, NOW_MS - 2_000)
 
 
 @contextmanager

@@ -135,6 +135,20 @@ async def test_a_quiet_log_fills_no_spool(tmp_path: Path, log: Log) -> None:
     assert spool.waiting_batches == 1
 
 
+async def test_a_sidecar_says_soon_after_its_start_that_it_watches(
+    tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control plane does not know how long it was away."""
+    monkeypatch.setattr(module, "FIRST_SIGN_SECONDS", 0.05)
+    spool = open_spool(tmp_path)
+    running = asyncio.create_task(reporter_of(log, spool, interval_seconds=0.01).run())
+    async with asyncio.timeout(30):
+        await spool.wait_for(0)
+    await asyncio.sleep(0.2)
+    running.cancel()
+    assert (spool.waiting_batches, observations(spool), spool.lost) == (1, [], 0)
+
+
 async def test_what_envoy_could_not_write_is_told_as_lost(tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that is full costs lines that the log knows nothing of: the sidecar is blind, not quiet. A new Envoy counts anew."""
     monkeypatch.setattr(module, "WRITES_SECONDS", 0.01)

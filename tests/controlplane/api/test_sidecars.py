@@ -27,7 +27,7 @@ def test_a_sidecar_tells_all_that_is_known_of_it(plane: Plane, api: FlaskClient)
     plane.sidecar(row)
     assert only(api) == {
         "workload": "shop/cart", "instance": "cart-0", "state": "ack", "connected": True, "connected_ms": 100, "revision": 7,
-        "sent_version": "v2", "acked_version": "v2", "nack": None, "last_report_ms": None, "blind_since_ms": None, "lost": 0,
+        "sent_version": "v2", "acked_version": "v2", "nack": None, "last_report_ms": None, "blind_since_ms": 100, "lost": 0,
         "agent_version": "0.1", "envoy_version": "1.40", "capture": "redirect", "certificate_not_after_ms": 9,
         "image_digest": "", "rollout": None,
     }  # fmt: skip

@@ -289,7 +289,7 @@ def test_a_request_is_explained(learned: Plane, picket: Picket) -> None:
 
 def test_sidecars_are_shown_with_what_they_refused(plane: Plane, picket: Picket) -> None:
     assert picket("sidecars").out.startswith("no sidecar was ever here")
-    plane.sidecar(SidecarRow("shop/cart", "cart-0", True, 1, "v1", "v1", 3, envoy_version="1.40.0"))
+    plane.sidecar(SidecarRow("shop/cart", "cart-0", True, plane.now_ms, "v1", "v1", 3, envoy_version="1.40.0"))
     refused = SidecarRow(
         "default/frontend", "front-0", True, 1, "v2", "v1", nack_type="LDS", nack_message="no such filter", nack_ms=1
     )

@@ -15,7 +15,7 @@ from controlplane.store.stored import SidecarRow
 from controlplane.workflow import presence
 from controlplane.workflow.presence import Presence
 from controlplane.workflow.publish import Publisher
-from controlplane.workflow.sidecars import MAX_MESSAGE_CHARACTERS, Announced, SidecarStates
+from controlplane.workflow.sidecars import MAX_MESSAGE_CHARACTERS, Announced, SidecarStates, blind_since
 from tests.harness.mesh import NOW_MS, until
 
 CART = ("shop/cart", "cart-0")
@@ -227,3 +227,27 @@ async def test_the_roots_that_a_sidecar_took_and_who_signed_for_it(states: Sidec
     states.disconnected(*CART)
     states.disconnected(*CART)
     assert states.lagging("other") == 0
+
+
+MINUTE_MS = 60_000
+
+
+@pytest.mark.parametrize(
+    ("row", "since"),
+    [
+        (SidecarRow(*CART, connected=True, connected_ms=NOW_MS - 90 * MINUTE_MS, last_report_ms=NOW_MS - 11 * MINUTE_MS), None),
+        (
+            SidecarRow(*CART, connected=True, connected_ms=NOW_MS - 90 * MINUTE_MS, last_report_ms=NOW_MS - 31 * MINUTE_MS),
+            NOW_MS - 31 * MINUTE_MS,
+        ),
+        (SidecarRow(*CART, connected=True, connected_ms=NOW_MS - 90 * MINUTE_MS), NOW_MS - 90 * MINUTE_MS),
+        (SidecarRow(*CART, connected=True, connected_ms=NOW_MS - MINUTE_MS), None),
+        (SidecarRow(*CART, connected=True, connected_ms=NOW_MS - MINUTE_MS, last_report_ms=NOW_MS - 900 * MINUTE_MS), None),
+        (SidecarRow(*CART, connected_ms=NOW_MS - 90 * MINUTE_MS, last_report_ms=NOW_MS - 80 * MINUTE_MS), None),
+        (SidecarRow(*CART, connected=True, connected_ms=NOW_MS - 9, last_report_ms=NOW_MS, blind_since_ms=7), 7),
+    ],
+    ids=["quiet", "silent", "never heard", "just come", "come back", "away", "gap"],
+)
+def test_a_sidecar_that_is_connected_and_silent_is_blind(row: SidecarRow, since: int | None) -> None:
+    """One that sees nothing says so every ten minutes: who says nothing at all is not quiet."""
+    assert blind_since(row, NOW_MS) == since
