@@ -7,13 +7,14 @@ Profile: https://github.com/spiffe/spiffe/blob/main/standards/X509-SVID.md
 from __future__ import annotations
 
 import logging
-import os
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
+
+from sidecar import segment
 
 MAX_FILE_BYTES = 1024 * 1024
 _EARLIEST, _LATEST = 0.5, 0.66
@@ -101,14 +102,7 @@ def save(path: Path, identity: Identity) -> None:
     Raises:
         IdentityError: it cannot be written.
     """
-    temporary = path.with_name(path.name + ".new")
     try:
-        temporary.unlink(missing_ok=True)
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(msgspec.json.encode(identity))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        segment.create(path, msgspec.json.encode(identity))
     except OSError as error:
         raise IdentityError(f"{path}: the identity cannot be kept: {error.strerror}") from error

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import struct
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
+
+from sidecar import segment
 
 #: type URL -> resource name -> the serialised `envoy.service.discovery.v3.Resource`.
 Resources = dict[str, dict[str, bytes]]
@@ -91,19 +92,8 @@ def save(path: Path, content: bytes) -> None:
     """
     if len(content) > MAX_FILE_BYTES:
         raise LastGoodError(f"{path}: {len(content)} bytes of configuration; at most {MAX_FILE_BYTES} are kept")
-    temporary = path.with_name(path.name + ".new")
     try:
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        segment.create(path, content)
     except OSError as error:
         raise LastGoodError(f"{path}: cannot be written: {error.strerror}") from error
 

@@ -153,13 +153,16 @@ def _is_torn(file: BinaryIO, end: int) -> bool:
 
 
 def create(path: Path, content: bytes) -> int:
-    """Put a file there in one step and on disk; return its size. A file of that name is replaced.
+    """Put a file there in one step and on disk, for its user only; return its size. A file of that name is replaced.
+
+    What a crash left of an earlier try is no part of it, nor is a link that somebody left in its place written through.
 
     Raises:
         OSError: no space, no permission.
     """
     temporary = path.with_name(path.name + ".new")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    temporary.unlink(missing_ok=True)
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

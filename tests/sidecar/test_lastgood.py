@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import stat
 import zlib
 from collections.abc import Iterator
@@ -82,6 +83,21 @@ def test_the_file_is_the_agents_alone_and_replaced_in_one_step(tmp_path: Path) -
 def test_a_directory_that_is_gone_is_told(tmp_path: Path) -> None:
     with pytest.raises(LastGoodError, match="cannot be written: No such file"):
         save(tmp_path / "gone" / "last-good", b"new")
+
+
+def test_a_disk_that_is_full_keeps_the_file_before_and_no_part_of_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The part would take the space that reports need."""
+    save(tmp_path / "last-good", b"old")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(LastGoodError, match="No space left on device"):
+        save(tmp_path / "last-good", b"new")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("last-good", b"old")]
 
 
 async def test_changes_that_follow_closely_are_written_once(tmp_path: Path) -> None:
