@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from controlplane.collection import FullCollections
 from controlplane.flows.model import EdgeKey, Flow, Verdict
 from controlplane.identity.authority import Svid
 from controlplane.identity.spiffe import WorkloadId
@@ -98,7 +99,12 @@ async def _served() -> tuple[float, float]:
         store = open_store(f"sqlite:///{directory}/picket.db")
         try:
             async with running_mesh(Path(directory), store, topology=_topology()) as mesh:
-                found = await _report(mesh)
+                searches = asyncio.create_task(FullCollections(lambda: False).run())  # as a control plane does
+                try:
+                    found = await _report(mesh)
+                finally:
+                    searches.cancel()
+                    await asyncio.wait((searches,))
             _check(store)
             return found
         finally:
