@@ -61,7 +61,11 @@ class AuthorityDirectory:
                 return Kept(first_generation(authority), "", complete=False)
             entries = _entries(body, str(self._file))
             generations = decode(entries, self._trust_domain, self._clock(), str(self._file))
-            self._follow(entries)
+            if not self._is_followed(entries):
+                with self._locked():
+                    # Somebody may have taken a step since: what was read would put back a key that is gone.
+                    if self._read() == body:
+                        self._follow(entries)
         except OSError as error:
             raise CustodyError(f"{error.filename or self._directory}: {error.strerror}") from error
         return Kept(generations, _version(body), complete=True)
@@ -89,17 +93,21 @@ class AuthorityDirectory:
         except FileNotFoundError:
             return None
 
+    def _is_followed(self, entries: Entries) -> bool:
+        """Whether ``ca.pem`` and ``ca.key`` say the same."""
+        wanted = x509.load_pem_x509_certificate(entries[CERTIFICATE])
+        return _certificate(self._directory / "ca.pem") == wanted and _fits(self._directory / "ca.key", wanted)
+
     def _follow(self, entries: Entries) -> None:
-        """Have ``ca.pem`` and ``ca.key`` say the same, where a crash came between.
+        """Have ``ca.pem`` and ``ca.key`` say the same, where a crash came between. Whoever asks for it holds the lock.
 
         Raises:
             AuthorityError: they are another authority's, which somebody put there.
         """
-        wanted = x509.load_pem_x509_certificate(entries[CERTIFICATE])
+        if self._is_followed(entries):
+            return
         certificate_file, key_file = self._directory / "ca.pem", self._directory / "ca.key"
         held = _certificate(certificate_file)
-        if held == wanted and _fits(key_file, wanted):
-            return
         if held is not None and held not in x509.load_pem_x509_certificates(entries[BUNDLE]):
             raise AuthorityError(
                 f"{self._directory}: ca.pem is none of the roots in {_FILE}; restore the directory from one backup, or remove "
@@ -148,8 +156,11 @@ def _fits(path: Path, certificate: x509.Certificate) -> bool:
 
 
 def _replace(path: Path, body: bytes) -> None:
-    """Whole or not at all, also when the machine stops; for the owner alone."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    """Whole or not at all, also when the machine stops; for the owner alone. Whoever asks for it holds the lock.
+
+    What a crash left unfinished is written over the next time: no key lies about under a name of its own.
+    """
+    unfinished = path.with_name(f".{path.name}.new")
     handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(handle, "wb") as file:
         file.write(body)

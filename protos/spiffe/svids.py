@@ -22,6 +22,11 @@ MAX_SVIDS = 100
 MAX_CHAIN, MAX_ROOTS = 16, 64
 _MAX_ID_BYTES = 2048
 _SEQUENCE, _LONG = 0x30, 0x80
+#: What the library raises at odd certificates and keys; its own are no `ValueError`.
+_UNREADABLE = (
+    ValueError, TypeError, OverflowError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)  # fmt: skip
 
 
 class AnswerError(ValueError):
@@ -72,7 +77,7 @@ def _read(svid: X509SVID) -> X509Svid:
         moments = int(chain[0].not_valid_before_utc.timestamp()), int(chain[0].not_valid_after_utc.timestamp())
     except AnswerError as error:
         raise AnswerError(f"{name}: {error}") from error
-    except (ValueError, TypeError, OverflowError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
+    except _UNREADABLE as error:
         raise AnswerError(f"{name}: its certificates, roots or key cannot be read ({type(error).__name__})") from error
     if not fits:
         raise AnswerError(f"{name}: the key is not that of its certificate, or neither of elliptic curves nor RSA")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from controlplane.identity import directory as module
 from controlplane.identity.authority import AuthorityError, load_or_create, private_pem
-from controlplane.identity.custody import CustodyError, Kept, Overtaken, encode
+from controlplane.identity.custody import CustodyError, Kept, Overtaken, decode, encode
 from controlplane.identity.directory import AuthorityDirectory
 from controlplane.identity.generations import Generations, Impossible, activate, covering, prepare, retire
 from tests.harness.authorities import older_authority
@@ -110,6 +112,51 @@ async def test_of_several_that_take_a_step_at_once_one_does(tmp_path: Path) -> N
     assert sum(isinstance(outcome, Overtaken) for outcome in outcomes) == 3
     won = next(outcome for outcome in outcomes if isinstance(outcome, Kept))
     assert encode((await load(tmp_path)).generations) == encode(won.generations)
+
+
+def keeping(path: Path, key_pem: bytes) -> list[str]:
+    """The files of a directory that hold a key, as PEM or in JSON."""
+    return [file.name for file in path.iterdir() if key_pem in file.read_bytes().replace(b"\\n", b"\n")]
+
+
+async def test_who_looks_while_another_takes_a_step_puts_no_key_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key of before is gone with `activate`, also where somebody had read it a moment before."""
+    kept = await load(tmp_path)
+    now = datetime.now(UTC)
+    before = await save(tmp_path, prepare(covering(kept.generations, HOUR), now, YEAR), kept)
+    after = activate(before.generations, now)
+    assert isinstance(after, Generations)
+    slow = at(tmp_path)
+
+    def overtaken(*given: Any) -> Generations:
+        read = decode(*given)
+        monkeypatch.undo()
+        asyncio.run(save(tmp_path, after, before))
+        return read
+
+    monkeypatch.setattr(module, "decode", overtaken)
+    await slow.load()
+    assert (tmp_path / "ca.key").read_bytes() == private_pem(after.active.key)
+    assert (tmp_path / "ca.pem").read_bytes() == after.active.bundle_pem
+
+
+async def test_what_a_crash_left_unfinished_holds_a_key_no_longer_than_to_the_next_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process writes the next time, with another number."""
+    kept = await load(tmp_path)
+    now = datetime.now(UTC)
+    prepared = prepare(covering(kept.generations, HOUR), now, YEAR)
+    assert isinstance(prepared, Generations)
+    with monkeypatch.context() as crash:
+        crash.setattr(os, "fsync", lambda _handle: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        crash.setattr(os, "getpid", lambda: 77)
+        with pytest.raises(CustodyError):
+            await at(tmp_path).save(prepared, kept)
+    second = await save(tmp_path, prepared, kept)
+    await save(tmp_path, activate(second.generations, now), second)
+    gone = private_pem(kept.generations.active.key)
+    assert keeping(tmp_path, gone) == []
 
 
 async def test_another_authority_in_the_files_is_told_and_nothing_is_replaced(tmp_path: Path) -> None:

@@ -55,6 +55,14 @@ def self_signed(key: Key, *uris: str, ca: bool = False) -> X509SVID:
     return X509SVID(spiffe_id=CART, x509_svid=leaf, x509_svid_key=packed, bundle=GOOD.bundle)
 
 
+def odd(before: bytes, after: bytes) -> bytes:
+    """A leaf with some bytes of its certificate replaced by others of the same length: nobody checks who signed it."""
+    given = changed(lambda svid: setattr(svid, "x509_svid", svid.x509_svid.replace(before, after)))
+    assert len(before) == len(after)
+    assert given != answer(GOOD)
+    return given
+
+
 def test_an_answer_is_read_as_pem(tmp_path: Path) -> None:
     other = load_or_create(tmp_path, "picket.test")
     found = read_answer(answer(GOOD, svid(AUTHORITY, WEB, roots=other.bundle_pem)))
@@ -105,6 +113,9 @@ def test_an_rsa_key_is_taken() -> None:
         (answer(self_signed(ec.generate_private_key(ec.SECP256R1()), CART, WEB)), "another SPIFFE ID, or not that one alone"),
         (answer(self_signed(ec.generate_private_key(ec.SECP256R1()))), "no names"),
         (answer(self_signed(ec.generate_private_key(ec.SECP256R1()), CART, ca=True)), "an authority's"),
+        # Extended usages (2.5.29.37) become a second list of names (2.5.29.17), the one name an X.400 address.
+        (odd(bytes.fromhex("0603551d25"), bytes.fromhex("0603551d11")), "cannot be read .DuplicateExtension"),
+        (odd(b"\x86%c" % len(CART), b"\xa3%c" % len(CART)), "cannot be read .UnsupportedGeneralNameType"),
         (answer(self_signed(ed25519.Ed25519PrivateKey.generate(), CART)), "neither of elliptic curves nor RSA"),
     ],
 )  # fmt: skip
