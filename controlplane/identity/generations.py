@@ -154,6 +154,11 @@ def issuer_id(certificate: x509.Certificate) -> str:
     return "" if identifier is None else identifier.hex()
 
 
+def issuer_ids(bundle_pem: bytes) -> frozenset[str]:
+    """The names of the keys of these roots, one of which `issuer_id` gives for what is still trusted."""
+    return frozenset(key_id(root) for root in x509.load_pem_x509_certificates(bundle_pem))
+
+
 def fingerprint(bundle_pem: bytes) -> str:
     """A short name for exactly these roots, in this order."""
     return hashlib.blake2b(bundle_pem, digest_size=12).hexdigest()

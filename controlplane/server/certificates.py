@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError, Message
 
 from controlplane.identity.attestation import Attested, NotAttested, Undecided
 from controlplane.identity.authority import BadCsr, Issuer
+from controlplane.identity.generations import issuer_ids
 from controlplane.identity.spiffe import WorkloadId
 from controlplane.server.authentication import Authenticator, Unauthenticated
 from controlplane.store.interface import StoreError
@@ -130,6 +131,11 @@ class Certificates:
         if isinstance(peer, Unauthenticated):
             self._refused("", "renew", peer.reason)
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, peer.reason)
+        # TLS looked when the connection began; a root that was retired since brings nobody another certificate.
+        if peer.expires_seconds is not None and peer.issuer not in issuer_ids(self._authority.bundle_pem):
+            reason = "the client certificate is of an authority that is not trusted here now; try again on another connection"
+            self._refused(str(peer.workload), "renew", reason)
+            await context.abort(grpc.StatusCode.UNAVAILABLE, reason)  # or one that this control plane has not heard of yet
         request = await _parsed(RenewRequest(), body, context)
         if self._attestor is not None:
             reason = "certificates are had by the service-account token here, not by an older certificate"

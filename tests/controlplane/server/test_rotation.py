@@ -20,8 +20,12 @@ from controlplane.identity.mesh import MeshAuthority
 from controlplane.identity.spiffe import WorkloadId
 from controlplane.server import listen
 from controlplane.server.authentication import Authenticated, Authenticator
+from controlplane.server.certificates import SERVICE, Certificates
 from controlplane.settings import parse_listen
+from controlplane.workflow.admission import NotAdmitted
+from protos.picket.v1.certificates_pb2 import RenewRequest
 from tests.harness.authorities import older_authority
+from tests.harness.mesh import new_key
 
 HOUR = timedelta(hours=1)
 
@@ -31,12 +35,20 @@ def asking(channel: grpc.aio.Channel) -> Any:
     return channel.unary_unary("/Who/Ask")
 
 
+class _Nobody:
+    """Takes no join token."""
+
+    def admit(self, token: str) -> NotAdmitted:
+        return NotAdmitted(token)
+
+
 class Listener:
     """A mesh listener that says whose key signed the certificate of who asks."""
 
     def __init__(self) -> None:
         self.authority = MeshAuthority(first_generation(older_authority("picket.test")))
         self.target = ""
+        self.refusals: list[tuple[str, str, str]] = []
 
     def take(self, outcome: Generations | Impossible) -> None:
         assert isinstance(outcome, Generations)
@@ -61,7 +73,11 @@ class Listener:
 
         server = listen.mesh_server()
         handler: Any = grpc.unary_unary_rpc_method_handler(answer)
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("Who", {"Ask": handler}),))
+        certificates = Certificates(
+            self.authority, authenticator, _Nobody(), HOUR, lambda _: True, lambda _: None, lambda *said: self.refusals.append(said)
+        )
+        who = grpc.method_handlers_generic_handler("Who", {"Ask": handler})
+        server.add_generic_rpc_handlers((who, certificates.mesh_handlers()))
         credentials = listen.server_credentials(self.authority, (), client_certificates=True)
         self.target = listen.bind(server, parse_listen("127.0.0.1:0", "test"), credentials)
         await server.start()
@@ -115,6 +131,22 @@ async def test_through_a_whole_rotation_old_peers_are_served_and_the_open_connec
         assert await listener.ask(both, old) == ""
         assert await listener.ask(before, new) == ""
         assert (await asked(b"", timeout=10)).decode() == old_id
+
+
+async def test_a_retired_root_brings_no_certificate_on_a_connection_that_outlived_it(listener: Listener) -> None:
+    """Who holds the old key could make one that lasts for years, connect, and wait: its identity is not renewed any more."""
+    now = datetime.now(UTC)
+    both, old = listener.authority.bundle_pem, listener.peer()
+    async with listener.channel(both, old) as open_channel:
+        renew: Any = open_channel.unary_unary(f"/{SERVICE}/Renew")
+        request = RenewRequest(csr_der=new_key()[1]).SerializeToString()
+        listener.take(prepare(listener.authority.generations, now, 365 * 24 * HOUR))
+        listener.take(activate(listener.authority.generations, now))
+        assert await renew(request, timeout=10)
+        listener.take(retire(listener.authority.generations))
+        with pytest.raises(grpc.aio.AioRpcError, match="not trusted here now"):
+            await renew(request, timeout=10)
+    assert [said[:2] for said in listener.refusals] == [("shop/cart", "renew")]
 
 
 async def test_a_listener_that_did_not_hear_of_a_step_yet_takes_the_new_ones_certificates(listener: Listener) -> None:
