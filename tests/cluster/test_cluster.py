@@ -142,21 +142,22 @@ class Cluster:
         return self.run("kubectl", "get", "configmaps", "-A", *named).split()
 
 
-@pytest.fixture
-def cluster(k8s_manager: Any, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """The one that is given, or one of our own or of kind's that is removed afterwards."""
+@pytest.fixture(scope="module")
+def cluster(k8s_manager: Any, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """The one that is given, or one of our own or of kind's that is removed afterwards. Each test leaves nothing in it."""
+    directory = tmp_path_factory.mktemp("cluster")
     if missing := lacking():
         pytest.skip(f"needs {missing}")
     if given := os.environ.get("KUBECONFIG"):
         yield Cluster(given, os.environ["PICKET_TEST_IMAGE"])
         return
     if not node.lacking() and not builder.lacking():
-        with node.running_node(archives(request.getfixturevalue("builder"), tmp_path)) as (made, server):
+        with node.running_node(archives(request.getfixturevalue("builder"), directory)) as (made, server):
             yield Cluster(str(server.kubeconfig()), IMAGE, made.prefix)
         return
     subprocess.run(["docker", "build", "--tag", IMAGE, str(ROOT)], check=True, timeout=1200)
     # With a file, the cluster is of kind's own newest version; the plugin's is older than what the chart takes.
-    config = tmp_path / "kind.yaml"
+    config = directory / "kind.yaml"
     config.write_text("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nname: picket-test\n")
     manager = k8s_manager("kind")(provider_config=str(config))
     try:
