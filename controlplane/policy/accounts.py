@@ -72,7 +72,7 @@ class Caller:
     """Who proved to be somebody, and what they may do now.
 
     ``proof`` is what the caller came in by, so that it can be asked again whether that still holds: ``token:ID``,
-    ``password:MARK`` or ``oidc``.
+    ``password:MARK`` or ``oidc:MARK``.
     """
 
     name: str

@@ -83,7 +83,7 @@ def create_console(
     app.jinja_env.filters["ago"] = lambda at_ms: _ago(api.clock_ms() - at_ms)
     app.jinja_env.globals["signed_in"] = lambda: guard.who(flask.g.session) if flask.g.get("session") else ""
     app.jinja_env.globals["may"] = lambda endpoint: guard.may(roles.least(endpoint))
-    console = Console(api, sessions, tails or Tails())
+    console = Console(api, sessions, tails or Tails(), "" if oidc is None else oidc.proof)
     guard.install(app, console)
     app.jinja_env.globals["has_page"] = lambda name: services.has_page(console, name)
     for page in _PAGES:

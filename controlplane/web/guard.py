@@ -39,11 +39,15 @@ _POLICY = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'se
 
 @dataclass(frozen=True, slots=True)
 class Console:
-    """What the pages work with: the API's parts, and who is signed in."""
+    """What the pages work with: the API's parts, and who is signed in.
+
+    ``by_provider`` is the proof of those who come in by the identity provider as it is set now; without one nobody does.
+    """
 
     api: ApiServices
     sessions: Sessions
     tails: Tails = field(default_factory=Tails)
+    by_provider: str = ""
 
 
 def install(app: flask.Flask, console: Console) -> None:
@@ -95,6 +99,8 @@ def session_of(console: Console, key: str) -> Session | None:
     session = console.sessions.find(key)
     if session is None or session.user is None:
         return session
+    if session.user.proof.startswith("oidc:") and session.user.proof != console.by_provider:
+        return None
     user = console.api.accounts.still(session.user)
     return None if user is None else replace(session, user=user)
 

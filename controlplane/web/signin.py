@@ -66,7 +66,7 @@ def blueprint(console: Console) -> flask.Blueprint:
         session = flask.g.session
         console.sessions.end(flask.request.cookies.get(COOKIE, ""))
         note(console, "console:sign-out", who(session))
-        by_provider = session is not None and session.user is not None and session.user.proof == "oidc"
+        by_provider = session is not None and session.user is not None and session.user.proof.startswith("oidc:")
         target = "oidc.leave" if by_provider else "signin.show"
         response = flask.make_response(flask.redirect(flask.url_for(target), HTTPStatus.SEE_OTHER))
         response.delete_cookie(COOKIE)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, json
 
 from controlplane.httpcall import is_safe
+from controlplane.identity.tokens import token_hash
 from controlplane.policy.accounts import Scope, check_namespaces
 from controlplane.policy.groups import GroupRole
 from controlplane.policy.roles import Role
@@ -52,6 +53,12 @@ class OidcSettings:
     groups_claim: str
     groups: tuple[GroupRole, ...]
     session_ms: int
+
+    @property
+    def proof(self) -> str:
+        """What a sign-in came in by (`policy.accounts.Caller`): another where the file has others come in, or lets them do else."""
+        said = (self.issuer, self.client_id, self.name_claim, self.groups_claim, self.groups)
+        return f"oidc:{token_hash(json.encode(said).decode())[:16]}"
 
     @property
     def back(self) -> str:

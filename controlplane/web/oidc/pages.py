@@ -84,7 +84,7 @@ def _caller(console: Console, settings: OidcSettings, claims: Mapping[str, Any])
         raise _refused("none of your groups has a role here", HTTPStatus.FORBIDDEN)
     if console.api.store.account(name.lower()) is not None:
         raise _refused(f"there is a local user {name.lower()}, who is not taken for you", HTTPStatus.FORBIDDEN)
-    return Caller(name.lower(), scope, "oidc")
+    return Caller(name.lower(), scope, settings.proof)
 
 
 def _refused(reason: str, status: HTTPStatus = HTTPStatus.UNAUTHORIZED) -> ApiProblemError:

@@ -12,7 +12,7 @@ from controlplane.policy.roles import Role
 from controlplane.store.sql import SqlStore
 from controlplane.store.stored import BegunSignIn, StoredSession
 
-ANN = Caller("ann@example.org", Scope(Role.APPROVER, ("shop", "ops")), "oidc")
+ANN = Caller("ann@example.org", Scope(Role.APPROVER, ("shop", "ops")), "oidc:7c")
 BEN = Caller("ben", Scope(Role.VIEWER), "password:1f")
 
 

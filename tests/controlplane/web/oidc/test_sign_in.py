@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -93,6 +94,25 @@ def test_a_member_of_a_known_group_comes_in_with_its_role(plane: Plane, stranger
     assert "ann@example.org" in stranger.get("/").get_data(as_text=True)
     event = plane.store.audit(1)[0]
     assert (event.actor, event.action) == ("ann@example.org", "console:sign-in")
+
+
+def test_a_sign_in_holds_while_the_file_lets_it_in_and_does_not_outlive_that(
+    plane: Plane, stranger: FlaskClient, settings: OidcSettings
+) -> None:
+    """Sessions outlive a restart, by which the file is read anew: who has no role any more, or another one, is out."""
+    sign_in(stranger)
+    kept = stranger.get_cookie("picket-session")
+    assert kept is not None
+
+    def enters(now: OidcSettings | None) -> bool:
+        client = create_console(plane.services(), Sessions(plane.store, lambda: plane.now_ms), now).test_client()
+        client.set_cookie("picket-session", kept.value)
+        return client.get("/", headers={"Host": "localhost"}).status_code == 200
+
+    assert enters(replace(settings, client_secret="renewed", session_ms=1))
+    assert not enters(replace(settings, groups=settings.groups[1:]))
+    assert not enters(replace(settings, issuer="https://elsewhere.example"))
+    assert not enters(None)
 
 
 def test_the_role_holds_in_its_namespaces_alone(plane: Plane, stranger: FlaskClient) -> None:
