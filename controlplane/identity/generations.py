@@ -111,7 +111,9 @@ def activate(generations: Generations, now: datetime) -> Generations | Impossibl
     if prepared is None:
         return Impossible("there is no authority to activate; prepare one first")
     before = generations.active
-    crossed = before.cross_sign(prepared.authority, now) + before.intermediates_pem
+    # One that has ended vouches for nobody, which is where somebody else renewed it too late.
+    has_ended = before.certificate.not_valid_after_utc <= now
+    crossed = b"" if has_ended else before.cross_sign(prepared.authority, now) + before.intermediates_pem
     old = Old(before.certificate, now, now + generations.longest + NOTICE)
     authority = replace(prepared.authority, intermediates_pem=crossed)
     return Generations(authority, now, generations.longest, None, (old, *generations.old))

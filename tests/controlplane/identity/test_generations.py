@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
@@ -18,6 +19,7 @@ from controlplane.identity.generations import (
     NOTICE,
     Generations,
     Impossible,
+    Prepared,
     Step,
     activate,
     covering,
@@ -30,6 +32,7 @@ from controlplane.identity.generations import (
     retire,
 )
 from controlplane.identity.mesh import MeshAuthority
+from controlplane.identity.schedule import Due, Seen, Terms, due
 from controlplane.identity.spiffe import WorkloadId
 from tests.harness.authorities import older_authority, openssl_believes
 
@@ -121,6 +124,17 @@ def test_the_old_root_stays_for_as_long_as_the_longest_certificate_that_it_may_h
     assert covering(grown, HOUR) is grown
     active = done(activate(done(prepare(grown, NOW, YEAR)), NOW + HOUR))
     assert active.old[0].signed_until == NOW + HOUR + 30 * DAY + NOTICE
+
+
+def test_one_that_ended_before_it_was_followed_vouches_for_nobody() -> None:
+    """Whoever keeps it elsewhere renewed it too late: the new one signs all the same, and the old root goes at once."""
+    late = NOW + YEAR + DAY
+    newer = Prepared(new_authority("picket.test", late, YEAR), late)
+    active = done(activate(replace(first(), prepared=newer), late))
+    assert len(chain(active, late)) == 1
+    assert believes((newer.authority.certificate,), chain(active, late), late)
+    assert due(active, Terms(YEAR, DAY, DAY), Seen(), late) == Due(Step.RETIRE)
+    assert done(retire(active)).roots == (newer.authority.certificate,)
 
 
 def test_a_root_that_allows_no_intermediate_is_followed_by_one_of_its_name() -> None:
