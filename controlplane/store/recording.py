@@ -18,11 +18,11 @@ from controlplane.store.known import Known
 from controlplane.store.learning import MAX_COUNT, EdgeRecording, Learned
 from controlplane.store.proofs import note_violations, probes_among
 from controlplane.store.statements import change_rows, upsert
-from controlplane.store.stored import BatchReceipt
+from controlplane.store.stored import GAP_TOLD_MS, BatchReceipt
 from controlplane.store.violations import ViolationRecording
 from controlplane.store.watching import WatchRecording
 
-_REPORT = {"last_report_ms": "greatest", "blind_since_ms": "first", "lost": "add"}
+_REPORT = {"last_report_ms": "greatest", "blind_since_ms": "known", "gap_ms": "known", "lost": "add"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ class _Report:
 
     last_ms: int
     blind_since_ms: int | None = None
+    gap_ms: int | None = None
     lost: int = 0
 
 
@@ -69,8 +70,10 @@ class Recording:
             return BatchReceipt(stored=False)
         self._sequences[key] = sequence
         gap = sequence - last - 1
-        if (gap or lost) and report.blind_since_ms is None:
-            report.blind_since_ms = now_ms
+        if gap or lost:
+            report.gap_ms = now_ms
+            if report.blind_since_ms is None:
+                report.blind_since_ms = self._blind_since(workload, instance, now_ms)
         report.lost += min(lost, MAX_COUNT)
         flows, probes = probes_among(self._connection, flows)
         self._edges.add((flow for flow in flows if flow.verdict is Verdict.ALLOWED), instance)
@@ -104,6 +107,7 @@ class Recording:
                 "instance": instance,
                 "last_report_ms": report.last_ms,
                 "blind_since_ms": report.blind_since_ms,
+                "gap_ms": report.gap_ms,
                 "lost": report.lost,
             }
             for (workload, instance), report in sorted(self._reports.items())
@@ -125,6 +129,15 @@ class Recording:
         self._edges.committed()
         self._history.committed()
         self._watches.committed()
+
+    def _blind_since(self, workload: str, instance: str, now_ms: int) -> int:
+        """When the gap began that reports go missing in now."""
+        table = tables.reports.c
+        query = select(table.blind_since_ms, table.gap_ms).where(table.workload == workload, table.instance == instance)
+        before = self._connection.execute(query).first()
+        if before is None or before.blind_since_ms is None or now_ms - before.gap_ms > GAP_TOLD_MS:
+            return now_ms
+        return int(before.blind_since_ms)
 
     def _last_sequence(self, key: tuple[str, str, str]) -> int:
         """The last stored sequence of an epoch, 0 before the first; its row is locked, so that no replay runs beside this one."""

@@ -26,8 +26,8 @@ def upsert(
 ) -> None:
     """Insert rows, which have distinct keys; where the key is taken, change that row.
 
-    ``changes`` says how, by column: ``new`` replaces, ``add`` sums, ``least`` and ``greatest`` keep one of both, ``first``
-    keeps what is not null. Columns that it leaves out stay; ``None`` replaces everything and ``{}`` nothing.
+    ``changes`` says how, by column: ``new`` replaces, ``add`` sums, ``least`` and ``greatest`` keep one of both, ``known``
+    replaces by what is not null. Columns that it leaves out stay; ``None`` replaces everything and ``{}`` nothing.
     ``only`` gets the columns of the new row and says whether the one that is there may be changed at all.
     """
     if not rows:
@@ -99,8 +99,8 @@ def _changed(how: str, old: ColumnElement[Any], new: ColumnElement[Any], *, post
             return func.least(old, new) if postgres else func.min(old, new)
         case "greatest":
             return func.greatest(old, new) if postgres else func.max(old, new)
-        case "first":
-            return func.coalesce(old, new)
+        case "known":
+            return func.coalesce(new, old)
     raise ValueError(f"{how!r} is no way to change a column")
 
 

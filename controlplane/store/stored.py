@@ -10,6 +10,9 @@ from controlplane.policy.accounts import Caller
 from controlplane.violations.histogram import Point
 from controlplane.violations.query import Term
 
+#: So long after reports went missing for the last time a sidecar is told as blind; what goes missing later is another gap.
+GAP_TOLD_MS = 86_400_000
+
 
 @dataclass(frozen=True, slots=True)
 class StoredRevision:
@@ -66,6 +69,7 @@ class SidecarRow:
 
     ``plane`` is the control plane that it is, or was last, connected to;
     ``image_digest`` is what the sidecar says of its application, ``address`` where it called from; empty where not known.
+    Reports went missing from ``blind_since_ms`` to ``gap_ms``, or about then.
     ``bundle`` is the fingerprint of the roots that it took, ``issuer`` the name of the key that signed its certificate.
     """
 
@@ -81,6 +85,7 @@ class SidecarRow:
     nack_ms: int | None = None
     last_report_ms: int | None = None
     blind_since_ms: int | None = None
+    gap_ms: int | None = None
     lost: int = 0
     agent_version: str = ""
     envoy_version: str = ""

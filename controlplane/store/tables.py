@@ -255,6 +255,7 @@ reports = Table(
     Column("instance", Text, primary_key=True),
     Column("last_report_ms", BigInteger, nullable=False),
     Column("blind_since_ms", BigInteger),
+    Column("gap_ms", BigInteger),
     Column("lost", BigInteger, nullable=False),
 )
 

@@ -56,7 +56,7 @@ from controlplane.violations.incidents import Found
 
 _MAX_NUMBER = 2**63 - 1
 #: Fields of a `SidecarRow` that only telemetry writes; they are columns of another table.
-REPORT_FIELDS = frozenset({"last_report_ms", "blind_since_ms", "lost"})
+REPORT_FIELDS = frozenset({"last_report_ms", "blind_since_ms", "gap_ms", "lost"})
 
 
 class SqlTransaction:
@@ -329,7 +329,7 @@ class SqlTransaction:
     def save_sidecars(self, rows: Iterable[SidecarRow]) -> None:
         """Insert or replace what the control plane says of sidecars.
 
-        ``last_report_ms``, ``blind_since_ms`` and ``lost`` of the rows are not read: only `record_batch` writes them.
+        ``last_report_ms``, ``blind_since_ms``, ``gap_ms`` and ``lost`` of the rows are not read: only `record_batch` writes them.
         """
         last_of = {(row.workload, row.instance): row for row in rows}
         values = [

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 import structlog
 
 from controlplane.store.interface import Store, StoreError
-from controlplane.store.stored import SidecarRow
+from controlplane.store.stored import GAP_TOLD_MS, SidecarRow
 
 FLUSH_INTERVAL_SECONDS = 0.25
 #: A sidecar that watches says so every ten minutes, and soon after its start; one that says nothing for so long does not.
@@ -25,9 +25,14 @@ _log = structlog.get_logger("picket.sidecars")
 
 
 def blind_since(row: SidecarRow, now_ms: int) -> int | None:
-    """Since when not all that a sidecar sees is reported: reports went missing, or it is connected and sends none."""
-    if row.blind_since_ms is not None or not row.connected or row.connected_ms is None:
+    """Since when not all that a sidecar sees is reported: reports went missing, or it is connected and sends none.
+
+    What went missing is told until a day has passed without more of it: a crash of long ago says nothing of what is seen now.
+    """
+    if row.blind_since_ms is not None and now_ms - (row.gap_ms or row.blind_since_ms) <= GAP_TOLD_MS:
         return row.blind_since_ms
+    if not row.connected or row.connected_ms is None:
+        return None
     if now_ms - row.connected_ms <= FIRST_SIGN_MS:
         return None
     if row.last_report_ms is None:

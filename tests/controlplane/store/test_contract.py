@@ -16,7 +16,7 @@ from controlplane.policy.timeline import ModeSet
 from controlplane.policy.traffic_policy import Lease
 from controlplane.store.interface import Store, StoreError
 from controlplane.store.sql import SqlStore
-from controlplane.store.stored import BatchReceipt, SidecarRow, ViolationFilter
+from controlplane.store.stored import GAP_TOLD_MS, BatchReceipt, SidecarRow, ViolationFilter
 from controlplane.topology.model import ServiceName
 
 EPOCH = "a" * 32
@@ -140,6 +140,16 @@ def test_a_gap_makes_blind(store: SqlStore) -> None:
     assert (sidecar(store).blind_since_ms, sidecar(store).last_report_ms, sidecar(store).lost) == (2_000, 3_000, 0)
 
 
+def test_what_goes_missing_after_a_whole_day_is_another_gap(store: SqlStore) -> None:
+    """While more goes missing each day it is one gap; its end is known."""
+    record(store, 3, now_ms=1_000)
+    record(store, 5, now_ms=1_000 + GAP_TOLD_MS)
+    record(store, 6, now_ms=2_000 + GAP_TOLD_MS)
+    assert (sidecar(store).blind_since_ms, sidecar(store).gap_ms) == (1_000, 1_000 + GAP_TOLD_MS)
+    record(store, 7, lost=1, now_ms=1_001 + 2 * GAP_TOLD_MS)
+    assert (sidecar(store).blind_since_ms, sidecar(store).gap_ms) == (1_001 + 2 * GAP_TOLD_MS, 1_001 + 2 * GAP_TOLD_MS)
+
+
 def test_an_epoch_that_begins_late_has_a_gap(store: SqlStore) -> None:
     """Epochs begin at sequence 1; one that begins at 3 lost two batches."""
     assert record(store, 3).gap == 2
@@ -164,15 +174,15 @@ def test_saving_sidecars_leaves_what_telemetry_wrote(store: SqlStore) -> None:
     """The state of a stream is replaced; last report, blindness and losses stay."""
     record(store, 2, lost=3)
     rows = [
-        SidecarRow("shop/web", "web-0", True, 1, "v1", "v1", 1, "LDS", "no", 9, 7, 7, 7, "0.1", "1.40", "redirect", 99),
+        SidecarRow("shop/web", "web-0", True, 1, "v1", "v1", 1, "LDS", "no", 9, 7, 7, 7, 7, "0.1", "1.40", "redirect", 99),
         SidecarRow("shop/cart", "cart-0", connected=True, sent_version="old"),
         SidecarRow("shop/cart", "cart-0", connected=True, connected_ms=4, sent_version="v2", revision=6),
     ]
     with store.transaction() as transaction:
         transaction.save_sidecars(rows)
     assert store.sidecars() == [
-        replace(rows[2], last_report_ms=5_000, blind_since_ms=5_000, lost=3),
-        replace(rows[0], last_report_ms=None, blind_since_ms=None, lost=0),
+        replace(rows[2], last_report_ms=5_000, blind_since_ms=5_000, gap_ms=5_000, lost=3),
+        replace(rows[0], last_report_ms=None, blind_since_ms=None, gap_ms=None, lost=0),
     ]
 
 

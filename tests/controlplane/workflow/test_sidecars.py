@@ -11,7 +11,7 @@ import pytest
 
 from controlplane.store.interface import StoreError
 from controlplane.store.sql import SqlStore
-from controlplane.store.stored import SidecarRow
+from controlplane.store.stored import GAP_TOLD_MS, SidecarRow
 from controlplane.workflow import presence
 from controlplane.workflow.presence import Presence
 from controlplane.workflow.publish import Publisher
@@ -244,9 +244,11 @@ MINUTE_MS = 60_000
         (SidecarRow(*CART, connected=True, connected_ms=NOW_MS - MINUTE_MS), None),
         (SidecarRow(*CART, connected=True, connected_ms=NOW_MS - MINUTE_MS, last_report_ms=NOW_MS - 900 * MINUTE_MS), None),
         (SidecarRow(*CART, connected_ms=NOW_MS - 90 * MINUTE_MS, last_report_ms=NOW_MS - 80 * MINUTE_MS), None),
-        (SidecarRow(*CART, connected=True, connected_ms=NOW_MS - 9, last_report_ms=NOW_MS, blind_since_ms=7), 7),
+        (SidecarRow(*CART, connected=True, connected_ms=NOW_MS - 9, last_report_ms=NOW_MS, blind_since_ms=7, gap_ms=NOW_MS - 9), 7),
+        (SidecarRow(*CART, last_report_ms=NOW_MS, blind_since_ms=7, gap_ms=NOW_MS - GAP_TOLD_MS), 7),
+        (SidecarRow(*CART, last_report_ms=NOW_MS, blind_since_ms=7, gap_ms=NOW_MS - GAP_TOLD_MS - 1), None),
     ],
-    ids=["quiet", "silent", "never heard", "just come", "come back", "away", "gap"],
+    ids=["quiet", "silent", "never heard", "just come", "come back", "away", "gap", "gap of a day ago", "gap of long ago"],
 )
 def test_a_sidecar_that_is_connected_and_silent_is_blind(row: SidecarRow, since: int | None) -> None:
     """One that sees nothing says so every ten minutes: who says nothing at all is not quiet."""
