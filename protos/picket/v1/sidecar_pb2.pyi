@@ -65,7 +65,7 @@ class SidecarInfo(_message.Message):
     instance: _builtins.str
     """replica within the workload, at most 128 characters"""
     agent_version: _builtins.str
-    """at most 64 characters"""
+    """at most 128 characters"""
     envoy_version: _builtins.str
     """at most 128 characters"""
     capture: _builtins.str

@@ -81,7 +81,9 @@ class Batch(_message.Message):
     sequence: _builtins.int
     """Counts up by one from 1 within an epoch. A batch that was already stored is acknowledged again and not counted again."""
     lost: _builtins.int
-    """Log lines the sidecar could not keep (spool full, unreadable line) since the batch before. Non-zero makes the sidecar blind, not quiet."""
+    """Log lines the sidecar could not keep since the batch before (spool full, unreadable line, Envoy killed or without disk), at least.
+    Non-zero makes the sidecar blind, not quiet.
+    """
     instance: _builtins.str
     """The replica within the workload: a pod name or a host name. At most 128 characters."""
     @_builtins.property
