@@ -49,8 +49,12 @@ def _detail(detail: Any) -> str:
 
 def _value(value: Any) -> str:
     """Numbers of rows in spans, and what is said of several each after its name."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, list) and value and all(isinstance(each, int) for each in value):
         return spans(value)
+    if isinstance(value, list):
+        return ", ".join(map(_value, value))
     if isinstance(value, dict):
         return "; ".join(f"{name}: {_value(each)}" for name, each in value.items())
     return str(value)

@@ -63,7 +63,7 @@ def _show(found: dict[str, Any]) -> None:
         listing.add(root["id"][:_SHORT_ID], state, clock(root["since_ms"]), until(root["not_after_ms"]), _about(root))
     listing.show(out)
     out.print(cell(_next(found)))
-    if found["outdated"]:
+    if found["outdated"] and found["next_step"] != "activate":  # that step says so itself
         out.print(cell(f"connected sidecars that lack a root of these: {found['outdated']} of {found['connected']}"))
     for name in found["late"]:
         out.print(cell(f"it waits for {name}"))

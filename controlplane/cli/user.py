@@ -121,6 +121,8 @@ def tokens(session: Session, name: str | None) -> None:
     if session.output == "json":
         show_json(document)
         return
+    if not document["tokens"]:
+        click.echo("no token yet; `picket user token NAME` makes one")
     for one in document["tokens"]:
         state = "good" if one["good"] else "revoked" if one["revoked_ms"] is not None else "expired"
         click.echo(f"{one['id']}  {one['user']}  {one['label'] or '-'}  {_scope(one)}  {state}")

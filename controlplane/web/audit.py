@@ -33,6 +33,17 @@ class AuditQuery(Struct, frozen=True, forbid_unknown_fields=True):
         return self.actor in event.actor and self.action in event.action and self.subject in event.subject
 
 
+def said(value: object) -> str:
+    """A part of an event's detail in words, not as a program writes it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(said, value))
+    if isinstance(value, dict):
+        return "; ".join(f"{name}: {said(each)}" for name, each in value.items())
+    return str(value)
+
+
 def blueprint(console: Console) -> flask.Blueprint:
     """The page."""
     routes = flask.Blueprint("audit", __name__)
@@ -53,7 +64,7 @@ def blueprint(console: Console) -> flask.Blueprint:
         given = {name: value for name, value in flask.request.args.items() if value and name != "before"}
         return flask.render_template(
             "audit.html", query=query, events=[shapes.audit_event(event) for event in found], given=given,
-            older=last if last > 1 else None, looked=first - last + 1, newest=newest,
+            older=last if last > 1 else None, looked=first - last + 1, newest=newest, said=said,
         )  # fmt: skip
 
     def _backwards(first: int) -> Iterator[AuditEvent]:

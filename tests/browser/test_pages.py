@@ -66,3 +66,16 @@ def test_every_page_can_be_walked_through_by_the_keyboard(owner: Reader) -> None
         owner.page.keyboard.press("Tab")
         shown = owner.page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
         assert shown == "solid"
+
+
+def test_on_a_phone_no_column_is_a_letter_wide(owner: Reader) -> None:
+    """Names and requests may break anywhere; their tables scroll instead."""
+    owner.page.set_viewport_size({"width": 390, "height": 844})
+    for path in ("/services/default/cartservice", "/review/2/check?rows=1-2"):
+        owner.go(path)
+        found = owner.page.locator("td:has(code.match), td:has(.ends)").evaluate_all(
+            "(cells) => cells.map((cell) => cell.clientWidth)"
+        )
+        assert found
+        assert min(found) > 150, path
+        assert owner.page.evaluate("document.documentElement.scrollWidth") == 390, path

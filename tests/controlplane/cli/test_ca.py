@@ -20,7 +20,8 @@ def test_the_authority_is_shown_with_what_comes_next(plane: Plane, picket: Picke
 def test_a_rotation_is_begun_and_its_steps_are_taken(plane: Plane, picket: Picket) -> None:
     plane.sidecar(SidecarRow("shop/cart", "cart-0", connected=True))
     begun = picket("ca", "rotate")
-    assert (begun.code, "prepared" in begun.out, "lack a root of these: 1 of 1" in begun.out) == (0, True, True)
+    assert (begun.code, "prepared" in begun.out, "lack the new root: 1 of 1" in begun.out) == (0, True, True)
+    assert begun.out.count("1 of 1") == 1
     assert "it waits for shop/cart cart-0" in begun.out
     refused = picket("ca", "rotate", "--step", "activate")
     assert (refused.code, "lack the new root" in refused.err) == (1, True)

@@ -332,6 +332,14 @@ def test_the_audit_log_names_who_did_what(learned: Plane, picket: Picket) -> Non
     assert event["detail"]["comment"] == "fine"
 
 
+def test_the_audit_log_is_in_words(plane: Plane, picket: Picket) -> None:
+    with plane.store.transaction() as transaction:
+        transaction.add_audit(
+            "ann", "authority:prepare", "b", '{"roots": ["a", "b"], "forced": false, "rows": [1, 2]}', plane.now_ms
+        )
+    assert "roots a, b, forced no, rows 1-2" in picket("audit").out
+
+
 def test_the_audit_log_is_verified_here_and_from_a_file(learned: Plane, picket: Picket, tmp_path: Path) -> None:
     assert picket("audit", "verify").out == "the audit log is intact: 0 events\n"
     assert picket("audit", "head").code == 1

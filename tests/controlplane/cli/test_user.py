@@ -40,6 +40,7 @@ def test_a_user_with_a_password_has_no_token(plane: Plane, picket: Picket, tmp_p
 
 
 def test_a_user_has_several_tokens_each_with_its_end(plane: Plane, picket: Picket, tmp_path: Path) -> None:
+    assert picket("user", "tokens").out == "no token yet; `picket user token NAME` makes one\n"
     plane.token("ann", Role.APPROVER)
     file = tmp_path / "ci.token"
     call = ("user", "token", "ann", "--label", "ci", "--role", "viewer", "--namespace", "shop", "--days", "1", "-f", str(file))

@@ -25,11 +25,28 @@ def shown(browser: FlaskClient, path: str) -> str:
 
 
 def test_an_event_is_shown_with_its_detail_as_text(plane: Plane, browser: FlaskClient) -> None:
-    write(plane, "ann", "service:mode", "shop/cart", '{"mode": "audit", "comment": "", "note": "<b>", "rows": [1, 2]}')
+    write(
+        plane,
+        "ann",
+        "service:mode",
+        "shop/cart",
+        '{"mode": "audit", "comment": "", "note": "<b>", "rows": [1, 2], "forced": false}',
+    )
     page = shown(browser, "/audit")
-    for text in ("ann", "service:mode", "shop/cart", "audit", "&lt;b&gt;", "[1, 2]", "picket audit verify", "console:sign-in"):
+    for text in (
+        "ann",
+        "service:mode",
+        "shop/cart",
+        "audit",
+        "&lt;b&gt;",
+        "1, 2",
+        "</span> no",
+        "picket audit verify",
+        "console:sign-in",
+    ):
         assert text in page
-    assert "comment" not in page
+    for text in ("comment", "[1, 2]", "False"):
+        assert text not in page
 
 
 def test_events_come_page_by_page_and_each_once(plane: Plane, browser: FlaskClient) -> None:

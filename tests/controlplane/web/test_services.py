@@ -117,6 +117,8 @@ def test_a_mode_is_set_with_who_did_it(plane: Plane, browser: FlaskClient) -> No
     assert send(browser, "/services/shop/cart/mode", mode="audit", comment="to see").headers["Location"] == "/services/shop/cart"
     assert plane.publisher.policy.mode(CART) is Mode.AUDIT
     assert plane.store.audit(1)[0].actor == "owner (via console)"
+    page = shown(browser, "/services/shop/cart")
+    assert '<select name="mode" required><option value="">choose one</option>' in page  # none is set that nobody chose
     assert send(browser, "/services/shop/cart/mode", mode="off").status_code == 400
 
 
