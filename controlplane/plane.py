@@ -152,7 +152,6 @@ class ControlPlane:
             raise StartError(f"--injection: {error}") from error
         self._cluster = _cluster_of(settings, self._declare, lambda: authority.bundle_pem, self._fronts.without_sidecars)
         self._mesh, self._enrollment = self._servers()
-        self._sessions = Sessions(store, now_ms)
         self._accounts = Accounts(store, now_ms)
         self._oidc = None if settings.oidc is None else read_oidc(settings.oidc)
         self._apis = Apis(settings)
@@ -440,9 +439,12 @@ class ControlPlane:
             objects=self._objects,
             host_names=(*self._settings.api_host_names, *(address.host for address in self._settings.api_listen)),
         )
-        served = together(create_app(services), create_console(services, self._sessions, self._oidc, self._tails))
+        # Control planes that share a database and were given no token have one each, and the owner of one is that of all.
+        differ = self._store.is_shared and self._settings.api_token_file is None
+        sessions = Sessions(self._store, now_ms, "" if token is None or differ else token)
+        served = together(create_app(services), create_console(services, sessions, self._oidc, self._tails))
         try:
-            self._apis.serve(served, None if self._store.audit(1) else self._sessions.new_link)
+            self._apis.serve(served, None if self._store.audit(1) else sessions.new_link)
         except (listen.ListenError, ApiListenError, places.PlaceError) as error:
             raise StartError(str(error)) from error
 

@@ -14,9 +14,10 @@ def insert_session(connection: Connection, session: StoredSession, keep: int) ->
     """Store one; those that are over go, and all but the ``keep`` newest."""
     user = session.user
     scope = {"role": "", "namespaces": None} if user is None else scope_columns(user.scope)
+    proof = session.proof if user is None else user.proof
     connection.execute(
         tables.sessions.insert().values(
-            hash=session.hash, name=None if user is None else user.name, **scope, proof="" if user is None else user.proof,
+            hash=session.hash, name=None if user is None else user.name, **scope, proof=proof,
             begun_ms=session.begun_ms, expires_ms=session.expires_ms,
         )
     )  # fmt: skip
@@ -28,7 +29,9 @@ def select_session(connection: Connection, session_hash: str) -> StoredSession |
     row = connection.execute(select(tables.sessions).where(tables.sessions.c.hash == session_hash)).mappings().first()
     if row is None:
         return None
-    user = None if row["name"] is None else Caller(row["name"], scope_of(row), row["proof"])
+    if row["name"] is None:
+        return StoredSession(row["hash"], None, row["begun_ms"], row["expires_ms"], row["proof"])
+    user = Caller(row["name"], scope_of(row), row["proof"])
     return StoredSession(row["hash"], user, row["begun_ms"], row["expires_ms"])
 
 

@@ -27,12 +27,16 @@ class StoredRevision:
 
 @dataclass(frozen=True, slots=True)
 class StoredSession:
-    """Somebody who is signed in to the console; without ``user`` it is the owner. ``hash`` is that of the session's key."""
+    """Somebody who is signed in to the console; without ``user`` it is the owner. ``hash`` is that of the session's key.
+
+    ``proof`` is what the owner came in by; a user has one of its own.
+    """
 
     hash: str
     user: Caller | None
     begun_ms: int
     expires_ms: int
+    proof: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,9 +35,11 @@ class Session:
 class Sessions:
     """All sessions, and the one-time link where there is one."""
 
-    def __init__(self, store: Store, clock_ms: Callable[[], int]) -> None:
+    def __init__(self, store: Store, clock_ms: Callable[[], int], owner: str = "") -> None:
+        """``owner`` is another one where nobody is to be in as the owner any more who came in before: the owner's token."""
         self._store = store
         self._clock_ms = clock_ms
+        self._owner = owner
         self._lock = threading.Lock()
         self._link: tuple[str, int] | None = None
 
@@ -45,7 +47,9 @@ class Sessions:
         """A new session's key."""
         key, now_ms = secrets.token_urlsafe(32), self._clock_ms()
         with self._store.transaction() as transaction:
-            transaction.begin_session(StoredSession(token_hash(key), user, now_ms, now_ms + lasts_ms), MAX_SESSIONS)
+            transaction.begin_session(
+                StoredSession(token_hash(key), user, now_ms, now_ms + lasts_ms, self._proof(key)), MAX_SESSIONS
+            )
         return key
 
     def find(self, key: str) -> Session | None:
@@ -53,13 +57,17 @@ class Sessions:
         found = self._store.session(token_hash(key)) if key else None
         if found is None or found.expires_ms <= self._clock_ms():
             return None
-        # Nobody who has not the key can make it, also not from the database.
-        return Session(found.user, hmac.digest(key.encode(), b"form", "sha256").hex(), found.expires_ms)
+        if found.user is None and found.proof != self._proof(key):
+            return None
+        return Session(found.user, _derived(key, "form"), found.expires_ms)
 
     def end(self, key: str) -> None:
         """Sign out."""
         with self._store.transaction() as transaction:
             transaction.end_session(token_hash(key))
+
+    def _proof(self, key: str) -> str:
+        return _derived(key, f"owner {self._owner}")
 
     def new_link(self) -> str:
         """The code of a link that signs the owner in once, within an hour; an older one is void."""
@@ -75,3 +83,8 @@ class Sessions:
                 return False
             expires_ms, self._link = self._link[1], None
             return expires_ms > self._clock_ms()
+
+
+def _derived(key: str, use: str) -> str:
+    # Nobody who has not the key can make it, or try words by it, also not from the database.
+    return hmac.digest(key.encode(), use.encode(), "sha256").hex()

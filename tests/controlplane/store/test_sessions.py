@@ -22,6 +22,12 @@ def begin(store: SqlStore, *sessions: StoredSession, keep: int = 9) -> None:
             transaction.begin_session(session, keep)
 
 
+def test_what_the_owner_came_in_by_is_kept(store: SqlStore) -> None:
+    begin(store, StoredSession("h1", None, 5, 90, "1f"), StoredSession("h2", BEN, 5, 90))
+    assert store.session("h1") == StoredSession("h1", None, 5, 90, "1f")
+    assert store.session("h2") == StoredSession("h2", BEN, 5, 90)
+
+
 @pytest.mark.parametrize("user", [None, ANN, BEN])
 def test_a_session_is_found_by_another_control_plane_until_it_ends(opened: Callable[[], SqlStore], user: Caller | None) -> None:
     session = StoredSession("h1", user, 5, 90)

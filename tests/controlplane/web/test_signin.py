@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from controlplane.identity.tokens import token_hash
-from controlplane.policy.accounts import Scope
+from controlplane.policy.accounts import Caller, Scope
 from controlplane.policy.roles import Role
 from controlplane.web.app import create_console
 from controlplane.web.sessions import LIFETIME_MS, LINK_LIFETIME_MS, Sessions
@@ -202,6 +202,14 @@ def test_no_page_may_run_a_script_or_be_framed(browser: FlaskClient) -> None:
         assert "default-src 'none'" in policy
         assert "script-src" not in policy
         assert "frame-ancestors 'none'" in policy
+
+
+def test_who_came_in_by_a_token_of_the_owners_that_was_replaced_is_out(plane: Plane) -> None:
+    """Also over the restart by which it is replaced; users came in by something of their own."""
+    before, after = (Sessions(plane.store, lambda: plane.now_ms, owner) for owner in ("of before", "of now"))
+    owner, user = before.begin(None), before.begin(Caller("ann", Scope(Role.VIEWER), "token:1"))
+    assert [sessions.find(owner) is not None for sessions in (before, after)] == [True, False]
+    assert [sessions.find(user) is not None for sessions in (before, after)] == [True, True]
 
 
 def test_a_restart_signs_nobody_out_and_another_control_plane_knows_everybody(plane: Plane, browser: FlaskClient) -> None:
