@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
-#: A table of service names needs more than the 80 columns that are taken where there is no terminal.
-PLAIN_COLUMNS = 100
+#: A table of service names and deny IDs needs more than the 80 columns that are taken where there is no terminal.
+PLAIN_COLUMNS = 120
 _NAME_COLUMNS, _TEXT_COLUMNS = 9, 72
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from controlplane.api.proposal_schemas import ProposedEdge
 from controlplane.api.schemas import HttpMatch, Violation
+from controlplane.demo.progress import Progress
 from controlplane.demo.report import BLOCKED_ROWS, MAX_FAILURES, Report, blocked_table, edges_table, summary
 
 CLEAN = Report(
@@ -102,6 +103,16 @@ def test_blocked_connections_are_some_of_all_with_their_deny_id() -> None:
     assert text.count("deny:") == BLOCKED_ROWS
     assert "deny:shop/cart@r96" not in text
     assert "would-deny" not in shown(blocked_table([violation(1, "would-deny")]))
+
+
+def test_a_deny_id_of_the_demo_is_on_one_line_of_a_log() -> None:
+    name = "default/shoppingassistantservice"
+    longest = msgspec.structs.replace(
+        VIOLATION, source=name, destination="default/productcatalogservice", port=50051, deny_id=f"deny:{name}@r10/egress"
+    )
+    log = io.StringIO()
+    Progress(log).console.print(blocked_table([longest]))
+    assert longest.deny_id in log.getvalue()
 
 
 def test_a_deny_id_is_never_cut() -> None:

@@ -230,7 +230,14 @@ def test_a_revision_tells_how_many_sidecars_have_it_and_leads_back(plane: Plane,
     plane.sidecar(SidecarRow("shop/cart", "cart-0", connected=True, sent_version="a", acked_version="a"))
     plane.sidecar(SidecarRow("default/frontend", "web-0", connected=True, sent_version="b", acked_version="a"))
     page = shown(browser, "/revisions/1")
-    for text in ("1 of 2", "1 on the way", "data-follow", "Roll back to the empty policy", "default/frontend → :7070"):
+    for text in (
+        "1 of 2",
+        "1 on the way",
+        "data-follow",
+        "Roll back to the empty policy",
+        "default/frontend → :7070",
+        "No rule is in force then, as",
+    ):
         assert text in page
     answer = send(browser, "/revisions/0/return", comment="it was too soon")
     assert answer.headers["Location"] == "/revisions/2"
