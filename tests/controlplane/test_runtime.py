@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import grpc
 import pytest
@@ -328,6 +330,33 @@ async def test_a_new_control_plane_offers_its_owner_a_link_until_somebody_acted(
         await asyncio.to_thread(plane.api().post, "/api/v1/tokens", {"workload": "shop/web"})
     async with running(directory):
         assert not file.exists()
+
+
+def visit(address: str, cookies: str, form: bytes | None = None) -> tuple[int, str, str]:
+    """One page, or one form sent: the status, the text, and the cookies of now."""
+    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=20)
+    kind = {} if form is None else {"Content-Type": "application/x-www-form-urlencoded"}
+    path = "/" if "picket-session" in cookies else "/sign-in"
+    connection.request("GET" if form is None else "POST", path, form, {"Cookie": cookies, **kind})
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    connection.close()
+    return answer.status, text, "; ".join(set_.partition(";")[0] for set_ in answer.headers.get_all("Set-Cookie", []))
+
+
+async def test_the_owner_is_signed_in_over_a_restart_until_the_token_is_another(directory: Path) -> None:
+    async with running(directory) as plane:
+        _, page, cookies = await asyncio.to_thread(visit, plane.address("API"), "")
+        key = re.search('name="form_key" value="([^"]+)"', page)
+        assert key is not None
+        form = urlencode({"form_key": key[1], "token": (directory / "api-token").read_text().strip()}).encode()
+        status, _, cookies = await asyncio.to_thread(visit, plane.address("API"), cookies, form)
+        assert status == 303
+    async with running(directory) as plane:
+        assert (await asyncio.to_thread(visit, plane.address("API"), cookies))[0] == 200
+    (directory / "api-token").unlink()
+    async with running(directory) as plane:
+        assert (await asyncio.to_thread(visit, plane.address("API"), cookies))[0] == 303
 
 
 async def test_the_api_listens_for_this_user_and_for_browsers_at_once(directory: Path) -> None:
