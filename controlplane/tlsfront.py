@@ -205,9 +205,8 @@ class TlsFront:
             pass  # one of both is gone or silent, or we are to be gone
         finally:
             self._connections.discard(task)
-            with suppress(
-                AttributeError
-            ):  # closed already, on Python 3.11.3 and older: https://github.com/python/cpython/issues/98539
+            # Where it is closed already, Python 3.11.2 raises: https://github.com/elastic/rally/issues/1714
+            with suppress(AttributeError):
                 writer.transport.abort()
 
     async def _hand_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -135,7 +135,10 @@ class Recording:
         table = tables.reports.c
         query = select(table.blind_since_ms, table.gap_ms).where(table.workload == workload, table.instance == instance)
         before = self._connection.execute(query).first()
-        if before is None or before.blind_since_ms is None or now_ms - before.gap_ms > GAP_TOLD_MS:
+        if before is None or before.blind_since_ms is None:
+            return now_ms
+        # A control plane of the version before, on the same database, writes the beginning alone.
+        if now_ms - (before.gap_ms or before.blind_since_ms) > GAP_TOLD_MS:
             return now_ms
         return int(before.blind_since_ms)
 

@@ -14,6 +14,8 @@ from controlplane.policy.leases import from_ms
 from controlplane.policy.rules import Mode
 from controlplane.policy.timeline import ModeSet
 from controlplane.policy.traffic_policy import Lease
+from controlplane.store import tables
+from controlplane.store.engine import open_engine
 from controlplane.store.interface import Store, StoreError
 from controlplane.store.sql import SqlStore
 from controlplane.store.stored import GAP_TOLD_MS, BatchReceipt, SidecarRow, ViolationFilter
@@ -148,6 +150,17 @@ def test_what_goes_missing_after_a_whole_day_is_another_gap(store: SqlStore) -> 
     assert (sidecar(store).blind_since_ms, sidecar(store).gap_ms) == (1_000, 1_000 + GAP_TOLD_MS)
     record(store, 7, lost=1, now_ms=1_001 + 2 * GAP_TOLD_MS)
     assert (sidecar(store).blind_since_ms, sidecar(store).gap_ms) == (1_001 + 2 * GAP_TOLD_MS, 1_001 + 2 * GAP_TOLD_MS)
+
+
+def test_a_gap_that_an_older_control_plane_wrote_has_no_end_and_goes_on(store: SqlStore, url: str) -> None:
+    """While one is replaced by the other on one database, both write."""
+    record(store, 3, now_ms=1_000)
+    engine = open_engine(url)
+    with engine.begin() as connection:
+        connection.execute(tables.reports.update().values(gap_ms=None))
+    engine.dispose()
+    record(store, 5, now_ms=2_000)
+    assert (sidecar(store).blind_since_ms, sidecar(store).gap_ms) == (1_000, 2_000)
 
 
 def test_an_epoch_that_begins_late_has_a_gap(store: SqlStore) -> None:
